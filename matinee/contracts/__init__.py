@@ -1,0 +1,1 @@
+"""What passes between rooms and clients: the viewer event and the catalogue feed."""

@@ -1,0 +1,27 @@
+"""Connections to Matinee's database."""
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from matinee.errors import StackError
+from matinee.settings import Settings
+
+
+def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connection:
+    """One synchronous connection, for commands, assets and workers.
+
+    Raises:
+        StackError: PostgreSQL does not answer.
+    """
+    try:
+        return psycopg.connect(settings.database(), autocommit=autocommit, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StackError(f"PostgreSQL does not answer ({reason}): start it with `matinee up`") from None
+
+
+def pool(settings: Settings, *, size: int = 8) -> AsyncConnectionPool:
+    """The pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself."""
+    return AsyncConnectionPool(
+        settings.database(), min_size=1, max_size=size, open=False, timeout=5, check=AsyncConnectionPool.check_connection
+    )

@@ -1,0 +1,121 @@
+"""Settings from the environment and `.env`; every backing service by URL, embedded where the URL is unset."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from matinee.errors import SettingsError
+from matinee.home import Home
+from matinee.lake import Lake
+
+
+class Settings(BaseSettings):
+    """`MATINEE_<NAME>` in the environment wins over `.env` in the working folder, which wins over the default."""
+
+    model_config = SettingsConfigDict(env_prefix="MATINEE_", env_file=".env", extra="ignore", frozen=True)
+
+    home_path: Path = Field(default=Path(".matinee"), validation_alias="MATINEE_HOME")
+    shared: Path = Path("../shared")
+    database_url: str | None = None
+    redis_url: str | None = None
+    events_url: str | None = None
+    lake_url: str | None = None
+    media_url: str | None = None
+    mlflow_url: str | None = None
+    api_port: int | None = None
+    dagster_port: int | None = None
+    mlflow_port: int | None = None
+    disk_watermark_mb: int = 500
+    log_rotate_mb: int = 20
+
+    @field_validator("home_path", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("events_url", mode="after")
+    @classmethod
+    def _events_in_redis(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("the event log speaks Redis only so far: give a redis:// URL or unset it")
+        return value
+
+    @field_validator("lake_url", "media_url", mode="after")
+    @classmethod
+    def _local_folder(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError("only a local folder is supported so far: give an absolute path or unset it")
+        return value
+
+    @classmethod
+    def load(cls, home: str | Path | None = None) -> "Settings":
+        """Read the settings; `home` wins over `MATINEE_HOME`.
+
+        Raises:
+            SettingsError: a value is wrong; the message names the variable, the value and what is expected.
+        """
+        given: dict[str, Any] = {} if home is None else {"MATINEE_HOME": Path(home)}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]).removeprefix("MATINEE_").upper()
+            raise SettingsError(f"MATINEE_{name}={first['input']!s}: {first['msg']}") from None
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a child process."""
+        values = self.model_dump(exclude_none=True)
+        values["home"] = values.pop("home_path")
+        return {f"MATINEE_{name.upper()}": str(value) for name, value in values.items()}
+
+    @property
+    def home(self) -> Home:
+        return Home(self.home_path)
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(Path(self.lake_url).absolute() if self.lake_url else self.home.lake)
+
+    @property
+    def media(self) -> Path:
+        return Path(self.media_url).absolute() if self.media_url else self.home.media
+
+    @property
+    def embedded_postgres(self) -> bool:
+        return self.database_url is None
+
+    @property
+    def embedded_redis(self) -> bool:
+        return self.redis_url is None
+
+    def database(self, name: str | None = None) -> str:
+        """The libpq URL of Matinee's database, or of a neighbour (`dagster`, `mlflow`) on the same server.
+
+        Neighbours keep their own migrations, so they get a database each: `<ours>_<name>`.
+        """
+        if self.database_url is None:
+            database = f"matinee_{name}" if name else "matinee"
+            return f"postgresql://matinee@/{database}?host={quote(str(self.home.sockets), safe='')}"
+        if name is None:
+            return self.database_url
+        parts = urlsplit(self.database_url)
+        return urlunsplit(parts._replace(path=f"{parts.path}_{name}"))
+
+    def redis(self) -> str:
+        """The URL of Redis. The embedded one listens on loopback, on the port of this home, behind a password."""
+        if self.redis_url is not None:
+            return self.redis_url
+        from matinee.ports import known_port
+        from matinee.secrets import secret
+
+        return f"redis://:{secret(self.home, 'redis').hex()}@127.0.0.1:{known_port(self.home, 'redis')}/0"
+
+    def events(self) -> str:
+        return self.events_url or self.redis()
+
+    def mlflow(self) -> str:
+        """The tracking URI: the given server, or the embedded database directly (no server needed to write)."""
+        return self.mlflow_url or self.database("mlflow").replace("postgresql://", "postgresql+psycopg://", 1)

@@ -1,0 +1,1 @@
+"""The local stack: the embedded services and everything that `matinee up` keeps running."""

@@ -1,0 +1,83 @@
+"""A service as data: what to run, when it is ready, how to stop it."""
+
+import ctypes
+import os
+import pwd
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_KEEPCAPS = 8
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_CAP_DAC_OVERRIDE = 1
+_CAP_DAC_READ_SEARCH = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Service:
+    """One long-running process of the stack.
+
+    `ready` answers whether the service can be used now; it must not raise and must not block for more than a second.
+    `after` names the services that must be ready first. `prepare` runs once before the start, in the parent.
+    `address` is what `matinee status` shows: a URL, a port or a socket. `user`: run as this user when we are root.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    ready: Callable[[], bool]
+    address: str = ""
+    after: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    prepare: Callable[[], None] | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    stop_timeout: float = 10.0
+    ready_timeout: float = 60.0
+    user: str | None = None
+
+    def in_child(self) -> Callable[[], None]:
+        """What the child does between fork and exec: give up root if told to, and die when the parent dies."""
+        user = self.user if os.getuid() == 0 else None
+        ids = pwd.getpwnam(user) if user else None
+
+        def before_exec() -> None:
+            if ids:
+                _become(ids.pw_uid, ids.pw_gid)
+            # After the change of user, which clears it.
+            _libc.prctl(_PR_SET_PDEATHSIG, int(self.stop_signal), 0, 0, 0)
+
+        return before_exec
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def _become(uid: int, gid: int) -> None:
+    """Give up root for an unprivileged user that may still pass through folders.
+
+    PostgreSQL refuses to run as root, and a home (or the environment with the binaries) may lie below a folder of
+    mode 0700 that no other user can enter. Changing modes up there is not ours to do, so the child keeps one
+    capability: to read and search (where the machine does not grant that: to override) file permissions.
+    """
+    _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setgid(gid)
+    os.setuid(uid)
+    for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
+        header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+        bit = 1 << capability
+        data = (_CapData * 2)(_CapData(bit, bit, bit), _CapData(0, 0, 0))
+        if _libc.capset(ctypes.byref(header), ctypes.byref(data)) == 0:
+            _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+            return

@@ -1,0 +1,87 @@
+"""The real parts, started once a session; every test that asks gets a database of its own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from matinee.settings import Settings
+from matinee.stack.session import services
+
+SHARED = Path(os.environ.get("MATINEE_SHARED", Path(__file__).resolve().parents[2] / "shared")).absolute()
+
+
+@pytest.fixture(scope="session")
+def base() -> Iterator[Settings]:
+    """Settings of a home whose PostgreSQL and Redis run for the whole session."""
+    root = Path(tempfile.mkdtemp(prefix="matinee-test-"))
+    settings = Settings.load(home=root)
+    try:
+        with services(settings):
+            with psycopg.connect(psycopg.conninfo.make_conninfo(settings.database(), dbname="postgres"), autocommit=True) as c:
+                c.execute("CREATE DATABASE template_matinee TEMPLATE matinee STRATEGY wal_log")
+            yield settings
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def settings(base: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """A home of its own for the test, with a fresh migrated database and an empty Redis."""
+    import redis
+
+    name = f"test_{uuid.uuid4().hex}"
+    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template_matinee STRATEGY wal_log").format(sql.Identifier(name))
+        )
+    client = redis.Redis.from_url(base.redis())
+    client.flushall()
+    client.close()
+    own = Settings.model_validate(
+        {
+            "MATINEE_HOME": tmp_path / "home",
+            "database_url": base.database().replace("/matinee?", f"/{name}?"),
+            "redis_url": base.redis(),
+        }
+    )
+    own.home.create()
+    yield own
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real films and ratings; tests that need it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real data is not here: {SHARED} (set MATINEE_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Path:
+    import imageio_ffmpeg
+
+    return Path(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@pytest.fixture(scope="session")
+def clip(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated film: 4 s, 640x360, 24 fps, H.264 and AAC."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=4", "-f", "lavfi",
+         "-i", "sine=frequency=440:duration=4", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+         "-c:a", "aac", "-shortest", path],
+        check=True,
+    )  # fmt: skip
+    return path
