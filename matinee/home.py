@@ -59,6 +59,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def inbox(self) -> Path:
+        """Where feeds (`feeds/*.jsonl`) and films (`masters/`) may be dropped; sensors and `matinee build` take them in."""
+        return self.root / "inbox"
+
+    @property
     def sockets(self) -> Path:
         """The folder of PostgreSQL's socket: `run/pg`, or a short private one when that path would be too long."""
         wanted = self.run / "pg"

@@ -1,0 +1,66 @@
+# Two commands matter: `make demo` builds a working service from nothing, `make test` runs the tests.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: help demo install install-test test test-all lint types imports check system-deps lock schemas clean
+
+help:
+	@echo "make demo [ARGS=--no-serve]   install, build a small service from nothing, serve it"
+	@echo "make test                     install what tests need and run the everyday suite"
+	@echo "make test-all                 the long tests too"
+	@echo "make check                    lint, types, import rule"
+	@echo "make lock                     resolve the pins again"
+
+demo: install
+	$(BIN)/matinee demo $(ARGS)
+
+# Pins with hashes; the lock is complete, so nothing is resolved here.
+$(VENV)/installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed requirements-test.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-test.lock
+	touch $@
+
+install: $(VENV)/installed
+
+install-test: $(VENV)/installed-test
+
+test: install-test
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: install-test
+	$(BIN)/pytest $(ARGS)
+
+check: lint types imports
+
+lint: install-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: install-test
+	$(BIN)/basedpyright
+
+imports: install-test
+	$(BIN)/lint-imports
+
+# What some tests use and no wheel holds; without it they skip and say so.
+system-deps:
+	@if command -v chromium >/dev/null; then echo "chromium: present"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
+	else echo "chromium: not installed (needs root and apt); browser tests will skip"; fi
+
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+	uv pip compile pyproject.toml --extra test --extra notebook -c requirements.lock --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-test.lock
+
+clean:
+	rm -rf $(VENV) .matinee transforms/target transforms/logs

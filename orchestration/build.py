@@ -1,0 +1,96 @@
+"""`matinee build`: the asset graph, materialised in this process, over the received days that are not built yet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from matinee.db.connect import connect
+from matinee.errors import MatineeError
+from matinee.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+class BuildError(MatineeError):
+    """An asset failed; what it had published before stays."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One materialisation: the asset's key as `room/name`, and what it said of itself."""
+
+    asset: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Build:
+    run_id: str
+    assets: list[Built]
+    failed_checks: list[str]
+
+
+def build(settings: Settings, selection: str = "*", on_asset: Callable[[str], None] | None = None) -> Build:
+    """Materialise the selected assets (Dagster's selection syntax, e.g. `group:warehouse+`).
+
+    PostgreSQL and Redis must be running.
+
+    Raises:
+        BuildError: an asset failed; the message names it and its reason.
+    """
+    import dagster as dg
+
+    from orchestration.defs.schedules import received_between
+    from orchestration.instance import definitions, prepare
+
+    prepare(settings)
+    first, last = pending_days(settings)
+    job = dg.define_asset_job("build", selection=selection, executor_def=dg.in_process_executor)
+    loaded = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job]))
+    with dg.DagsterInstance.get() as instance:
+        result = loaded.resolve_job_def("build").execute_in_process(
+            instance=instance, tags=received_between(first.isoformat(), last.isoformat()), raise_on_error=False
+        )
+        if on_asset:
+            for event in result.get_asset_materialization_events():
+                on_asset(_name(event))
+        return _summary(result)
+
+
+def pending_days(settings: Settings) -> tuple[date, date]:
+    """The range of received days that the warehouse has not loaded yet; today alone when there is none."""
+    from warehouse.load import unloaded_days
+
+    with connect(settings) as connection:
+        days = unloaded_days(settings, connection)
+    today = datetime.now(UTC).date()
+    return min([*days, today]), max([*days, today])
+
+
+def _name(event: "dg.DagsterEvent") -> str:
+    return "/".join(event.asset_key.path) if event.asset_key else ""
+
+
+def _summary(result: "dg.ExecuteInProcessResult") -> Build:
+    failures = [event for event in result.all_events if event.is_step_failure]
+    if failures:
+        data = failures[0].step_failure_data
+        error = data.error
+        while error and error.cause:
+            error = error.cause
+        reason = error.message.strip().splitlines()[0] if error else "no reason given"
+        raise BuildError(f"{failures[0].step_key} failed: {reason} (the whole story: run {result.run_id} in the Dagster UI)")
+    return Build(
+        run_id=result.run_id,
+        assets=[
+            Built(_name(event), {key: value.value for key, value in event.materialization.metadata.items()})
+            for event in result.get_asset_materialization_events()
+        ],
+        failed_checks=[
+            f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+        ],
+    )

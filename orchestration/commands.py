@@ -1,0 +1,100 @@
+"""`build`, `demo`, `worker`, `bench`, `notebook`: the commands that need more than one room."""
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from matinee.errors import MatineeError
+from matinee.settings import Settings
+from orchestration.resources import REPOSITORY
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def build(
+    selection: Annotated[str, typer.Argument(help="Dagster asset selection, e.g. 'group:features' or 'key:models/*+'.")] = "*",
+) -> None:
+    """Materialise the asset graph: land, transcode, load, transform, publish, train, serve."""
+    from matinee.console import console
+    from matinee.stack.session import services
+    from orchestration.build import build as run
+    from orchestration.show import show_build
+
+    settings = Settings.load()
+    with services(settings), console.status("building the asset graph"):
+        made = run(settings, selection)
+    show_build(settings, made)
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option(help="Stay up and serve what was built.")] = True,
+    home: Annotated[Path | None, typer.Option(help="Where everything is put; default: MATINEE_HOME or .matinee/.")] = None,
+    viewers: Annotated[int, typer.Option(help="How many viewers are simulated.", min=20)] = 400,
+    days: Annotated[int, typer.Option(help="For how many days, up to today.", min=7)] = 30,
+) -> None:
+    """Build a small service from nothing (generated films, catalogue, a month of viewers) and serve it."""
+    from orchestration.demo import run_demo
+
+    if home is not None:
+        os.environ["MATINEE_HOME"] = str(home.absolute())
+    run_demo(Settings.load(), serve=serve, viewers=viewers, days=days)
+
+
+@app.command()
+def worker(
+    name: Annotated[str, typer.Argument(help="collector or transcode.")],
+    drain: Annotated[bool, typer.Option("--drain", help="Do what waits, then stop.")] = False,
+) -> None:
+    """Run one worker of a room until it is stopped."""
+    from ingest.commands import workers as ingest_workers
+    from matinee.stack.session import services
+    from transcoding.commands import workers as transcoding_workers
+
+    workers = {**ingest_workers, **transcoding_workers}
+    if name not in workers:
+        raise typer.BadParameter(f"there is no worker {name!r}: choose one of {', '.join(sorted(workers))}")
+    settings = Settings.load()
+    with services(settings):
+        workers[name](settings, drain)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="A script of benchmarks/: warehouse, transcoding, recommenders, serving.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
+) -> None:
+    """Measure one part of Matinee against its reference, both in one run."""
+    from matinee.console import console, table
+
+    path = REPOSITORY / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", path)
+    if not path.exists() or spec is None or spec.loader is None:
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.py")))
+        raise typer.BadParameter(f"there is no benchmark {name!r}: choose one of {known}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    rows = module.run()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    columns = ("name", "value", "unit", "reference", "ratio", "goal", "holds")
+    console.print(table(f"benchmark: {name}", columns, [[row.get(column, "") for column in columns] for row in rows]))
+
+
+@app.command()
+def notebook() -> None:
+    """Open JupyterLab in notebooks/; there, `matinee.connect()` is the current snapshot."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise MatineeError("JupyterLab is not installed: run `make install-test`, then try again")
+    settings = Settings.load()
+    os.environ.update(settings.environment())
+    arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={REPOSITORY / 'notebooks'}"]
+    os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter

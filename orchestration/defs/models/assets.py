@@ -1,0 +1,49 @@
+"""What is fitted to data: experiment readouts, the recommender, the lists that it serves."""
+
+import dagster as dg
+
+from orchestration.policies import BUILD_FILE_POOL, room
+from orchestration.resources import MatineeResource
+
+
+@dg.asset(
+    **room("models"), deps=[["transforms", "mart_experiment_moments"]], pool=BUILD_FILE_POOL, kinds={"python", "parquet"}
+)
+def experiment_result(matinee: MatineeResource) -> dg.MaterializeResult:
+    """Difference, interval and sample ratio check of every experiment and metric, from dbt's moments."""
+    from models.experiments.readout import readout
+
+    results = readout(matinee.settings())
+    table = "\n".join(
+        ["| experiment | metric | difference | 95 % interval | SRM p |", "|---|---|---|---|---|"]
+        + [
+            f"| {r.experiment} | {r.metric} | {r.difference:.4g} | {r.low:.4g} .. {r.high:.4g} | {r.srm_p_value:.3g} |"
+            for r in results
+        ]
+    )
+    return dg.MaterializeResult(metadata={"results": len(results), "table": dg.MetadataValue.md(table)})
+
+
+@dg.asset(**room("models"), deps=[["features", "online"]], kinds={"mlflow", "numpy"})
+def recommender(matinee: MatineeResource) -> dg.MaterializeResult:
+    """Every recommender fitted, compared and recorded; the champion changes only where the gate says so."""
+    from models.recommenders.train import train
+
+    result = train(matinee.settings())
+    return dg.MaterializeResult(
+        metadata={
+            "winner": result.winner,
+            "promoted": result.promoted,
+            "verdict": result.verdict,
+            "run": result.run_id,
+            "table": dg.MetadataValue.md(result.table()),
+        }
+    )
+
+
+@dg.asset(**room("models"), deps=[recommender], kinds={"redis"})
+def top_lists(matinee: MatineeResource) -> dg.MaterializeResult:
+    """The lists that the API serves: for each viewer, for everybody, and beside each title."""
+    from models.recommenders.serve import publish_lists
+
+    return dg.MaterializeResult(metadata=dict(vars(publish_lists(matinee.settings()))))

@@ -1,0 +1,111 @@
+"""The lake: landed files and PostgreSQL exports into the build file, the audited build out as a snapshot."""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import dagster as dg
+
+from orchestration.partitions import RECEIVED_DAYS
+from orchestration.policies import BUILD_FILE_POOL, room
+from orchestration.resources import MatineeResource
+
+TABLES = ("title", "account", "profile", "package")
+LANDING_GATE = dg.AssetCheckSpec(
+    "landing_gate",
+    asset=["warehouse", "events"],
+    description="Great Expectations over every new landed file; a file that fails is held back, the rest goes on.",
+)
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(
+            ["warehouse", name],
+            deps=[["ingest", "catalogue"], ["transcoding", "packages"]],
+            group_name="warehouse",
+            owners=["team:data"],
+            kinds={"duckdb", "postgres"},
+            description=f"`raw.{name}`: the export of PostgreSQL's `export_{name}`, people by their keys only.",
+        )
+        for name in TABLES
+    ],
+    pool=BUILD_FILE_POOL,
+)
+def exports(matinee: MatineeResource) -> Iterator[dg.MaterializeResult]:
+    """PostgreSQL's tables in the lake and in the build file."""
+    from warehouse.export import export_tables
+
+    for name, rows in export_tables(matinee.settings()).items():
+        yield dg.MaterializeResult(asset_key=["warehouse", name], metadata={"rows": rows})
+
+
+@dg.asset(
+    **room("warehouse"),
+    deps=[["ingest", "landing"]],
+    partitions_def=RECEIVED_DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[LANDING_GATE],
+    pool=BUILD_FILE_POOL,
+    kinds={"duckdb", "greatexpectations"},
+)
+def events(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.MaterializeResult:
+    """`raw.events`: the landed files of these received days that passed the gate, each loaded exactly once."""
+    from warehouse.load import load_days
+
+    window = context.partition_key_range
+    first, last = date.fromisoformat(window.start), date.fromisoformat(window.end)
+    days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
+    summary = load_days(matinee.settings(), days)
+    return dg.MaterializeResult(
+        metadata={"files": summary.files, "rows": summary.rows, "touched days": len(summary.touched_days)},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="landing_gate",
+                passed=not summary.held,
+                metadata={"held files": dg.MetadataValue.json([vars(held) for held in summary.held])},
+            )
+        ],
+    )
+
+
+@dg.asset(**room("warehouse"), deps=[["ingest", "landing"]], pool=BUILD_FILE_POOL, kinds={"duckdb"})
+def imports(matinee: MatineeResource) -> dg.MaterializeResult:
+    """Imported histories in `raw.events`: no lateness rule, no day partitions."""
+    from warehouse.load import load_imports
+
+    summary = load_imports(matinee.settings())
+    return dg.MaterializeResult(metadata={"files": summary.files, "rows": summary.rows})
+
+
+@dg.asset(
+    **room("warehouse"),
+    deps=[dg.AssetDep(dg.AssetKey(["models", "experiment_result"]))],
+    pool=BUILD_FILE_POOL,
+    kinds={"duckdb", "parquet"},
+)
+def snapshot(matinee: MatineeResource) -> dg.MaterializeResult:
+    """The published marts: read-only, switched atomically, only after every blocking test of the build passed."""
+    from models.experiments.readout import RESULT_FILE
+    from warehouse.publish import publish
+
+    settings = matinee.settings()
+    made = publish(settings, extra={"mart_experiment_result": settings.lake.root / RESULT_FILE})
+    return dg.MaterializeResult(
+        metadata={"snapshot": made.snapshot_id, "changed": made.changed, "path": dg.MetadataValue.path(made.path)}
+    )
+
+
+@dg.asset(**room("warehouse"), deps=[snapshot], kinds={"html"})
+def report(matinee: MatineeResource) -> dg.MaterializeResult:
+    """A page of charts over the snapshot that opens from disk."""
+    from warehouse.report import write_report
+
+    return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(write_report(matinee.settings()))})
+
+
+@dg.asset(**room("warehouse"), deps=[snapshot], kinds={"dbt", "html"})
+def docs(matinee: MatineeResource) -> dg.MaterializeResult:
+    """The dbt documentation as one page: every model, column and test."""
+    from warehouse.dbt import docs as write_docs
+
+    return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(write_docs(matinee.settings()))})

@@ -1,0 +1,122 @@
+"""The processes of a running Matinee, as data for the supervisor: what runs, after what, ready when."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from matinee.ports import claim_port
+from matinee.settings import Settings
+from matinee.stack.service import Service
+from orchestration.resources import REPOSITORY
+
+_BIN = Path(sys.executable).parent
+
+
+def processes(settings: Settings) -> list[Service]:
+    """Everything above PostgreSQL and Redis."""
+    from serving.process import service as api
+
+    return [api(settings), collector(settings), *mlflow(settings), *dagster(settings)]
+
+
+def collector(settings: Settings) -> Service:
+    """Event log to landing zone."""
+    return Service(
+        name="collector",
+        argv=(str(_BIN / "matinee"), "worker", "collector"),
+        ready=lambda: True,
+        address="event log",
+        after=("postgres", "redis"),
+        env=settings.environment(),
+    )
+
+
+def mlflow(settings: Settings) -> list[Service]:
+    """The MLflow UI and API, unless a server is given by URL."""
+    if settings.mlflow_url:
+        return []
+    port = claim_port(settings.home, "mlflow", settings.mlflow_port)
+    url = f"http://127.0.0.1:{port}"
+    return [
+        Service(
+            name="mlflow",
+            argv=(
+                str(_BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+                "--default-artifact-root", str(settings.home.mlflow),
+            ),  # fmt: skip
+            ready=lambda: _answers(f"{url}/health"),
+            address=url,
+            after=("postgres",),
+            env={
+                **settings.environment(),
+                "MLFLOW_BACKEND_STORE_URI": settings.mlflow(),  # not an argument: it may hold a password
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # 570 MB instead of 1.3 GB
+            },
+            ready_timeout=120,
+        )
+    ]
+
+
+def dagster(settings: Settings) -> list[Service]:
+    """One code server for both the web server and the daemon: the definitions are loaded once."""
+    from orchestration.instance import environment
+
+    code = claim_port(settings.home, "dagster_code")
+    web = claim_port(settings.home, "dagster", settings.dagster_port)
+    workspace = settings.home.dagster / "workspace.yaml"
+    location = {"host": "127.0.0.1", "port": code, "location_name": "matinee"}
+    workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
+    env = environment(settings)
+    url = f"http://127.0.0.1:{web}"
+    return [
+        Service(
+            name="dagster-code",
+            argv=(
+                str(_BIN / "dagster"), "code-server", "start", "--module-name", "orchestration.definitions",
+                "--host", "127.0.0.1", "--port", str(code),
+            ),  # fmt: skip
+            ready=lambda: _accepts(code),
+            address=f"127.0.0.1:{code}",
+            after=("postgres",),
+            env=env,
+            cwd=REPOSITORY,
+            ready_timeout=120,
+        ),
+        Service(
+            name="dagster-webserver",
+            argv=(str(_BIN / "dagster-webserver"), "--host", "127.0.0.1", "--port", str(web), "--workspace", str(workspace)),
+            ready=lambda: _answers(f"{url}/server_info"),
+            address=url,
+            after=("dagster-code",),
+            env=env,
+            cwd=REPOSITORY,
+            ready_timeout=120,
+        ),
+        Service(
+            name="dagster-daemon",
+            argv=(str(_BIN / "dagster-daemon"), "run", "--workspace", str(workspace)),
+            ready=lambda: True,
+            address="schedules, sensors, run queue",
+            after=("dagster-code",),
+            env=env,
+            cwd=REPOSITORY,
+        ),
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - loopback, built above
+            return response.status == 200
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
+
+
+def _accepts(port: int) -> bool:
+    import socket
+
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,54 @@
+"""What a person sees at the end of a build: what was made and where to look."""
+
+from matinee.console import console, table
+from matinee.errors import MatineeError
+from matinee.settings import Settings
+from orchestration.build import Build
+
+
+def show_build(settings: Settings, built: Build) -> None:
+    """One line an asset, with what it said of itself; failed checks in red; links to the pages."""
+    rows = [(made.asset, _words(made.metadata)) for made in built.assets if not made.asset.startswith("transforms/")]
+    marts = [made for made in built.assets if made.asset.startswith("transforms/")]
+    if marts:
+        rows.append(("transforms/*", f"{len(marts)} models built and tested"))
+    console.print(table("built", ("asset", "what"), rows))
+    for check in built.failed_checks:
+        console.print(f"[red]check failed:[/red] {check}")
+    for name, address in pages(settings):
+        console.print(f"{name:<12} [link={address}]{address}[/link]")
+
+
+def pages(settings: Settings) -> list[tuple[str, str]]:
+    """Pages that open from disk."""
+    candidates = {"report": settings.home.reports / "index.html", "dbt docs": settings.home.reports / "dbt" / "index.html"}
+    return [(name, path.as_uri()) for name, path in candidates.items() if path.exists()]
+
+
+def links(settings: Settings) -> list[tuple[str, str]]:
+    """Everything that can be opened in a browser while the stack runs."""
+    from matinee.db.connect import connect
+    from matinee.ports import known_port
+
+    def at(service: str, path: str = "") -> str | None:
+        try:
+            return f"http://127.0.0.1:{known_port(settings.home, service)}{path}"
+        except MatineeError:
+            return None
+
+    with connect(settings) as connection:
+        row = connection.execute("SELECT title_id FROM playable ORDER BY created_at LIMIT 1").fetchone()
+    candidates = [
+        ("watch", at("api", "/")),
+        ("a title", at("api", f"/#/title/{row[0]}") if row else None),
+        ("API docs", at("api", "/docs")),
+        ("Dagster", at("dagster")),
+        ("MLflow", settings.mlflow_url or at("mlflow")),
+        *pages(settings),
+    ]
+    return [(name, address) for name, address in candidates if address]
+
+
+def _words(metadata: dict[str, object]) -> str:
+    short = {key: value for key, value in metadata.items() if "\n" not in str(value) and not key.startswith("dagster")}
+    return ", ".join(f"{key}: {value}" for key, value in short.items())

@@ -1,0 +1,35 @@
+"""The dbt project as Dagster assets: keys, groups and owners of the house, one build over the touched days."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DbtCliResource, DbtProject, DbtProjectComponent
+
+from matinee.settings import Settings
+from orchestration.policies import FRESHNESS, OWNERS
+
+
+class TransformsComponent(DbtProjectComponent):
+    """`DbtProjectComponent` with the house's asset keys: `[transforms, model]`, sources `[warehouse, table]`."""
+
+    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        node = self.get_resource_props(manifest, unique_id)
+        if node["resource_type"] == "source":
+            return spec.replace_attributes(key=dg.AssetKey(["warehouse", node["name"]]))
+        return spec.replace_attributes(
+            key=dg.AssetKey(["transforms", node["name"]]),
+            group_name="transforms",
+            owners=[OWNERS["transforms"]],
+            freshness_policy=FRESHNESS,
+        )
+
+    def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        """Build with the environment of this home; only a build without failures settles the touched days."""
+        from warehouse.dbt import environment, settle
+
+        settings = Settings.load()
+        with environment(settings):
+            yield from super().execute(context, dbt)
+        settle(settings)
