@@ -1,6 +1,5 @@
 """`matinee build`: the asset graph, materialised in this process, over the received days that are not built yet."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ class Build:
     failed_checks: list[str]
 
 
-def build(settings: Settings, selection: str = "*", on_asset: Callable[[str], None] | None = None) -> Build:
+def build(settings: Settings, selection: str = "*") -> Build:
     """Materialise the selected assets (Dagster's selection syntax, e.g. `group:warehouse+`).
 
     PostgreSQL and Redis must be running.
@@ -51,11 +50,11 @@ def build(settings: Settings, selection: str = "*", on_asset: Callable[[str], No
     loaded = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job]))
     with dg.DagsterInstance.get() as instance:
         result = loaded.resolve_job_def("build").execute_in_process(
-            instance=instance, tags=received_between(first.isoformat(), last.isoformat()), raise_on_error=False
+            instance=instance,
+            tags=received_between(first.isoformat(), last.isoformat()),
+            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            raise_on_error=False,
         )
-        if on_asset:
-            for event in result.get_asset_materialization_events():
-                on_asset(_name(event))
         return _summary(result)
 
 
@@ -84,10 +83,13 @@ def _summary(result: "dg.ExecuteInProcessResult") -> Build:
         raise BuildError(f"{failures[0].step_key} failed: {reason} (the whole story: run {result.run_id} in the Dagster UI)")
     return Build(
         run_id=result.run_id,
-        assets=[
-            Built(_name(event), {key: value.value for key, value in event.materialization.metadata.items()})
-            for event in result.get_asset_materialization_events()
-        ],
+        # One event a partition says the same of a whole range: the last one stands for it.
+        assets=list(
+            {
+                _name(event): Built(_name(event), {k: v.value for k, v in event.materialization.metadata.items()})
+                for event in result.get_asset_materialization_events()
+            }.values()
+        ),
         failed_checks=[
             f"{'/'.join(check.asset_key.path)}: {check.check_name}"
             for check in result.get_asset_check_evaluations()

@@ -2,12 +2,16 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import dagster as dg
 
 from orchestration.policies import FRESHNESS
 from orchestration.resources import REPOSITORY, MatineeResource
+
+# Pins are exact and a snapshot test holds the graph, so a notice of what may change some day helps nobody here.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 # dagster-dbt looks for `dbt` on PATH when definitions load; ours is the one beside this interpreter.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -4,12 +4,9 @@ from datetime import timedelta
 
 import dagster as dg
 
-from orchestration.partitions import RECEIVED_DAYS
-
 EVERYTHING = dg.define_asset_job(
     "everything",
     dg.AssetSelection.all(),
-    partitions_def=RECEIVED_DAYS,
     description="The whole graph, from what waits in the inbox and the event log to the lists on the screen.",
 )
 
