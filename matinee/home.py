@@ -1,13 +1,30 @@
 """Where everything lives below `$MATINEE_HOME`; deleting the folder resets the machine."""
 
+import errno
 import hashlib
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from matinee.errors import HomeError
+
 # The kernel's limit for a Unix socket path is 108 bytes; some clients stop at 100.
 SOCKET_PATH_LIMIT = 100
+
+_ELSEWHERE = "set MATINEE_HOME to a folder that you can write"
+_REMEDIES = {
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.ENOTDIR: _ELSEWHERE,
+    errno.EEXIST: _ELSEWHERE,
+    errno.ENAMETOOLONG: "set MATINEE_HOME to a shorter path",
+    errno.ENOSPC: "free some disk space or set MATINEE_HOME to another disk",
+    errno.EDQUOT: "free some of your disk quota or set MATINEE_HOME to another disk",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f)",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Home:
 
     @property
     def inbox(self) -> Path:
-        """Where feeds (`feeds/*.jsonl`) and films (`masters/`) may be dropped; sensors and `matinee build` take them in."""
+        """Where feeds (`feeds/*.jsonl`) and films (`masters/`) may be dropped; sensors and builds take them in."""
         return self.root / "inbox"
 
     @property
@@ -70,12 +87,36 @@ class Home:
         if len(os.fsencode(wanted / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT:
             return wanted
         mark = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"matinee-{os.getuid()}-{mark}"
+        # Not $TMPDIR: two commands with different environments must find the same socket.
+        return Path("/tmp") / f"matinee-{os.getuid()}-{mark}"  # noqa: S108 - its owner and mode are checked before use
 
     def create(self) -> "Home":
-        """Make the folders. A home that cannot be written raises `OSError` with the path in it."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (self.logs, self.run, self.media, self.lake, self.mlflow, self.dagster, self.reports):
-            folder.mkdir(exist_ok=True)
-        self.secrets.mkdir(mode=0o700, exist_ok=True)
+        """Make the folders.
+
+        Raises:
+            HomeError: the home cannot be made or written.
+        """
+        with self.usable():
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.logs, self.run, self.media, self.lake, self.mlflow, self.dagster, self.reports):
+                folder.mkdir(exist_ok=True)
+            self.secrets.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(self.root, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
         return self
+
+    @contextmanager
+    def usable(self) -> Iterator[None]:
+        """Turn what the operating system says about a home that cannot be written into one clear line.
+
+        Raises:
+            HomeError: the block met a read-only, full or forbidden file system.
+        """
+        try:
+            yield
+        except OSError as error:
+            remedy = _REMEDIES.get(error.errno or 0)
+            if remedy is None:
+                raise
+            where = error.filename or self.root
+            raise HomeError(f"cannot write {where} ({error.strerror}): {remedy}") from None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lake:
-    """Paths of the lake (Parquet, zstd). `landing` is append-only; `published/current` is a symlink switched atomically."""
+    """Paths of the lake (Parquet, zstd). `landing` is append-only; `published/current` is switched atomically."""
 
     root: Path
 

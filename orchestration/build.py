@@ -80,7 +80,7 @@ def _summary(result: "dg.ExecuteInProcessResult") -> Build:
         while error and error.cause:
             error = error.cause
         reason = error.message.strip().splitlines()[0] if error else "no reason given"
-        raise BuildError(f"{failures[0].step_key} failed: {reason} (the whole story: run {result.run_id} in the Dagster UI)")
+        raise BuildError(f"{failures[0].step_key} failed: {reason} (the whole story is run {result.run_id} in Dagster)")
     return Build(
         run_id=result.run_id,
         # One event a partition says the same of a whole range: the last one stands for it.

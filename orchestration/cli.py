@@ -60,17 +60,21 @@ def main() -> None:
     """Exit 0: done; 1: failed, one line on stderr says why; 2: wrong usage."""
     try:
         app()
-    except MatineeError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+    except (MatineeError, OSError) as error:
+        if os.environ.get("MATINEE_DEBUG"):
+            raise
+        _fail(_words(error), code=1)
     except KeyboardInterrupt:
         _fail("interrupted", code=130)
 
 
-def _fail(message: str, code: int = 1) -> None:
-    if os.environ.get("MATINEE_DEBUG"):
-        raise
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}"
+    return str(error)
+
+
+def _fail(message: str, code: int) -> None:
     click.secho("matinee: ", fg="red", bold=True, err=True, nl=False)
     click.echo(" ".join(message.split()), err=True)
     sys.exit(code)

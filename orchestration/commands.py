@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def build(
-    selection: Annotated[str, typer.Argument(help="Dagster asset selection, e.g. 'group:features' or 'key:models/*+'.")] = "*",
+    selection: Annotated[str, typer.Argument(help="Dagster asset selection, e.g. 'group:features'.")] = "*",
 ) -> None:
     """Materialise the asset graph: land, transcode, load, transform, publish, train, serve."""
     from matinee.console import console
@@ -35,7 +35,7 @@ def build(
 @app.command()
 def demo(
     serve: Annotated[bool, typer.Option(help="Stay up and serve what was built.")] = True,
-    home: Annotated[Path | None, typer.Option(help="Where everything is put; default: MATINEE_HOME or .matinee/.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where everything is put.")] = None,
     viewers: Annotated[int, typer.Option(help="How many viewers are simulated.", min=20)] = 400,
     days: Annotated[int, typer.Option(help="For how many days, up to today.", min=7)] = 30,
 ) -> None:
@@ -67,7 +67,7 @@ def worker(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="A script of benchmarks/: warehouse, transcoding, recommenders, serving.")],
+    name: Annotated[str, typer.Argument(help="warehouse, transcoding, recommenders or serving.")],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
 ) -> None:
     """Measure one part of Matinee against its reference, both in one run."""
@@ -96,5 +96,6 @@ def notebook() -> None:
         raise MatineeError("JupyterLab is not installed: run `make install-test`, then try again")
     settings = Settings.load()
     os.environ.update(settings.environment())
-    arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={REPOSITORY / 'notebooks'}"]
+    folder = REPOSITORY / "notebooks"
+    arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}"]
     os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter

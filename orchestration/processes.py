@@ -43,9 +43,17 @@ def mlflow(settings: Settings) -> list[Service]:
         Service(
             name="mlflow",
             argv=(
-                str(_BIN / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-                "--default-artifact-root", str(settings.home.mlflow),
-            ),  # fmt: skip
+                str(_BIN / "mlflow"),
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--workers",
+                "1",
+                "--default-artifact-root",
+                str(settings.home.mlflow),
+            ),
             ready=lambda: _answers(f"{url}/health"),
             address=url,
             after=("postgres",),
@@ -74,9 +82,16 @@ def dagster(settings: Settings) -> list[Service]:
         Service(
             name="dagster-code",
             argv=(
-                str(_BIN / "dagster"), "code-server", "start", "--module-name", "orchestration.definitions",
-                "--host", "127.0.0.1", "--port", str(code),
-            ),  # fmt: skip
+                str(_BIN / "dagster"),
+                "code-server",
+                "start",
+                "--module-name",
+                "orchestration.definitions",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(code),
+            ),
             ready=lambda: _accepts(code),
             address=f"127.0.0.1:{code}",
             after=("postgres",),
@@ -86,7 +101,15 @@ def dagster(settings: Settings) -> list[Service]:
         ),
         Service(
             name="dagster-webserver",
-            argv=(str(_BIN / "dagster-webserver"), "--host", "127.0.0.1", "--port", str(web), "--workspace", str(workspace)),
+            argv=(
+                str(_BIN / "dagster-webserver"),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(web),
+                "--workspace",
+                str(workspace),
+            ),
             ready=lambda: _answers(f"{url}/server_info"),
             address=url,
             after=("dagster-code",),

@@ -21,7 +21,8 @@ def show_build(settings: Settings, built: Build) -> None:
 
 def pages(settings: Settings) -> list[tuple[str, str]]:
     """Pages that open from disk."""
-    candidates = {"report": settings.home.reports / "index.html", "dbt docs": settings.home.reports / "dbt" / "index.html"}
+    reports = settings.home.reports
+    candidates = {"report": reports / "index.html", "dbt docs": reports / "dbt" / "index.html"}
     return [(name, path.as_uri()) for name, path in candidates.items() if path.exists()]
 
 

@@ -25,8 +25,9 @@ def base() -> Iterator[Settings]:
     settings = Settings.load(home=root)
     try:
         with services(settings):
-            with psycopg.connect(psycopg.conninfo.make_conninfo(settings.database(), dbname="postgres"), autocommit=True) as c:
-                c.execute("CREATE DATABASE template_matinee TEMPLATE matinee STRATEGY wal_log")
+            admin = psycopg.conninfo.make_conninfo(settings.database(), dbname="postgres")
+            with psycopg.connect(admin, autocommit=True) as connection:
+                connection.execute("CREATE DATABASE template_matinee TEMPLATE matinee STRATEGY wal_log")
             yield settings
     finally:
         shutil.rmtree(root, ignore_errors=True)

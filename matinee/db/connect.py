@@ -23,5 +23,10 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
 def pool(settings: Settings, *, size: int = 8) -> AsyncConnectionPool:
     """The pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself."""
     return AsyncConnectionPool(
-        settings.database(), min_size=1, max_size=size, open=False, timeout=5, check=AsyncConnectionPool.check_connection
+        settings.database(),
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=5,
+        check=AsyncConnectionPool.check_connection,
     )

@@ -32,7 +32,9 @@ def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
             checksum = hashlib.sha256(text.encode()).hexdigest()
             if path.stem in done:
                 if done[path.stem] != checksum:
-                    raise ContractError(f"migration {path.stem} was changed after it was applied: add a new one instead")
+                    raise ContractError(
+                        f"migration {path.stem} was changed after it was applied: add a new one instead"
+                    )
                 continue
             with connection.transaction():
                 # The text comes from this repository's migration folder, so it is as literal as code.

@@ -25,7 +25,7 @@ class Viewer:
 
 
 def add_viewers(connection: psycopg.Connection, viewers: Sequence[Viewer]) -> int:
-    """Create those that do not exist yet, each with one profile whose id is the account's; returns how many were new."""
+    """Create those that are missing, each with one profile whose id is the account's; returns how many were new."""
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO account (account_id, origin, country) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
@@ -41,7 +41,12 @@ def add_viewers(connection: psycopg.Connection, viewers: Sequence[Viewer]) -> in
 
 
 async def add_account(
-    connection: psycopg.AsyncConnection, *, email: str, password_hash: str, role: str = "viewer", country: str | None = None
+    connection: psycopg.AsyncConnection,
+    *,
+    email: str,
+    password_hash: str,
+    role: str = "viewer",
+    country: str | None = None,
 ) -> str | None:
     """Create a registered account; returns its id, or None where the e-mail has one already."""
     account_id = uuid7()

@@ -38,9 +38,7 @@ def masters(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.M
             connection.commit()
             context.log.info("%s", summary)
         counts = dict(connection.execute("SELECT state, count(*) FROM master GROUP BY state").fetchall())
-    return dg.MaterializeResult(
-        metadata={"accepted": counts.get("accepted", 0), "refused": counts.get("refused", 0)}
-    )
+    return dg.MaterializeResult(metadata={"accepted": counts.get("accepted", 0), "refused": counts.get("refused", 0)})
 
 
 @dg.asset(**room("ingest"), kinds={"redis", "parquet"})

@@ -8,7 +8,9 @@ import dagster as dg
 from orchestration.resources import MatineeResource
 
 FEED_JOB = dg.define_asset_job(
-    "catalogue_changed", dg.AssetSelection.assets(["ingest", "catalogue"]), description="Take in the feeds of the inbox."
+    "catalogue_changed",
+    dg.AssetSelection.assets(["ingest", "catalogue"]),
+    description="Take in the feeds of the inbox.",
 )
 MASTER_JOB = dg.define_asset_job(
     "masters_changed",

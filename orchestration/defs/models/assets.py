@@ -7,7 +7,10 @@ from orchestration.resources import MatineeResource
 
 
 @dg.asset(
-    **room("models"), deps=[["transforms", "mart_experiment_moments"]], pool=BUILD_FILE_POOL, kinds={"python", "parquet"}
+    **room("models"),
+    deps=[["transforms", "mart_experiment_moments"]],
+    pool=BUILD_FILE_POOL,
+    kinds={"python", "parquet"},
 )
 def experiment_result(matinee: MatineeResource) -> dg.MaterializeResult:
     """Difference, interval and sample ratio check of every experiment and metric, from dbt's moments."""

@@ -17,6 +17,4 @@ def packages(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.
         context.log.info("%s", outcome)
     with connect(settings) as connection:
         counts = dict(connection.execute("SELECT state, count(*) FROM package GROUP BY state").fetchall())
-    return dg.MaterializeResult(
-        metadata={"published": counts.get("published", 0), "failed": counts.get("failed", 0)}
-    )
+    return dg.MaterializeResult(metadata={"published": counts.get("published", 0), "failed": counts.get("failed", 0)})
