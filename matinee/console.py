@@ -16,7 +16,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     made = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         numeric = bool(cells) and all(isinstance(row[index], int | float) for row in cells)
-        made.add_column(column, justify="right" if numeric else "left")
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         made.add_row(*(f"{cell:,.4g}" if isinstance(cell, float) else str(cell) for cell in row))
     return made

@@ -9,6 +9,10 @@ class MatineeError(Exception):
     """
 
 
+class HomeError(MatineeError):
+    """The folder that holds all state cannot be used: read-only, full, not ours."""
+
+
 class SettingsError(MatineeError):
     """A setting is missing, malformed or asks for something that is not built."""
 

@@ -30,12 +30,12 @@ def claim_port(home: Home, name: str, wanted: int | None = None) -> int:
     """
     with FileLock(home.run / "ports.lock"):
         ports = _read(home)
-        if wanted is not None and not _is_free(wanted):
+        if wanted is not None and not is_free(wanted):
             raise StackError(
                 f"port {wanted} for {name} is in use: stop what listens there or set MATINEE_{name.upper()}_PORT"
             )
         port = wanted or ports.get(name)
-        if port is None or not _is_free(port):
+        if port is None or not is_free(port):
             taken = set(ports.values())
             port = next(p for p in iter(_free_port, None) if p not in taken)
         ports[name] = port
@@ -50,7 +50,8 @@ def _read(home: Home) -> dict[str, int]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen there, on loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

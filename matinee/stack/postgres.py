@@ -9,10 +9,13 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from matinee.errors import StackError
 from matinee.home import Home
@@ -67,6 +70,7 @@ def service(settings: Settings) -> Service:
 def prepare(home: Home) -> None:
     """Make the cluster if there is none. A killed `initdb` leaves nothing behind: it works in a draft folder."""
     _own(home.sockets)
+    check_private(home.sockets)
     # A crashed server leaves its lock file; the server itself decides whether that process is still alive.
     if (home.postgres / "PG_VERSION").exists():
         return
@@ -76,21 +80,51 @@ def prepare(home: Home) -> None:
     _own(draft)
     argv = (str(binaries() / "initdb"), "-D", str(draft), "-U", "matinee", "-A", "trust", "-E", "UTF8", "--no-locale")
     initdb = Service("initdb", argv, ready=lambda: True, user=UNPRIVILEGED)
-    done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=initdb.in_child(), cwd="/")  # noqa: PLW1509 - single-threaded here
+    done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=initdb.in_child(), cwd="/")
     if done.returncode:
-        raise StackError(f"initdb failed in {draft}: {done.stderr.strip().splitlines()[-1] if done.stderr else 'no output'}")
+        said = done.stderr.strip().splitlines()
+        raise StackError(f"initdb failed in {draft}: {said[-1] if said else f'code {done.returncode}'}")
     draft.rename(home.postgres)
 
 
 def _own(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the folder for the user that the server runs as; one that exists is left as it is."""
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        return
     if os.getuid() == 0:
         ids = pwd.getpwnam(UNPRIVILEGED)
         os.chown(folder, ids.pw_uid, ids.pw_gid)
 
 
+def check_private(folder: Path) -> None:
+    """Whether nobody else can put a socket of theirs there: the folder may lie in `/tmp`, where all may write.
+
+    Raises:
+        StackError: it is a link or no folder, belongs to somebody else, or others can enter it.
+    """
+    found = folder.lstat()
+    owners = {os.getuid()} | ({pwd.getpwnam(UNPRIVILEGED).pw_uid} if os.getuid() == 0 else set())
+    remedy = "remove it or set MATINEE_HOME to a shorter path"
+    if not stat.S_ISDIR(found.st_mode):
+        raise StackError(f"{folder} is not a folder, so PostgreSQL's socket cannot go there: {remedy}")
+    if found.st_uid not in owners:
+        raise StackError(f"{folder} belongs to user {found.st_uid}, not to us: {remedy}")
+    if found.st_mode & 0o077:
+        raise StackError(f"others may enter {folder} (mode {stat.S_IMODE(found.st_mode):04o}): {remedy}")
+
+
 def answers(settings: Settings) -> bool:
-    """Whether the server takes connections."""
+    """Whether the server takes connections.
+
+    Raises:
+        StackError: the folder of the embedded server's socket is not private.
+    """
+    if settings.embedded_postgres:
+        if not os.path.lexists(settings.home.sockets):
+            return False
+        check_private(settings.home.sockets)
     try:
         with psycopg.connect(_maintenance(settings), connect_timeout=1):
             return True
@@ -103,13 +137,13 @@ def ensure_databases(settings: Settings) -> None:
     with psycopg.connect(_maintenance(settings), autocommit=True) as connection:
         present = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
         for url in (settings.database(), *(settings.database(name) for name in NEIGHBOURS)):
-            name = psycopg.conninfo.conninfo_to_dict(url)["dbname"]
+            name = conninfo_to_dict(url)["dbname"]
             if name not in present:
-                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(str(name))))
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(str(name))))
 
 
 def _maintenance(settings: Settings) -> str:
     """A connection that does not need our database to exist."""
     if settings.embedded_postgres:
-        return psycopg.conninfo.make_conninfo(settings.database(), dbname="postgres")
+        return make_conninfo(settings.database(), dbname="postgres")
     return settings.database()

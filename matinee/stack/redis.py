@@ -10,7 +10,8 @@ from pathlib import Path
 import redis
 
 from matinee.errors import StackError
-from matinee.ports import claim_port
+from matinee.home import Home
+from matinee.ports import claim_port, known_port
 from matinee.secrets import secret
 from matinee.settings import Settings
 from matinee.stack.service import Service
@@ -34,21 +35,29 @@ def binary() -> Path:
 
 def service(settings: Settings) -> Service:
     home = settings.home
+    port = known_port(home, "redis") if answers(settings) else claim_port(home, "redis")
+    return Service(
+        name="redis",
+        argv=(str(binary()), str(_config(home))),
+        ready=lambda: answers(settings),
+        address=f"redis://127.0.0.1:{port}",
+        prepare=lambda: prepare(home, port),
+    )
+
+
+def prepare(home: Home, port: int) -> None:
+    """Write the configuration. The password goes through a file: arguments are visible to every user of the machine."""
     home.redis.mkdir(parents=True, exist_ok=True)
-    port = claim_port(home, "redis") if not answers(settings) else int(settings.redis().rsplit(":", 1)[1].split("/")[0])
-    # The password goes through a file: arguments are visible to every user of the machine.
-    config = home.secrets / "redis.conf"
+    config = _config(home)
     config.touch(mode=0o600)
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nrequirepass {secret(home, 'redis').hex()}\ndir {_quoted(home.redis)}\n"
-        "appendonly yes\nappendfsync always\nauto-aof-rewrite-min-size 64mb\nsave \"\"\ndaemonize no\n"
+        'appendonly yes\nappendfsync always\nauto-aof-rewrite-min-size 64mb\nsave ""\ndaemonize no\n'
     )
-    return Service(
-        name="redis",
-        argv=(str(binary()), str(config)),
-        ready=lambda: answers(settings),
-        address=f"redis://127.0.0.1:{port}",
-    )
+
+
+def _config(home: Home) -> Path:
+    return home.secrets / "redis.conf"
 
 
 def _quoted(path: Path) -> str:

@@ -24,8 +24,11 @@ class Service:
     """One long-running process of the stack.
 
     `ready` answers whether the service can be used now; it must not raise and must not block for more than a second.
-    `after` names the services that must be ready first. `prepare` runs once before the start, in the parent.
+    `after` names the services that must be ready first. `prepare` runs before each start, `once_ready` after each
+    start as soon as `ready` says yes and before anybody who waits for the service goes on; both in the parent.
     `address` is what `matinee status` shows: a URL, a port or a socket. `user`: run as this user when we are root.
+    `env` is added to the parent's environment. `cwd` is the root folder unless given, because the user that the
+    service runs as may not be able to enter the folder that the stack was started in.
     """
 
     name: str
@@ -36,21 +39,28 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     prepare: Callable[[], None] | None = None
+    once_ready: Callable[[], None] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0
     ready_timeout: float = 60.0
     user: str | None = None
 
     def in_child(self) -> Callable[[], None]:
-        """What the child does between fork and exec: give up root if told to, and die when the parent dies."""
+        """What the child does between fork and exec: give up root if told to, and die when the parent dies.
+
+        "The parent" is the thread that forks: call it from one that lives as long as the service should.
+        """
         user = self.user if os.getuid() == 0 else None
         ids = pwd.getpwnam(user) if user else None
+        parent = os.getpid()
 
         def before_exec() -> None:
             if ids:
                 _become(ids.pw_uid, ids.pw_gid)
             # After the change of user, which clears it.
             _libc.prctl(_PR_SET_PDEATHSIG, int(self.stop_signal), 0, 0, 0)
+            if os.getppid() != parent:  # it died before the line above, and nobody will tell us any more
+                os._exit(1)
 
         return before_exec
 
