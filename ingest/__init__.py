@@ -1,0 +1,1 @@
+"""What comes in: catalogue feeds, masters (video files) and viewer events, on their way to the landing zone."""

@@ -1,0 +1,287 @@
+"""The collector: moves the event log into the lake, each entry exactly once as far as the ledger can say.
+
+Single writer by an advisory lock that lives on the very connection that commits: who loses the connection can commit
+nothing more. A batch is written to Parquet, flushed and renamed; then one transaction adds the files to the ledger and
+moves the offset; then the log is trimmed. A crash in between leaves files without a row (removed at the next start) or
+entries that are landed already (trimmed at the next start).
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import redis
+
+from ingest import landing, log, parts
+from ingest.errors import IngestError
+from ingest.landing import Arrived, Dead
+from matinee import secrets
+from matinee.db.connect import connect
+from matinee.db.queries import load
+from matinee.errors import StackError
+from matinee.pseudonyms import Salt, salts
+from matinee.settings import Settings
+
+LOCK = 7_228_114  # any constant: it names the collector's lock in the database
+BATCH_ROWS = 50_000
+BATCH_BYTES = 64 * 2**20
+BATCH_SECONDS = 5.0
+_CHUNK = 2_000
+_PATIENCE_S = 120.0
+
+_QUERIES = load(Path(__file__).parent)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DrainSummary:
+    """What a drain added to the lake; `last_id` is the last log entry that is landed."""
+
+    events: int
+    dead: int
+    files: int
+    last_id: str
+
+
+@dataclass
+class Batch:
+    """Entries that will land together."""
+
+    items: list[Arrived | Dead] = field(default_factory=list)
+    size: int = 0
+    last_id: str = ""
+
+    def add(self, found: list[tuple[str, log.Fields]]) -> None:
+        for log_id, values in found:
+            self.items.append(landing.decode(log_id, values))
+            self.size += sum(map(len, values.values()))
+            self.last_id = log_id
+
+    @property
+    def full(self) -> bool:
+        return len(self.items) >= BATCH_ROWS or self.size >= BATCH_BYTES
+
+
+class Collector:
+    """Owns the lock, the position in the log and the next file. Make it with `collector(settings)`."""
+
+    def __init__(self, connection: psycopg.Connection, client: redis.Redis, lake: Path, service: Salt) -> None:
+        self._connection = connection
+        self._client = client
+        self._lake = lake
+        self._service = service
+        self.last_id = "0-0"
+
+    def start(self) -> None:
+        """Find the place to go on from, and clear what a crash left behind."""
+        self._connection.execute(_QUERIES["start_offset"], (log.STREAM,))
+        row = self._connection.execute(_QUERIES["log_offset"], (log.STREAM,)).fetchone()
+        self.last_id = row[0] if row else "0-0"
+        self.check_log()
+        self._clear_strays()
+        log.trim(self._client, self.last_id)
+
+    def check_log(self) -> None:
+        """Go back to the log's beginning if it ends before what is landed already: then Redis lost or replaced it."""
+        end = log.end(self._client)
+        if log.position(end) >= log.position(self.last_id) or end == "0-0":
+            return
+        _log.error(
+            "the event log ends at %s but the lake has it up to %s: Redis lost or replaced its data. "
+            "What the log holds now is landed from its beginning; the warehouse removes what comes twice",
+            end,
+            self.last_id,
+        )
+        self._move("0-0")
+
+    def step(self, until: str | None = None, wait: Callable[[], bool] = lambda: False) -> int:
+        """Land one batch: what is there now, or as much as comes while `wait()` says so. Returns its entries."""
+        batch = Batch()
+        while not batch.full:
+            found = log.read(self._client, batch.last_id or self.last_id, _CHUNK, 500 if wait() else None)
+            batch.add(found)
+            reached = until is not None and batch.last_id and log.position(batch.last_id) >= log.position(until)
+            if reached or (not found and not wait()):
+                break
+        if batch.items:
+            self._land(batch)
+        return len(batch.items)
+
+    def _land(self, batch: Batch) -> None:
+        accounts = {item.account_id for item in batch.items if item.account_id}
+        with self._connection.transaction():
+            known = salts(self._connection, accounts)
+        made: list[parts.Part] = []
+        letters: list[tuple[parts.Part, Dead]] = []
+        for day, items in landing.received_on(batch.items).items():
+            events = [item for item in items if isinstance(item, Arrived)]
+            dead = [item for item in items if isinstance(item, Dead)]
+            if events:
+                part = parts.Part(
+                    f"landing/events/date={day}/part-{events[0].log_id}-{events[-1].log_id}.parquet",
+                    "events", events[0].log_id, events[-1].log_id, len(events), day,
+                )  # fmt: skip
+                parts.write(self._lake, part.path, landing.event_table(events, known))
+                made.append(part)
+            if dead:
+                part = parts.Part(
+                    f"dead/date={day}/part-{dead[0].log_id}-{dead[-1].log_id}.parquet",
+                    "dead", dead[0].log_id, dead[-1].log_id, len(dead), day,
+                )  # fmt: skip
+                parts.write(self._lake, part.path, landing.dead_table(dead, known, self._service))
+                made.append(part)
+                letters += [(part, item) for item in dead]
+        with self._connection.transaction():
+            parts.record(self._connection, made)
+            _record_letters(self._connection, letters)
+            self._move(batch.last_id)
+        log.trim(self._client, self.last_id)
+
+    def _move(self, last_id: str) -> None:
+        moved = self._connection.execute(_QUERIES["move_offset"], (last_id, log.STREAM, self.last_id)).rowcount
+        if moved != 1:
+            raise IngestError(f"the offset of the event log is not {self.last_id} any more: another collector moved it")
+        self.last_id = last_id
+
+    def _clear_strays(self) -> None:
+        """Remove files without a row, but only if the log can still give their entries once more."""
+        for stream, folder in (("events", self._lake / "landing" / "events"), ("dead", self._lake / "dead")):
+            for stray in parts.strays(self._lake, folder, parts.recorded(self._connection, stream)):
+                first_id = "-".join(stray.name.partition("part-")[2].split("-")[:2])
+                if stray.name.startswith(".") or log.has(self._client, first_id):
+                    stray.unlink()
+                else:
+                    _log.warning("%s is in no ledger and the log has it no more: left as it is, and not counted", stray)
+
+
+def _record_letters(connection: psycopg.Connection, letters: list[tuple[parts.Part, Dead]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _QUERIES["record_dead_letter"],
+            [
+                (d.log_id, part.path, d.entry.code, d.entry.reason, d.entry.origin, d.account_id, d.received_at)
+                for part, d in letters
+            ],
+        )
+
+
+def service_salt(settings: Settings) -> Salt:
+    """What seals dead letters of nobody in particular."""
+    return Salt(secrets.secret(settings.home, "dead-letters"))
+
+
+def drain(settings: Settings) -> DrainSummary:
+    """Land all that waits in the event log now; where another collector runs, wait until that one has done it.
+
+    Raises:
+        IngestError: the log does not answer, or another collector holds the lock and makes no progress.
+    """
+    with _parties(settings) as (connection, client):
+        before = _totals(connection)
+        try:
+            target = log.end(client)
+            last_id = _drain(settings, connection, client, target)
+        except redis.RedisError as error:
+            raise IngestError(f"the event log does not answer ({error}): start it with `matinee up`") from error
+        after = _totals(connection)
+    events, dead = (after.get(s, (0, 0))[1] - before.get(s, (0, 0))[1] for s in ("events", "dead"))
+    files = sum(n for n, _ in after.values()) - sum(n for n, _ in before.values())
+    return DrainSummary(events, dead, files, last_id)
+
+
+def _drain(settings: Settings, connection: psycopg.Connection, client: redis.Redis, target: str) -> str:
+    seen, since = "", time.monotonic()
+    while not _lock(connection):
+        last_id = _offset(connection)
+        if log.position(last_id) >= log.position(target):
+            return last_id
+        if last_id != seen:
+            seen, since = last_id, time.monotonic()
+        if time.monotonic() - since > _PATIENCE_S:
+            raise IngestError(
+                f"another collector holds the lock and has stood at {last_id} for {_PATIENCE_S:.0f} s: "
+                "see its log (`matinee status`) and restart it"
+            )
+        time.sleep(0.1)
+    collector = Collector(connection, client, settings.lake.root, service_salt(settings))
+    collector.start()
+    while log.position(collector.last_id) < log.position(target) and collector.step(until=target):
+        pass
+    return collector.last_id
+
+
+def run(settings: Settings, drain_only: bool = False) -> None:
+    """The worker: collect until told to stop by SIGTERM or SIGINT. Redis may come and go; PostgreSQL may not.
+
+    Raises:
+        StackError: PostgreSQL is gone, and the lock with it; the supervisor starts the collector again.
+    """
+    if drain_only:
+        drain(settings)
+        return
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    try:
+        with _parties(settings) as (connection, client):
+            while not _lock(connection):
+                if stop.wait(0.5):
+                    return
+            _collect(Collector(connection, client, settings.lake.root, service_salt(settings)), stop)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise StackError(f"PostgreSQL went away ({reason}): start the collector again when it is back") from error
+
+
+def _collect(collector: Collector, stop: threading.Event) -> None:
+    pause, started = 0.1, False
+    while not stop.is_set():
+        try:
+            if not started:
+                collector.start()
+                started = True
+            if not collector.step(wait=_until(time.monotonic() + BATCH_SECONDS, stop)):
+                collector.check_log()
+            pause = 0.1
+        except redis.RedisError as error:
+            # Start over afterwards: a log that was gone may have come back as another one.
+            started = False
+            _log.warning("the event log does not answer (%s): trying again in %.1f s", error, pause)
+            stop.wait(pause)
+            pause = min(pause * 2, 5.0)
+
+
+def _until(deadline: float, stop: threading.Event) -> Callable[[], bool]:
+    return lambda: not stop.is_set() and time.monotonic() < deadline
+
+
+@contextmanager
+def _parties(settings: Settings) -> Iterator[tuple[psycopg.Connection, redis.Redis]]:
+    client = log.connect(settings.events())
+    try:
+        with connect(settings, autocommit=True) as connection:
+            yield connection, client
+    finally:
+        client.close()
+
+
+def _lock(connection: psycopg.Connection) -> bool:
+    row = connection.execute(_QUERIES["try_lock"], (LOCK,)).fetchone()
+    return bool(row and row[0])
+
+
+def _offset(connection: psycopg.Connection) -> str:
+    row = connection.execute(_QUERIES["log_offset"], (log.STREAM,)).fetchone()
+    return row[0] if row else "0-0"
+
+
+def _totals(connection: psycopg.Connection) -> dict[str, tuple[int, int]]:
+    rows = connection.execute(_QUERIES["totals"], (["events", "dead"],))
+    return {stream: (files, total) for stream, files, total in rows}

@@ -1,0 +1,149 @@
+"""Dead letters: refused entries of the event log, kept whole and sealed, and a second chance for them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+import psycopg
+import redis
+from cryptography.exceptions import InvalidTag
+from psycopg.rows import class_row
+
+from ingest import log
+from ingest.collector import service_salt
+from ingest.errors import IngestError
+from ingest.intake import Entry, accept
+from matinee.contracts.events import Origin
+from matinee.db.queries import load
+from matinee.pseudonyms import salts
+from matinee.settings import Settings
+
+_QUERIES = load(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One refused entry; `path` is its file below the lake's root. `replayed_as`: its new log id once accepted."""
+
+    log_id: str
+    path: str
+    code: str
+    reason: str
+    origin: str
+    account_id: str | None
+    received_at: datetime
+    attempts: int
+    replayed_at: datetime | None
+    replayed_as: str | None
+
+
+@dataclass(frozen=True)
+class ReplaySummary:
+    """`refused`: still wrong, they stay dead. `unreadable`: sealed with a key that is destroyed or lost."""
+
+    accepted: int
+    refused: int
+    unreadable: int
+
+
+def counts(connection: psycopg.Connection) -> list[tuple[str, int, int]]:
+    """(code, how many wait, how many were replayed), by code."""
+    return connection.execute(_QUERIES["dead_letter_counts"]).fetchall()
+
+
+def newest(
+    connection: psycopg.Connection, *, code: str | None = None, waiting: bool = True, limit: int = 20
+) -> list[DeadLetter]:
+    """The latest dead letters, newest first; `waiting` leaves out those that were replayed."""
+    with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        return cursor.execute(_QUERIES["dead_letters"], {"code": code, "waiting": waiting, "limit": limit}).fetchall()
+
+
+def show(connection: psycopg.Connection, settings: Settings, log_id: str) -> tuple[DeadLetter, bytes]:
+    """One dead letter and the bytes that came.
+
+    Raises:
+        IngestError: there is none with this id, or its key is destroyed.
+    """
+    with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        letter = cursor.execute(_QUERIES["dead_letter"], (log_id,)).fetchone()
+    if letter is None:
+        raise IngestError(f"no dead letter {log_id!r}: `matinee deadletters list` names them")
+    body = _bodies(connection, settings, [letter]).get(log_id)
+    if body is None:
+        raise IngestError(
+            f"dead letter {log_id} cannot be opened: the key of its account is destroyed or its file is gone"
+        )
+    return letter, body
+
+
+def replay(
+    connection: psycopg.Connection, settings: Settings, client: redis.Redis, *, code: str | None = None
+) -> ReplaySummary:
+    """Judge the waiting dead letters once more, as of when they were received, and append those that pass to the log.
+
+    An event keeps its id, so a replay that is interrupted and repeated counts once in the warehouse.
+
+    Raises:
+        LogUnavailableError: the event log does not take entries; nothing is marked.
+    """
+    accepted, refused, unreadable = 0, 0, 0
+    with connection.transaction(), connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        waiting = cursor.execute(_QUERIES["dead_letters_to_replay"], {"code": code}).fetchall()
+        bodies = _bodies(connection, settings, waiting)
+        passed: list[tuple[DeadLetter, Entry]] = []
+        for letter in waiting:
+            body = bodies.get(letter.log_id)
+            if body is None:
+                unreadable += 1
+                continue
+            entry = _judge(letter, body)
+            if entry.code is None:
+                passed.append((letter, entry))
+            else:
+                refused += 1
+                connection.execute(_QUERIES["mark_attempted"], (entry.code, entry.reason, letter.log_id))
+        for (letter, _), new_id in zip(passed, log.append(client, [entry for _, entry in passed]), strict=True):
+            connection.execute(_QUERIES["mark_replayed"], (new_id, letter.log_id))
+            accepted += 1
+    return ReplaySummary(accepted, refused, unreadable)
+
+
+def pretty(body: bytes) -> str:
+    """The payload for a person: indented where it is JSON, else as text."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body.decode(errors="backslashreplace")
+
+
+def _judge(letter: DeadLetter, body: bytes) -> Entry:
+    origin = cast(Origin, letter.origin)
+    return accept([body], received_at=letter.received_at, origin=origin, account_id=letter.account_id).entries[0]
+
+
+def _bodies(connection: psycopg.Connection, settings: Settings, letters: Sequence[DeadLetter]) -> dict[str, bytes]:
+    """Log id -> opened payload, for those that can be opened."""
+    import pyarrow.parquet as pq
+
+    known = salts(connection, {letter.account_id for letter in letters if letter.account_id})
+    service = service_salt(settings)
+    owners = {letter.log_id: letter.account_id for letter in letters}
+    opened: dict[str, bytes] = {}
+    for path in sorted({letter.path for letter in letters}):
+        file = settings.lake.root / path
+        if not file.exists():
+            continue
+        table = pq.read_table(file, columns=["log_id", "sealed"])
+        for row in table.to_pylist():
+            if row["log_id"] not in owners:
+                continue
+            account = owners[row["log_id"]]
+            try:
+                opened[row["log_id"]] = (known[account] if account else service).open(row["sealed"])
+            except InvalidTag:
+                continue
+    return opened

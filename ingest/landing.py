@@ -1,0 +1,169 @@
+"""Log entries as rows of the landing zone. Pure: who is who comes in as salts, nothing is read or written."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+
+import orjson
+import pyarrow as pa
+from pydantic import BaseModel, ValidationError
+
+from ingest import log
+from ingest.intake import Entry, is_account_id, printable
+from matinee.contracts.events import DATA_TYPES, Event, Surface
+from matinee.contracts.landing import LANDED_EVENT
+from matinee.pseudonyms import Salt
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_NOWHERE = Surface()
+
+DEAD_LETTER = pa.schema(
+    [
+        pa.field("log_id", pa.string(), nullable=False),
+        pa.field("received_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("code", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("account_key", pa.string()),
+        pa.field("sealed", pa.binary(), nullable=False),  # AES-256-GCM: under the account's key, or the service's
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An event of the log, ready to land."""
+
+    log_id: str
+    event: Event
+    received_at: datetime
+    fingerprint: str
+
+    @property
+    def account_id(self) -> str | None:
+        return self.event.account_id
+
+
+@dataclass(frozen=True)
+class Dead:
+    """An entry of the log that is no event."""
+
+    log_id: str
+    entry: Entry
+
+    @property
+    def account_id(self) -> str | None:
+        return self.entry.account_id
+
+    @property
+    def received_at(self) -> datetime:
+        return self.entry.received_at
+
+
+def decode(log_id: str, found: log.Fields) -> Arrived | Dead:
+    """What an entry of the log is. Nothing that stands there can raise: what is not ours becomes a dead letter."""
+    try:
+        if dead := log.dead_entry(found):
+            return Dead(log_id, dead)
+        body = found[b"event"]
+        event = Event.model_validate_json(body)
+        fingerprint = orjson.loads(body).get("fingerprint")
+        if event.received_at is None or not isinstance(fingerprint, str):
+            raise ValueError("not written by the intake")
+        if event.account_id is not None and not is_account_id(event.account_id):
+            raise ValueError("account_id: not an id")
+        event.happened_at(event.received_at)
+        return Arrived(log_id, event, event.received_at, fingerprint)
+    except (ValueError, OverflowError) as error:
+        reason = "; ".join(str(error).splitlines()[:3]) if isinstance(error, ValidationError) else str(error)
+        when = _EPOCH + timedelta(milliseconds=min(log.position(log_id)[0], 4_000_000_000_000))
+        body = found.get(b"event") or repr(dict(found)).encode()
+        return Dead(log_id, Entry(body, when, "live", None, "invalid_event", printable(f"in the log: {reason}")))
+
+
+def received_on(items: Iterable[Arrived | Dead]) -> dict[date, list[Arrived | Dead]]:
+    """Entries by the date (UTC) on which they were received, each in log order."""
+    days: dict[date, list[Arrived | Dead]] = {}
+    for item in items:
+        days.setdefault(item.received_at.astimezone(UTC).date(), []).append(item)
+    return days
+
+
+def event_table(arrived: Sequence[Arrived], salts: Mapping[str, Salt]) -> pa.Table:
+    """The rows that these events land as; ids of people become keys."""
+
+    @cache
+    def key(account: str | None, identifier: str | None) -> str | None:
+        return salts[account].key(identifier) if account and identifier else None
+
+    rows = [
+        _row(item, key(item.account_id, item.account_id), key(item.account_id, item.event.profile_id))
+        for item in arrived
+    ]
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, LANDED_EVENT, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=LANDED_EVENT)
+
+
+def dead_table(dead: Sequence[Dead], salts: Mapping[str, Salt], service: Salt) -> pa.Table:
+    """Dead letters, each sealed with its account's key, or with the service's where no account is known."""
+    rows = []
+    for item in dead:
+        salt = salts[item.account_id] if item.account_id else None
+        rows.append(
+            {
+                "log_id": item.log_id,
+                "received_at": item.received_at,
+                "code": item.entry.code,
+                "reason": item.entry.reason,
+                "account_key": salt.key(item.account_id or "") if salt else None,
+                "sealed": (salt or service).seal(item.entry.body),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=DEAD_LETTER)
+
+
+def _row(item: Arrived, account_key: str | None, profile_key: str | None) -> tuple[object, ...]:
+    """One row, in the order of `LANDED_EVENT`."""
+    event = item.event
+    surface = event.surface or _NOWHERE
+    return (
+        str(event.event_id), event.schema_, event.origin, item.log_id, item.fingerprint, account_key, profile_key,
+        event.session_id, event.playback_id, event.seq, event.title_id, event.device, event.country,
+        _micros(event.ts_client), _micros(event.ts_sent), _micros(item.received_at),
+        _micros(event.happened_at(item.received_at)), event.type.value,
+        event.position_ms, event.played_ms, event.stall_ms, event.stalls, event.paused_ms, event.startup_ms, event.bits,
+        event.rendition, surface.row, surface.position, surface.model, surface.version, surface.propensity,
+        surface.source, surface.request_id,
+        orjson.dumps(event.experiments, option=orjson.OPT_SORT_KEYS).decode() if event.experiments else None,
+        *_data(event),
+    )  # fmt: skip
+
+
+# The last columns of the schema: what `data` holds, by type of event.
+_DATA_COLUMNS = (
+    ("rate", "value"),
+    ("favourite", "on"),
+    ("search", "query"),
+    ("search", "results"),
+    ("search", "clicked"),
+    ("error", "code"),
+    ("error", "fatal"),
+    ("exposure", "experiment"),
+    ("exposure", "variant"),
+    ("exposure", "salt"),
+)
+_NO_DATA = (None,) * len(_DATA_COLUMNS)
+
+
+def _data(event: Event) -> tuple[object, ...]:
+    shape: type[BaseModel] | None = DATA_TYPES.get(event.type)
+    if shape is None:
+        return _NO_DATA
+    data = shape.model_validate(event.data)
+    return tuple(getattr(data, name) if kind == event.type else None for kind, name in _DATA_COLUMNS)
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND

@@ -1,0 +1,141 @@
+-- name: record_part
+INSERT INTO landed_file (path, stream, first_id, last_id, rows, landed_on) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (path) DO NOTHING
+
+-- name: recorded_parts
+SELECT path FROM landed_file WHERE stream = %s
+
+-- name: totals
+SELECT stream, count(*), coalesce(sum(rows), 0)::bigint FROM landed_file WHERE stream = ANY(%s) GROUP BY stream
+
+-- name: log_offset
+SELECT last_id FROM log_offset WHERE stream = %s
+
+-- name: start_offset
+INSERT INTO log_offset (stream, last_id) VALUES (%s, '0-0') ON CONFLICT DO NOTHING
+
+-- name: move_offset
+UPDATE log_offset SET last_id = %s, updated_at = now() WHERE stream = %s AND last_id = %s
+
+-- name: try_lock
+SELECT pg_try_advisory_lock(%s)
+
+-- name: unlock
+SELECT pg_advisory_unlock(%s)
+
+-- name: record_dead_letter
+INSERT INTO dead_letter (log_id, path, code, reason, origin, account_id, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (log_id) DO NOTHING
+
+-- name: dead_letter_counts
+SELECT code, count(*) FILTER (WHERE replayed_at IS NULL), count(*) FILTER (WHERE replayed_at IS NOT NULL)
+FROM dead_letter GROUP BY code ORDER BY code
+
+-- name: dead_letters
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s) AND (NOT %(waiting)s OR replayed_at IS NULL)
+ORDER BY received_at DESC, log_id DESC LIMIT %(limit)s
+
+-- name: dead_letter
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+FROM dead_letter WHERE log_id = %s
+
+-- name: dead_letters_to_replay
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s) AND replayed_at IS NULL
+ORDER BY path, log_id FOR UPDATE SKIP LOCKED
+
+-- name: mark_replayed
+UPDATE dead_letter SET attempts = attempts + 1, replayed_at = now(), replayed_as = %s WHERE log_id = %s
+
+-- name: mark_attempted
+UPDATE dead_letter SET attempts = attempts + 1, code = %s, reason = %s WHERE log_id = %s
+
+-- name: one_catalogue_writer
+SELECT pg_advisory_xact_lock(7228115)
+
+-- name: titles_known
+SELECT title_id, kind, parent_id, feed_hash FROM title
+
+-- name: upsert_title
+INSERT INTO title (title_id, kind, parent_id, number, year, runtime_s, maturity, genres, tags, countries, images, extra,
+                   feed_hash, state)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'published')
+ON CONFLICT (title_id) DO UPDATE SET
+    kind = excluded.kind, parent_id = excluded.parent_id, number = excluded.number, year = excluded.year,
+    runtime_s = excluded.runtime_s, maturity = excluded.maturity, genres = excluded.genres, tags = excluded.tags,
+    countries = excluded.countries, images = excluded.images, extra = excluded.extra, feed_hash = excluded.feed_hash,
+    state = 'published', updated_at = now()
+
+-- name: clear_texts
+DELETE FROM title_text WHERE title_id = ANY(%s)
+
+-- name: clear_people
+DELETE FROM title_person WHERE title_id = ANY(%s)
+
+-- name: clear_offers
+DELETE FROM offer WHERE title_id = ANY(%s)
+
+-- name: add_text
+INSERT INTO title_text (title_id, language, title, synopsis) VALUES (%s, %s, %s, %s)
+
+-- name: add_person
+INSERT INTO title_person (title_id, position, name, role) VALUES (%s, %s, %s, %s)
+
+-- name: add_offer
+INSERT INTO offer (title_id, position, kind, plans, price, currency, regions, open)
+VALUES (%s, %s, %s, %s, %s, %s, %s, tstzrange(%s, %s))
+
+-- name: add_draft
+INSERT INTO title (title_id, kind, year, maturity, state) VALUES (%s, 'film', %s, %s, 'draft') ON CONFLICT DO NOTHING
+
+-- name: forget_rejections
+DELETE FROM feed_rejection WHERE feed_hash = %s AND NOT line_number = ANY(%s)
+
+-- name: add_rejection
+INSERT INTO feed_rejection (feed_hash, line_number, feed_name, reason, line) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (feed_hash, line_number) DO UPDATE SET reason = excluded.reason WHERE feed_rejection.reason <> excluded.reason
+
+-- name: titles_to_link
+SELECT t.title_id, t.kind, t.year, t.extra -> 'master' AS master,
+       (SELECT coalesce(array_agg(x.title), '{}') FROM title_text x WHERE x.title_id = t.title_id) AS names
+FROM title t WHERE t.feed_hash IS NOT NULL AND t.kind IN ('film', 'episode', 'extra')
+
+-- name: master_state
+SELECT state, reason FROM master WHERE master_id = %s
+
+-- name: source
+SELECT bytes, modified_ns, master_id, alone FROM master_source WHERE path = %s
+
+-- name: remember_source
+INSERT INTO master_source (path, relative_path, bytes, modified_ns, alone, master_id) VALUES (%s, %s, %s, %s, %s, %s)
+ON CONFLICT (path) DO UPDATE SET relative_path = excluded.relative_path, bytes = excluded.bytes,
+    modified_ns = excluded.modified_ns, alone = excluded.alone, master_id = excluded.master_id
+
+-- name: add_master
+INSERT INTO master (master_id, file_name, stored_path, bytes, state, reason, probe) VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (master_id) DO UPDATE SET file_name = excluded.file_name, stored_path = excluded.stored_path,
+    state = excluded.state, reason = excluded.reason, probe = excluded.probe
+    WHERE master.state = 'refused' AND excluded.state = 'accepted'
+
+-- name: masters_to_link
+SELECT m.master_id, m.title_id, s.path, s.relative_path, s.alone
+FROM master m LEFT JOIN title t USING (title_id) JOIN master_source s USING (master_id)
+WHERE m.state = 'accepted' AND (m.title_id IS NULL OR t.feed_hash IS NULL)
+ORDER BY s.relative_path, s.path
+
+-- name: link_master
+UPDATE master SET title_id = %s WHERE master_id = %s
+
+-- name: title_of_source
+SELECT m.title_id FROM master_source s JOIN master m USING (master_id) WHERE s.path = %s
+
+-- name: has_title
+SELECT 1 FROM title WHERE title_id = %s
+
+-- name: drop_idle_draft
+DELETE FROM title t WHERE t.title_id = %s AND t.feed_hash IS NULL AND t.state = 'draft'
+    AND NOT EXISTS (SELECT 1 FROM master m WHERE m.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM package p WHERE p.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM playback_session s WHERE s.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM playback_position s WHERE s.title_id = t.title_id)

@@ -1,0 +1,255 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ingest import collector, log
+from ingest.errors import IngestError
+from ingest.intake import accept
+from matinee.contracts.landing import LANDED_EVENT
+from matinee.pseudonyms import salts
+from matinee.settings import Settings
+
+
+def test_events_land_by_received_date_with_keys_instead_of_ids(settings, connection, client, event, now, landed):
+    for day in range(2):
+        at = now + timedelta(days=day)
+        sent = [event(seq=n, ts_client=at.isoformat(), ts_sent=at.isoformat()) for n in range(3)]
+        log.append(client, accept(sent, received_at=at, origin="live", account_id="me").entries)
+    summary = collector.drain(settings)
+    assert (summary.events, summary.dead, summary.files) == (6, 0, 2)
+    table = landed("events")
+    assert table.schema.equals(LANDED_EVENT)
+    salt = salts(connection, ["me"])["me"]
+    assert set(table["account_key"].to_pylist()) == {salt.key("me")}
+    assert set(table["profile_key"].to_pylist()) == {salt.key("profile-1")}
+    assert table["experiments"][0].as_py() == '{"home_order":"treatment"}'
+    days = connection.execute("SELECT landed_on::text, rows FROM landed_file ORDER BY 1").fetchall()
+    assert days == [("2026-03-14", 3), ("2026-03-15", 3)]
+    assert client.xlen(log.STREAM) == 0
+
+
+def test_event_time_is_the_receivers_clock_minus_the_delay(settings, client, event, now, landed):
+    hour = timedelta(hours=1)
+    sent = event(ts_client=(now + hour - timedelta(seconds=30)).isoformat(), ts_sent=(now + hour).isoformat())
+    log.append(client, accept([sent], received_at=now, origin="live").entries)
+    collector.drain(settings)
+    assert landed("events")["event_ts"].to_pylist() == [now - timedelta(seconds=30)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "columns"),
+    [
+        ("rate", {"value": 4.5}, {"rate_value": 4.5}),
+        ("favourite", {"on": False}, {"favourite_on": False}),
+        ("search", {"query": "кот", "results": 2, "clicked": "film-1"}, {"search_query": "кот", "search_results": 2,
+                                                                        "search_clicked": "film-1"}),
+        ("error", {"code": "decode", "fatal": True}, {"error_code": "decode", "error_fatal": True}),
+        ("exposure", {"experiment": "e", "variant": "v", "salt": "s"}, {"exposure_experiment": "e",
+                                                                      "exposure_variant": "v", "exposure_salt": "s"}),
+    ],
+)  # fmt: skip
+def test_what_an_event_carries_lands_in_the_columns_of_its_type(
+    settings, client, event, now, landed, kind, data, columns
+):
+    surface = {"row": "for-you", "position": 4, "propensity": 0.25, "request_id": "r"}
+    entries = accept([event(type=kind, data=data, surface=surface)], received_at=now, origin="live").entries
+    log.append(client, entries)
+    collector.drain(settings)
+    (row,) = landed("events").to_pylist()
+    filled = {
+        name
+        for name, value in row.items()
+        if value is not None and name.startswith(("rate", "fav", "sea", "err", "exposure"))
+    }
+    assert filled == set(columns)
+    assert {name: row[name] for name in columns} == columns
+    assert (row["surface_row"], row["surface_position"], row["surface_propensity"]) == ("for-you", 4, 0.25)
+
+
+def test_draining_twice_lands_nothing_new(settings, client, event, now):
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    first = collector.drain(settings)
+    second = collector.drain(settings)
+    assert (first.events, second.events, second.files) == (1, 0, 0)
+    assert first.last_id == second.last_id
+
+
+def test_entries_that_are_not_ours_become_dead_letters_and_stop_nothing(settings, client, event, now, landed):
+    client.xadd(log.STREAM, {"something": "else"})
+    client.xadd(log.STREAM, {"event": b"\xff\x00"})
+    client.xadd(log.STREAM, {"event": "{}", "code": "x\0", "received_at": "yesterday", "account_id": "a\0"})
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    summary = collector.drain(settings)
+    assert (summary.events, summary.dead) == (1, 3)
+    assert set(landed("dead")["code"].to_pylist()) == {"invalid_event"}
+
+
+def test_files_without_a_row_are_removed_and_their_entries_land_once(settings, client, event, now, landed):
+    ids = log.append(client, accept([event(), event()], received_at=now, origin="live").entries)
+    folder = settings.lake.landing_events / f"date={now.date()}"
+    folder.mkdir(parents=True)
+    crashed = folder / f"part-{ids[0]}-{ids[0]}.parquet"
+    crashed.write_bytes(b"half a file")
+    draft = folder / f".part-{ids[0]}-{ids[1]}.parquet.4711"
+    draft.write_bytes(b"")
+    nowhere_else = folder / "part-1-0-2-0.parquet"
+    nowhere_else.write_bytes(b"from a lake that is newer than this database")
+    collector.drain(settings)
+    assert not crashed.exists()
+    assert not draft.exists()
+    assert nowhere_else.exists()
+    assert landed("events").num_rows == 2
+
+
+def test_a_crash_between_commit_and_trim_lands_nothing_twice(settings, client, event, now, landed):
+    entries = accept([event() for _ in range(5)], received_at=now, origin="live").entries
+    ids = log.append(client, entries)
+    collector.drain(settings)
+    for log_id, entry in zip(ids, entries, strict=True):  # as if they had never been trimmed
+        client.delete(log.STREAM) if log_id == ids[0] else None
+        client.xadd(log.STREAM, log.fields(entry), id=log_id)
+    assert collector.drain(settings).events == 0
+    assert landed("events").num_rows == 5
+    assert client.xlen(log.STREAM) == 0
+
+
+def test_a_log_whose_ids_went_backwards_is_landed_from_its_beginning(
+    settings, connection, client, event, now, landed, caplog
+):
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    collector.drain(settings)
+    client.delete(log.STREAM)
+    (entry,) = accept([event()], received_at=now, origin="live").entries
+    client.xadd(log.STREAM, log.fields(entry), id="1000-0")
+    assert collector.drain(settings).last_id == "1000-0"
+    assert landed("events").num_rows == 2
+    assert "the event log ends at 1000-0" in caplog.text
+    assert connection.execute("SELECT last_id FROM log_offset").fetchone() == ("1000-0",)
+
+
+def test_a_log_that_is_empty_again_is_no_reason_to_go_back(settings, client, event, now):
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    first = collector.drain(settings)
+    client.delete(log.STREAM)
+    assert collector.drain(settings).last_id == first.last_id
+
+
+def test_a_drain_waits_for_the_collector_that_holds_the_lock(settings, connection, client, event, now):
+    connection.execute("SELECT pg_advisory_lock(%s)", (collector.LOCK,))
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    done: list[collector.DrainSummary] = []
+    thread = threading.Thread(target=lambda: done.append(collector.drain(settings)))
+    thread.start()
+    thread.join(0.5)
+    assert not done
+    connection.execute("SELECT pg_advisory_unlock(%s)", (collector.LOCK,))
+    thread.join(10)
+    assert [summary.events for summary in done] == [1]
+
+
+def test_a_drain_without_redis_says_how_to_get_it(settings):
+    gone = Settings.model_validate(
+        {**settings.model_dump(), "MATINEE_HOME": settings.home_path, "redis_url": "redis://127.0.0.1:1/0"}
+    )
+    with pytest.raises(IngestError, match=r"event log does not answer.*matinee up"):
+        collector.drain(gone)
+
+
+def test_a_full_disk_loses_nothing(settings, client, event, now, landed):
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    blocked = settings.lake.landing_events / f"date={now.date()}"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where the folder should be")
+    with pytest.raises(IngestError, match="cannot write"):
+        collector.drain(settings)
+    assert client.xlen(log.STREAM) == 1
+    blocked.unlink()
+    collector.drain(settings)
+    assert landed("events").num_rows == 1
+
+
+def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
+    code = (
+        "from ingest import collector; from matinee.settings import Settings\n"
+        "collector.BATCH_SECONDS = 0.05; collector.run(Settings.load())"
+    )
+    environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([sys.executable, "-c", code], env=environment)
+
+
+def test_the_collector_killed_at_random_moments_loses_and_doubles_nothing(settings, client, event, landed):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    sent: list[str] = []
+    for _ in range(4):
+        worker = _spawn(settings)
+        try:
+            deadline = time.monotonic() + 1.0 + chance.random() * 1.2
+            while time.monotonic() < deadline:
+                now = datetime.now(UTC)
+                stamps = {"ts_client": now.isoformat(), "ts_sent": now.isoformat()}
+                batch = accept([event(**stamps) for _ in range(100)], received_at=now, origin="live", account_id="me")
+                log.append(client, batch.entries)
+                sent += [event["event_id"] for event in _bodies(batch)]
+                time.sleep(0.005)
+        finally:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+    collector.drain(settings)
+    got = landed("events")["event_id"].to_pylist()
+    assert len(got) == len(sent), f"seed {seed}"
+    assert set(got) == set(sent), f"seed {seed}"
+
+
+def test_the_worker_ends_by_sigterm_and_leaves_nothing_half_done(settings, client, event, now):
+    log.append(client, accept([event()], received_at=now, origin="live").entries)
+    worker = _spawn(settings)
+    try:
+        for _ in range(200):
+            if client.xlen(log.STREAM) == 0:
+                break
+            time.sleep(0.05)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+    files = [path for path in settings.lake.root.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files] == [".parquet"]
+    assert pq.read_metadata(files[0]).num_rows == 1
+
+
+def test_the_worker_ends_with_an_error_when_postgresql_drops_it(settings, connection, client):
+    worker = _spawn(settings)
+    try:
+        for _ in range(200):
+            found = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s",
+                (collector.LOCK,),
+            ).fetchall()
+            if found:
+                break
+            time.sleep(0.05)
+        # It sees the loss with its next batch.
+        now = datetime.now(UTC)
+        client.xadd(log.STREAM, {"event": "{}"}, id=f"{int(now.timestamp() * 1000)}-0")
+        assert worker.wait(15) == 1
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def _bodies(batch):
+    import orjson
+
+    return [orjson.loads(entry.body) for entry in batch.entries]
