@@ -1,0 +1,92 @@
+"""Who is in which arm, and what each experiment truly does: potential outcomes of every viewer under both arms."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from models.experiments.assignment import Experiment, assign
+from models.experiments.registry import ACTIVE
+from simulation.behaviour import Plays, Visits
+from simulation.parameters import Plan
+from simulation.population import Population, account_id
+
+METRICS = ("hours_per_account", "plays_per_account", "hours_per_play")
+_MS_PER_HOUR = 3_600_000
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The running experiments and the variant of every viewer of a block: `variant[experiment][viewer]`."""
+
+    experiments: tuple[Experiment, ...]
+    variants: tuple[tuple[str, ...], ...]
+
+    def treated(self, plan: Plan) -> np.ndarray:
+        """Which viewers get the effect."""
+        for experiment, variants in zip(self.experiments, self.variants, strict=True):
+            if experiment.name == plan.effect.experiment + plan.experiment_suffix:
+                return np.array([variant == plan.effect.variant for variant in variants])
+        return np.zeros(len(self.variants[0]) if self.variants else 0, dtype=bool)
+
+
+def experiments(plan: Plan) -> tuple[Experiment, ...]:
+    return tuple(replace(e, name=e.name + plan.experiment_suffix) for e in ACTIVE)
+
+
+def arms(plan: Plan, run: str, people: Population) -> Arms:
+    """The assignment that serving would make for these accounts."""
+    running = experiments(plan)
+    accounts = [account_id(run, int(number)) for number in people.number]
+    return Arms(running, tuple(tuple(assign(e, account) for account in accounts) for e in running))
+
+
+def factual(plan: Plan, visited: Visits, control: Plays, treated: Plays, chosen: Arms) -> Plays:
+    """What really happens: of each viewer the plays of the arm that the viewer is in."""
+    is_treated = chosen.treated(plan)
+    in_control = control.where(~is_treated[visited.viewer[control.visit]])
+    return Plays.concat([in_control, treated.where(is_treated[visited.viewer[treated.visit]])]).sorted()
+
+
+def outcomes(people: Population, visited: Visits, control: Plays, treated: Plays, chosen: Arms) -> pl.DataFrame:
+    """One row a viewer who came at all (and so was exposed): hours and plays under control and under treatment."""
+    count = len(people.number)
+    columns: dict[str, object] = {"viewer": people.number}
+    for name, made in (("control", control), ("treatment", treated)):
+        viewer = visited.viewer[made.visit]
+        columns[f"plays_{name}"] = np.bincount(viewer, minlength=count)
+        columns[f"ms_{name}"] = np.bincount(viewer, weights=made.watched.played_ms, minlength=count).astype(np.int64)
+    for experiment, variants in zip(chosen.experiments, chosen.variants, strict=True):
+        columns[experiment.name] = list(variants)
+    came = np.bincount(visited.viewer, minlength=count) > 0
+    return pl.DataFrame(columns).filter(pl.Series(came))
+
+
+def effects(plan: Plan, made: pl.DataFrame, running: Iterable[Experiment]) -> list[dict[str, object]]:
+    """The finite-population effect, treatment minus control, of each experiment on each metric.
+
+    It is what the exposed viewers of this run would have done had all of them been treated, minus what they would
+    have done had none: the quantity that a difference of means estimates.
+    """
+    changed = plan.effect.experiment + plan.experiment_suffix
+    return [
+        {
+            "experiment": experiment.name,
+            "metric": metric,
+            "units": made.height,
+            "control": _metric(made, metric, "control"),
+            "effect": _metric(made, metric, "treatment") - _metric(made, metric, "control")
+            if experiment.name == changed
+            else 0.0,
+        }
+        for experiment in running
+        for metric in METRICS
+    ]
+
+
+def _metric(made: pl.DataFrame, metric: str, arm: str) -> float:
+    hours, plays = int(made[f"ms_{arm}"].sum()) / _MS_PER_HOUR, int(made[f"plays_{arm}"].sum())
+    if metric == "hours_per_play":
+        return hours / plays if plays else 0.0
+    return (hours if metric == "hours_per_account" else plays) / max(made.height, 1)

@@ -1,0 +1,89 @@
+"""Who the viewers are: taste, how often they come, device, country, connection, clock."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from matinee.db.viewers import Viewer
+from simulation.parameters import Plan
+from simulation.streams import stream
+from simulation.world import World
+
+# The unit that regenerates alone.
+BLOCK = 256
+
+COUNTRIES = ("RU", "US", "DE", "GB", "KZ", "FR")
+_COUNTRY_SHARE = (0.32, 0.22, 0.14, 0.12, 0.1, 0.1)
+_UTC_OFFSET_H = np.array([3, -5, 1, 0, 5, 1])
+_RUSSIAN = {"RU", "KZ"}
+DEVICES = ("tv", "web", "phone", "tablet")
+_DEVICE_SHARE = (0.38, 0.27, 0.25, 0.1)
+_KIDS_SHARE = 0.06
+_KIDS_LIMIT = 12
+_MAX_SKEW_MS = 20 * 3_600_000  # the server refuses clocks that are a day ahead
+
+
+@dataclass(frozen=True)
+class Population:
+    """One block of viewers; arrays by position in the block. `number` counts from 0 over the whole run."""
+
+    number: np.ndarray
+    taste: np.ndarray  # viewers x genres, rows sum to 1
+    rate: np.ndarray  # visits a day
+    country: np.ndarray
+    device: np.ndarray
+    maturity: np.ndarray
+    mbps: np.ndarray
+    skew_ms: np.ndarray
+
+    @property
+    def utc_offset_h(self) -> np.ndarray:
+        return _UTC_OFFSET_H[self.country]
+
+
+def blocks(viewers: int) -> range:
+    return range(-(-viewers // BLOCK))
+
+
+def population(plan: Plan, world: World, block: int) -> Population:
+    """The viewers of a block. Draws are always made for a whole block: viewer 7 is the same in a run of 10 or 1,000."""
+    random = stream(plan.seed, "population", block)
+    count = min(BLOCK, plan.viewers - block * BLOCK)
+    behaviour = plan.behaviour
+    taste = random.dirichlet(np.full(len(world.genre_names), 0.25), BLOCK)
+    rate = random.gamma(behaviour.activity_shape, behaviour.visits_per_day / behaviour.activity_shape, BLOCK)
+    country = random.choice(len(COUNTRIES), BLOCK, p=_COUNTRY_SHARE)
+    device = random.choice(len(DEVICES), BLOCK, p=_DEVICE_SHARE)
+    kids = random.random(BLOCK) < _KIDS_SHARE
+    mbps = random.lognormal(np.log(8.0), 0.8, BLOCK)
+    skewed = random.random(BLOCK) < plan.dirt.skewed_viewers
+    skew = random.integers(-_MAX_SKEW_MS, _MAX_SKEW_MS, BLOCK)
+    return Population(
+        number=block * BLOCK + np.arange(count),
+        taste=taste[:count].astype(np.float32),
+        rate=rate[:count],
+        country=country[:count],
+        device=device[:count],
+        maturity=np.where(kids, _KIDS_LIMIT, 18)[:count],
+        mbps=mbps[:count],
+        skew_ms=np.where(skewed, skew, 0)[:count],
+    )
+
+
+def account_id(run: str, number: int) -> str:
+    return f"sim-{run}-{number}"
+
+
+def viewers(run: str, people: Population) -> list[Viewer]:
+    """The block as accounts."""
+    return [
+        Viewer(
+            account_id=account_id(run, int(number)),
+            name=f"Viewer {int(number) + 1}",
+            origin="simulate",
+            country=COUNTRIES[country],
+            maturity=int(maturity),
+            language="ru" if COUNTRIES[country] in _RUSSIAN else "en",
+        )
+        for number, country, maturity in zip(people.number, people.country, people.maturity, strict=True)
+    ]
