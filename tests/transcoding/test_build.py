@@ -1,0 +1,173 @@
+"""From accepted masters to packages: what is published, what is written down, what a crash leaves behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from matinee.settings import Settings
+from transcoding import build
+from transcoding.build import TitleProgress, transcode_pending
+from transcoding.package import DRAFTS
+
+
+def rows(settings: Settings, what: str) -> list[tuple]:
+    with psycopg.connect(settings.database()) as connection:
+        return connection.execute(f"SELECT {what} FROM package ORDER BY title_id, created_at").fetchall()  # pyright: ignore[reportArgumentType, reportCallIssue] - the tests' own text
+
+
+def test_a_master_becomes_a_package_once(settings: Settings, add_master: Callable[..., str], clip: Path) -> None:
+    master = add_master(clip, "film-one")
+    steps: list[TitleProgress] = []
+
+    (outcome,) = transcode_pending(settings, steps.append)
+
+    folder = settings.media / "film-one" / outcome.package_id
+    assert {path.name for path in folder.iterdir()} == {
+        "master.m3u8", "manifest.mpd", "video", "audio", "poster.jpg", "package.json",
+    }  # fmt: skip
+    described = json.loads((folder / "package.json").read_text())
+    assert (described["source_sha256"], described["duration_ms"]) == (master, 4000)
+    assert rows(settings, "package_id, title_id, master_id, state, duration_ms") == [
+        (outcome.package_id, "film-one", master, "published", 4000)
+    ]
+    assert [rung["name"] for (rungs,) in rows(settings, "rungs") for rung in rungs] == ["360p"]
+    fractions = [step.fraction for step in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert transcode_pending(settings) == []
+
+
+def test_masters_without_a_title_wait(settings: Settings, add_master: Callable[..., str], clip: Path) -> None:
+    add_master(clip, None)
+    assert transcode_pending(settings) == []
+
+
+def test_a_master_that_fails_is_written_down_and_the_rest_goes_on(
+    settings: Settings, add_master: Callable[..., str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"not a film at all\n" * 50)
+    add_master(bad, "film-bad")
+    add_master(clip, "film-good")
+
+    states = {outcome.title_id: outcome.state for outcome in transcode_pending(settings)}
+
+    assert states == {"film-bad": "failed", "film-good": "published"}
+    assert not (settings.media / "film-bad").exists()
+    ((reason,),) = [row for row in rows(settings, "reason") if row[0]]
+    assert "Invalid data" in reason
+    assert transcode_pending(settings) == [], "a lost cause is not tried again with the same tools"
+    monkeypatch.setattr("transcoding.package.PLAN_VERSION", "another")
+    assert [outcome.title_id for outcome in transcode_pending(settings)] == ["film-bad"]
+
+
+def test_a_master_that_is_not_at_hand_is_tried_again(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    master = add_master(clip, "film-one")
+    stored = settings.media / "~masters" / f"{master}.mp4"
+    aside = stored.rename(stored.with_suffix(".away"))
+    assert [outcome.state for outcome in transcode_pending(settings)] == ["failed"]
+    aside.rename(stored)
+    assert [outcome.state for outcome in transcode_pending(settings)] == ["published"]
+
+
+def test_a_package_whose_files_are_gone_is_made_again(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    import shutil
+
+    add_master(clip, "film-one")
+    (first,) = transcode_pending(settings)
+    shutil.rmtree(settings.media / "film-one")
+    (second,) = transcode_pending(settings)
+    assert (second.package_id, second.state) == (first.package_id, "published")
+    assert rows(settings, "state") == [("published",)]
+
+
+def test_a_published_folder_without_a_row_is_taken_as_it_is(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    add_master(clip, "film-one")
+    (first,) = transcode_pending(settings)
+    written = (settings.media / "film-one" / first.package_id / "package.json").stat().st_mtime_ns
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("DELETE FROM package")
+    (second,) = transcode_pending(settings)
+    assert second.package_id == first.package_id
+    assert (settings.media / "film-one" / first.package_id / "package.json").stat().st_mtime_ns == written
+
+
+def test_kill_9_leaves_nothing_published_and_the_next_run_succeeds(
+    settings: Settings, add_master: Callable[..., str], film: Callable[..., Path]
+) -> None:
+    add_master(film("long.mp4", "testsrc2=size=854x480:rate=30:duration=14"), "film-long")
+    script = "from matinee.settings import Settings\nfrom transcoding.build import transcode_pending\n"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script + "transcode_pending(Settings.load())"],
+        env=os.environ | settings.environment(),
+        start_new_session=True,
+    )
+    drafts, deadline = settings.media / DRAFTS, time.monotonic() + 60
+    while not list(drafts.glob("*/video/480p/00000.m4s")):
+        assert child.poll() is None, "the encoder was done before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+
+    assert not (settings.media / "film-long").exists()
+    assert rows(settings, "*") == []
+    assert encoders_of(drafts) == [], "the encoder outlived its parent"
+    assert [outcome.state for outcome in transcode_pending(settings)] == ["published"]
+    assert list(drafts.glob("*")) == []
+
+
+def encoders_of(folder: Path) -> list[int]:
+    """Processes that work in a folder; one that was just killed may take a moment to go."""
+    import psutil
+
+    for _ in range(50):
+        found = [p.pid for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(str(folder))]
+        if not found:
+            return []
+        time.sleep(0.1)
+    return found
+
+
+def test_an_interrupted_run_cancels_its_encoders(
+    settings: Settings, add_master: Callable[..., str], film: Callable[..., Path]
+) -> None:
+    add_master(film("long.mp4", "testsrc2=size=854x480:rate=30:duration=14"), "film-long")
+    cancel = threading.Event()
+    job = build.Job("m" * 64, "film-long", next((settings.media / "~masters").iterdir()))
+    started = time.monotonic()
+
+    def report(step: TitleProgress) -> None:
+        if step.fraction > 0:
+            cancel.set()
+
+    with pytest.raises(build.TransientError, match="cancelled"):
+        build.transcode(job, settings.media, report, cancel)
+    assert time.monotonic() - started < 10
+    assert encoders_of(settings.media / DRAFTS) == []
+    assert not (settings.media / "film-long").exists()
+
+
+def test_a_full_disk_stops_the_run_before_it_begins(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    add_master(clip, "film-one")
+    full = settings.model_copy(update={"disk_watermark_mb": 10**12})
+    with pytest.raises(build.TransientError, match="MB free"):
+        transcode_pending(full)
+    assert rows(settings, "*") == []

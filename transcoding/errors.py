@@ -1,0 +1,11 @@
+"""What can go wrong between a master and its package."""
+
+from matinee.errors import MatineeError
+
+
+class TranscodingError(MatineeError):
+    """A master cannot become a package; the message says which one and why."""
+
+
+class TransientError(TranscodingError):
+    """The master is not to blame: the work was cancelled or killed, or the file is not at hand. Worth another try."""

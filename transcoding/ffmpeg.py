@@ -1,0 +1,154 @@
+"""The bundled ffmpeg as a child process: progress, a time limit, cancelling, and one line when it fails."""
+
+import ctypes
+import os
+import re
+import selectors
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from transcoding.errors import TranscodingError, TransientError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+_NOISE = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ?|^Conversion failed!$|^Error (opening|while) (output|filtering)")
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far ffmpeg is: `seconds` of output and `frames` of the first video output."""
+
+    seconds: float
+    frames: int
+
+
+@cache
+def executable() -> str:
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@cache
+def version() -> str:
+    """ffmpeg's own version word, such as `n9.0.2-17-g2a571b6068-20260930`."""
+    out = subprocess.run([executable(), "-version"], capture_output=True, text=True, check=True).stdout
+    return out.split()[2]
+
+
+@cache
+def has_tone_mapper() -> bool:
+    """Whether this ffmpeg can turn HDR into SDR (filters `zscale` and `tonemap`)."""
+    out = subprocess.run([executable(), "-v", "error", "-filters"], capture_output=True, text=True, check=True).stdout
+    return {"zscale", "tonemap"} <= {words[1] for line in out.splitlines() if len(words := line.split()) > 1}
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    timeout_s: float,
+    on_progress: Callable[[Progress], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Progress:
+    """Run ffmpeg to its end; the arguments must contain `-progress pipe:1`. Returns the last progress it told.
+
+    ffmpeg and its children are one process group, killed when the time is over, when `cancel` is set, when
+    `on_progress` raises, and when this process dies.
+
+    Raises:
+        TransientError: cancelled, killed from outside, or out of disk space.
+        TranscodingError: ffmpeg failed (the line that says why) or took longer than `timeout_s`.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            [executable(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+        )
+        try:
+            last = _follow(process, time.monotonic() + timeout_s, timeout_s, on_progress, cancel)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdout:
+                process.stdout.close()
+        if process.returncode != 0:
+            complaints.seek(0)
+            line = telling_line(complaints.read().decode(errors="replace"), process.returncode)
+            not_its_own = process.returncode < 0 or "No space left on device" in line
+            raise (TransientError if not_its_own else TranscodingError)(line)
+        return last
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    deadline: float,
+    timeout_s: float,
+    on_progress: Callable[[Progress], None] | None,
+    cancel: threading.Event | None,
+) -> Progress:
+    assert process.stdout is not None
+    last, pending = Progress(0.0, 0), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise TransientError("cancelled")
+            if time.monotonic() > deadline:
+                raise TranscodingError(f"ffmpeg was not done after {timeout_s:.0f} s")
+            if not selector.select(_POLL_S):
+                continue
+            chunk = _read(process.stdout)
+            if not chunk:
+                process.wait(max(0.1, deadline - time.monotonic()))
+                return last
+            *blocks, pending = (pending + chunk).split(b"progress=")
+            for block in blocks:
+                last = parse_progress(block.decode(), last)
+                if on_progress is not None:
+                    on_progress(last)
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    return os.read(stream.fileno(), 65_536)
+
+
+def parse_progress(block: str, before: Progress) -> Progress:
+    """One block of ffmpeg's `-progress` output; what it leaves out or calls N/A stays as it was."""
+    told = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+    def number(key: str, otherwise: float) -> float:
+        text = told.get(key, "").strip()
+        return float(text) if re.fullmatch(r"-?\d+", text) else otherwise
+
+    seconds = number("out_time_us", before.seconds * 1e6) / 1e6
+    return Progress(max(seconds, before.seconds), int(number("frame", before.frames)))
+
+
+def telling_line(complaints: str, code: int) -> str:
+    """The line of ffmpeg's standard error that names the cause: the first one that is not decoration."""
+    lines = [_NOISE.sub("", line).strip() for line in complaints.splitlines()]
+    telling = [line for line in lines if line]
+    if telling:
+        return telling[0]
+    return f"ffmpeg was killed by signal {-code}" if code < 0 else f"ffmpeg ended with code {code}"
