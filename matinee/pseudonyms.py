@@ -59,3 +59,10 @@ def salts(connection: psycopg.Connection, account_ids: Iterable[str]) -> dict[st
 def _known(connection: psycopg.Connection, accounts: list[str]) -> dict[str, Salt]:
     rows = connection.execute("SELECT account_id, salt FROM account_salt WHERE account_id = ANY(%s)", (accounts,))
     return {account: Salt(bytes(salt)) for account, salt in rows}
+
+
+async def salt_of(connection: psycopg.AsyncConnection, account_id: str) -> Salt | None:
+    """The salt of one account, or None where nothing of it has reached the lake yet."""
+    cursor = await connection.execute("SELECT salt FROM account_salt WHERE account_id = %s", (account_id,))
+    found = await cursor.fetchone()
+    return Salt(bytes(found[0])) if found else None

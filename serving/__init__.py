@@ -1,0 +1,1 @@
+"""What people watch through: the HTTP API, one folder a domain, and the page at `/`."""

@@ -1,0 +1,43 @@
+-- name: account_by_email
+SELECT account_id, password_hash, role FROM account WHERE lower(email) = lower(%(email)s)
+
+-- name: account
+SELECT account_id, role FROM account WHERE account_id = %(account_id)s
+
+-- name: open_session
+INSERT INTO auth_session (session_id, account_id, refresh_hash, created_at, expires_at)
+VALUES (%(session_id)s, %(account_id)s, %(refresh_hash)s, %(now)s, %(expires_at)s)
+
+-- name: rotate_session
+UPDATE auth_session s
+SET refresh_hash = %(next_hash)s, previous_hash = %(given_hash)s, rotated_at = %(now)s, expires_at = %(expires_at)s
+FROM account a
+WHERE s.refresh_hash = %(given_hash)s AND s.revoked_at IS NULL AND s.expires_at > %(now)s
+  AND a.account_id = s.account_id
+RETURNING s.session_id, s.account_id, a.role
+
+-- name: rotated_session
+SELECT s.session_id, s.account_id, a.role, s.rotated_at
+FROM auth_session s JOIN account a USING (account_id)
+WHERE s.previous_hash = %(given_hash)s AND s.revoked_at IS NULL AND s.expires_at > %(now)s
+
+-- name: revoke_session
+UPDATE auth_session SET revoked_at = %(now)s
+WHERE revoked_at IS NULL
+  AND (session_id = %(session_id)s OR refresh_hash = %(given_hash)s OR previous_hash = %(given_hash)s)
+
+-- name: profiles
+SELECT profile_id, name, maturity, language FROM profile
+WHERE account_id = %(account_id)s ORDER BY created_at, profile_id
+
+-- name: profile
+SELECT p.profile_id, p.account_id, p.maturity, p.language, a.country
+FROM profile p JOIN account a USING (account_id)
+WHERE p.account_id = %(account_id)s AND (%(profile_id)s::text IS NULL OR p.profile_id = %(profile_id)s)
+ORDER BY p.created_at, p.profile_id LIMIT 1
+
+-- name: count_profiles
+SELECT count(*)::int AS profiles FROM profile WHERE account_id = %(account_id)s
+
+-- name: country
+SELECT country FROM account WHERE account_id = %(account_id)s

@@ -1,0 +1,1 @@
+"""Browsing: lists, titles and what resembles them."""

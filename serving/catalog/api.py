@@ -1,0 +1,104 @@
+"""HTTP of the catalogue: /api/media. Answers are bytes; the models only describe them."""
+
+from typing import Annotated
+
+import orjson
+import redis
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import BaseModel
+
+from matinee.contracts.feed import Kind
+from serving.accounts.core import viewer as viewer_of
+from serving.auth import Visitor
+from serving.catalog import core
+from serving.catalog.availability import allowed
+from serving.catalog.types import Page, Similar, Title
+from serving.context import Ctx
+
+router = APIRouter(prefix="/api/media", tags=["catalogue"])
+TitleId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+ProfileId = Annotated[str | None, Query(max_length=256)]
+_SIMILAR = 20
+
+
+class Genre(BaseModel):
+    genre: str
+    titles: int
+
+
+def _json(body: object) -> Response:
+    return Response(orjson.dumps(body, default=str), media_type="application/json")
+
+
+@router.get("", responses={200: {"model": Page}})
+async def browse(
+    context: Ctx,
+    claims: Visitor,
+    kind: Kind | None = None,
+    genre: Annotated[str | None, Query(max_length=100)] = None,
+    q: Annotated[str | None, Query(max_length=100)] = None,
+    playable: bool | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 30,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+    profile_id: ProfileId = None,
+) -> Response:
+    """Films and series (or one kind), newest first; `q` is a part of a title in any language."""
+    purpose = "\0".join(map(str, ("media", kind, genre, q, playable)))
+    after = context.cursors.open(purpose, cursor) if cursor else None
+    now = context.clock.now()
+    async with context.transaction() as connection:
+        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        items, following = await core.browse(
+            connection, viewer, now, kind=kind, genre=genre, playable=playable, text=q, after=after, limit=limit
+        )
+    next_cursor = context.cursors.seal(purpose, following) if following else None
+    return _json({"items": items, "next_cursor": next_cursor})
+
+
+@router.get("/genres", responses={200: {"model": list[Genre]}})
+async def genres(context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
+    """The genres of what the viewer may see, with how many titles each has."""
+    async with context.transaction() as connection:
+        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        return _json(await core.genres(connection, viewer, context.clock.now()))
+
+
+@router.get("/{title_id}", responses={200: {"model": Title}})
+async def title(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
+    """Everything about one title that its page shows."""
+    async with context.transaction() as connection:
+        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        return _json(await core.title(connection, viewer, title_id, context.clock.now()))
+
+
+@router.get("/{title_id}/similar", responses={200: {"model": Similar}})
+async def similar(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
+    """What resembles a title: by the model's list, or by shared genres where no model knows it."""
+    now = context.clock.now()
+    async with context.transaction() as connection:
+        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        found, terms, offers = await core.find(connection, title_id)
+        if reason := allowed(terms, viewer, now):
+            raise core.refuse(reason, title_id, offers)
+        listed = await _listed(context, found["root_id"])
+        cards = await core.visible_cards(connection, viewer, [item["title_id"] for item in listed], now)
+        items = [
+            {**cards[item["title_id"]], "source": item["source"], "reason": item["reason"]}
+            for item in listed
+            if item["title_id"] in cards and item["title_id"] != found["root_id"]
+        ]
+        degraded = not items
+        if degraded:
+            items = [
+                {**core.card(other), "source": "genre", "reason": {"code": "same_genre", "params": {}}}
+                for other in await core.same_genre(connection, viewer, found, now, _SIMILAR)
+            ]
+    return _json({"items": items[:_SIMILAR], "degraded": degraded})
+
+
+async def _listed(context: Ctx, root_id: str) -> list[dict]:
+    try:
+        stored = await context.redis.get(f"recs:similar:{root_id}")
+    except redis.RedisError:
+        return []  # the catalogue answers without the cache; the metrics and /health/ready tell of it
+    return orjson.loads(stored)["items"] if stored else []

@@ -1,0 +1,212 @@
+"""The rules of browsing. Every answer holds only what `availability` lets the viewer see."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from psycopg import AsyncConnection
+
+from matinee.db.queries import load
+from serving.accounts.core import Viewer
+from serving.catalog.availability import OfferTerms, Terms, allowed
+from serving.db import Row, row, rows
+from serving.problems import Problem
+
+QUERIES = load(Path(__file__).parent)
+ROOT_KINDS = ["film", "series"]
+_REFUSALS = {
+    "maturity": "this profile's maturity limit hides the title",
+    "region": "the title is not offered in your region",
+    "no_offer": "the title is not on offer now",
+    "not_playable": "there is no film to play for this title yet",
+}
+
+
+def scope(viewer: Viewer, now: datetime) -> Row:
+    """The parameters of `visible_title`."""
+    return {"maturity": viewer.maturity, "region": viewer.region, "now": now}
+
+
+def card(found: Row) -> Row:
+    """A row as clients see it in lists."""
+    poster = f"/media-posters/{found['title_id']}.jpg" if found["playable"] else None
+    return {
+        "title_id": found["title_id"],
+        "kind": found["kind"],
+        "titles": found["titles"],
+        "year": found["year"],
+        "runtime_s": found["runtime_s"],
+        "maturity": found["maturity"],
+        "genres": found["genres"],
+        "playable": found["playable"],
+        "poster": poster,
+    }
+
+
+def substring_pattern(text: str) -> str:
+    """A regular expression that finds the text in any case, е for ё, in any script.
+
+    Spelled out letter by letter, because the database's own case folding ends at ASCII in the C locale.
+    """
+    return "".join(_any_case(letter) for letter in text.strip())
+
+
+def _any_case(letter: str) -> str:
+    if letter.lower() in "её":
+        return "[еёЕЁ]"
+    cases = {letter, letter.lower(), letter.upper()}
+    if letter.isalpha() and all(len(case) == 1 for case in cases):
+        return f"[{''.join(sorted(cases))}]"
+    return re.escape(letter)
+
+
+async def browse(
+    connection: AsyncConnection,
+    viewer: Viewer,
+    now: datetime,
+    *,
+    kind: str | None,
+    genre: str | None,
+    playable: bool | None,
+    text: str | None,
+    after: Sequence[object] | None,
+    limit: int,
+) -> tuple[list[Row], list[object] | None]:
+    """One page, newest year first, and the position where the next page starts (None: there is none)."""
+    parameters = {
+        **scope(viewer, now),
+        "kinds": [kind] if kind else ROOT_KINDS,
+        "genre": genre,
+        "playable": playable,
+        "pattern": substring_pattern(text) if text and text.strip() else None,
+        "after_year": after[0] if after else None,
+        "after_id": after[1] if after else None,
+        "limit": limit + 1,
+    }
+    found = await rows(connection, QUERIES["browse"], parameters)
+    page = found[:limit]
+    following = [page[-1]["year"] or 0, page[-1]["title_id"]] if len(found) > limit else None
+    return [card(title) for title in page], following
+
+
+async def genres(connection: AsyncConnection, viewer: Viewer, now: datetime) -> list[Row]:
+    """The genres of what the viewer may see, the largest first."""
+    return await rows(connection, QUERIES["genres"], scope(viewer, now))
+
+
+async def find(connection: AsyncConnection, title_id: str) -> tuple[Row, Terms, list[Row]]:
+    """A title with the terms that decide about it, and its offers.
+
+    Raises:
+        Problem: 404, no such title.
+    """
+    found = await row(connection, QUERIES["terms"], {"title_id": title_id})
+    if found is None:
+        raise unknown(title_id)
+    offers = await rows(connection, QUERIES["offers"], {"title_id": found["offers_of"]})
+    terms = Terms(
+        published=found["state"] == "published",
+        bare=found["bare"],
+        playable=found["playable"],
+        maturity=found["maturity"],
+        offers=tuple(OfferTerms(tuple(o["regions"]), o["from"], o["until"]) for o in offers),
+    )
+    return found, terms, [_offer(o) for o in offers]
+
+
+def _offer(found: Row) -> Row:
+    return {**found, "price": None if found["price"] is None else str(found["price"])}
+
+
+def unknown(title_id: str) -> Problem:
+    return Problem(404, "unknown_title", f"there is no title {title_id}")
+
+
+def refuse(reason: str, title_id: str, offers: list[Row]) -> Problem:
+    """The refusal as a problem; an unpublished title does not exist for anyone."""
+    if reason == "unpublished":
+        return unknown(title_id)
+    return Problem(403, reason, _REFUSALS[reason], offers=offers)
+
+
+async def title(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime) -> Row:
+    """A title's page.
+
+    Raises:
+        Problem: 404, no such title; 403 with the reason, the viewer may not see it.
+    """
+    found, terms, offers = await find(connection, title_id)
+    if reason := allowed(terms, viewer, now):
+        raise refuse(reason, title_id, offers)
+    details = await row(connection, QUERIES["details"], {"title_id": title_id}) or {}
+    family = await descendants(connection, viewer, found["root_id"], now)
+    position = await row(connection, QUERIES["position"], {"profile_id": viewer.profile_id, "title_id": title_id})
+    return {
+        **card(found),
+        "parent_id": found["parent_id"],
+        "root_id": found["root_id"],
+        "number": found["number"],
+        "season": found["season"],
+        **details,
+        "offers": offers,
+        "children": _tree(family, title_id),
+        "next": next_episode(family, title_id),
+        "position_ms": position["position_ms"] if position else None,
+        "duration_ms": position["duration_ms"] if position else None,
+        "refusal": _play_refusal(found, terms, viewer, now),
+    }
+
+
+def _play_refusal(found: Row, terms: Terms, viewer: Viewer, now: datetime) -> str | None:
+    if viewer.account_id is None:
+        return "unauthenticated"
+    if found["kind"] in ("series", "season"):  # its episodes have terms of their own
+        return None if found["playable"] else "not_playable"
+    return allowed(terms, viewer, now, to_play=True)
+
+
+async def descendants(connection: AsyncConnection, viewer: Viewer, root_id: str, now: datetime) -> list[Row]:
+    """Seasons, episodes and extras below a title that the viewer may see, in order, with the profile's positions."""
+    parameters = {**scope(viewer, now), "root_id": root_id, "profile_id": viewer.profile_id}
+    return await rows(connection, QUERIES["descendants"], parameters)
+
+
+def next_episode(family: Sequence[Row], title_id: str) -> str | None:
+    """The playable episode that follows this one."""
+    candidates = (e for e in family if e["kind"] == "episode")
+    episodes = [e["title_id"] for e in candidates if e["playable"] or e["title_id"] == title_id]
+    if title_id not in episodes:
+        return None
+    following = episodes.index(title_id) + 1
+    return episodes[following] if following < len(episodes) else None
+
+
+def _tree(family: Sequence[Row], parent_id: str) -> list[Row]:
+    return [
+        {
+            **card(child),
+            "number": child["number"],
+            "season": child["season"],
+            "synopsis": child["synopsis"],
+            "position_ms": child["position_ms"],
+            "duration_ms": child["duration_ms"],
+            "children": _tree(family, child["title_id"]),
+        }
+        for child in family
+        if child["parent_id"] == parent_id
+    ]
+
+
+async def visible_cards(
+    connection: AsyncConnection, viewer: Viewer, title_ids: Sequence[str], now: datetime
+) -> dict[str, Row]:
+    """Cards of those of the titles that the viewer may see."""
+    found = await rows(connection, QUERIES["visible_cards"], {**scope(viewer, now), "title_ids": list(title_ids)})
+    return {title["title_id"]: card(title) for title in found}
+
+
+async def same_genre(connection: AsyncConnection, viewer: Viewer, found: Row, now: datetime, limit: int) -> list[Row]:
+    """Titles that share most genres with this one."""
+    parameters = {**scope(viewer, now), "root_id": found["root_id"], "genres": found["genres"], "limit": limit}
+    return await rows(connection, QUERIES["same_genre"], parameters)

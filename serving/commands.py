@@ -1,0 +1,110 @@
+"""Commands of the API: accounts for people, tokens for trying it."""
+
+import secrets
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from matinee.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.accounts.types import Registration
+
+app = typer.Typer(no_args_is_help=True)
+admin = typer.Typer(no_args_is_help=True, help="Accounts of those who run the service.")
+app.add_typer(admin, name="admin")
+
+_ROLES = ("viewer", "moderator", "admin")
+
+
+@admin.command()
+def create(
+    email: Annotated[str, typer.Argument(help="The e-mail to log in with.")],
+    password: Annotated[
+        str | None, typer.Option(help="8 characters at least; generated and printed once when not given.")
+    ] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask for the password instead of generating one.")] = False,
+) -> None:
+    """Create an admin account with a first profile."""
+    from matinee.console import console
+    from matinee.stack.session import services
+
+    settings = Settings.load()
+    if ask:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    chosen = password or secrets.token_urlsafe(12)
+    with services(settings):
+        account_id = _create_admin(settings, email, chosen)
+    console.print(f"admin {email} created, account {account_id}")
+    if password is None:
+        console.print(f"password (shown this once): {chosen}", markup=False, highlight=False)
+    console.print("log in at the page of the API (`matinee status` shows its address)")
+
+
+@app.command()
+def token(
+    account: Annotated[str, typer.Option(help="The account's id, for example ml:1 for an imported viewer.")],
+    role: Annotated[str | None, typer.Option(help="viewer, moderator or admin; the account's own by default.")] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=720, help="How long the token is valid.")] = 12,
+) -> None:
+    """Print a bearer token, for trying the API as any account: curl -H "Authorization: Bearer $(matinee token …)"."""
+    from matinee.stack.session import services
+
+    if role is not None and role not in _ROLES:
+        raise typer.BadParameter(f"must be one of {', '.join(_ROLES)}", param_hint="--role")
+    settings = Settings.load()
+    with services(settings):
+        known = _role_of(settings, account)
+    typer.echo(_issue(settings, account, role or known, timedelta(hours=hours)))
+
+
+def _create_admin(settings: Settings, email: str, password: str) -> str:
+    import asyncio
+
+    from pydantic import ValidationError
+
+    from serving.accounts.types import Registration
+    from serving.errors import ServingError
+
+    try:
+        registration = Registration(email=email, password=password)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The value stays out of the message: it may be the password.
+        raise ServingError(f"{first['loc'][0]}: {first['msg']}") from None
+    return asyncio.run(_add_admin(settings, registration))
+
+
+async def _add_admin(settings: Settings, registration: "Registration") -> str:
+    import psycopg
+
+    from serving.accounts import core
+    from serving.accounts.passwords import hash_now
+    from serving.errors import ServingError
+    from serving.problems import Problem
+
+    async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+        try:
+            return await core.register(connection, registration, hash_now(registration.password), role="admin")
+        except Problem as problem:
+            raise ServingError(f"{registration.email}: {problem.detail}") from None
+
+
+def _role_of(settings: Settings, account_id: str) -> str:
+    from matinee.db.connect import connect
+    from serving.errors import ServingError
+
+    with connect(settings) as connection:
+        found = connection.execute("SELECT role FROM account WHERE account_id = %s", (account_id,)).fetchone()
+    if found is None:
+        raise ServingError(f"there is no account {account_id!r}: register it, or import it first (ml:<userId>)")
+    return found[0]
+
+
+def _issue(settings: Settings, account_id: str, role: str, life: timedelta) -> str:
+    from matinee.clock import SystemClock
+    from matinee.secrets import secret
+    from serving.accounts.tokens import Tokens
+
+    return Tokens(secret(settings.home, "token"), SystemClock()).issue(account_id, "command-line", role, life)

@@ -1,0 +1,90 @@
+"""What the routes of one app share: settings, clock, connections, keys."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Depends, Request
+from psycopg import AsyncConnection
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.applications import Starlette
+from starlette.datastructures import State
+
+from matinee.clock import Clock
+from matinee.db.connect import pool
+from matinee.secrets import secret
+from matinee.settings import Settings
+from serving.accounts.memo import Owners
+from serving.accounts.passwords import Passwords
+from serving.accounts.tokens import Tokens
+from serving.events.core import Log
+from serving.metrics import Metrics
+from serving.paging import Cursors
+from serving.playback.tokens import MediaTokens
+from serving.recommendations.core import Home
+from serving.recommendations.exposures import Exposures
+
+_REDIS_TIMEOUT_S = 2.0
+
+
+class Context:
+    """Made with the app, opened and closed by its lifespan."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.pool = pool(settings)
+        self.redis = _redis(settings.redis())
+        # Events may have a Redis of their own.
+        self.events = _redis(settings.events()) if settings.events_url else self.redis
+        self.tokens = Tokens(secret(settings.home, "token"), clock)
+        self.media_tokens = MediaTokens(secret(settings.home, "media"))
+        self.cursors = Cursors(secret(settings.home, "token"))
+        self.passwords = Passwords()
+        self.metrics = Metrics()
+        self.log = Log(self.events)
+        self.owners = Owners(self.transaction, clock)
+        exposures = Exposures(self.redis, self.log, clock)
+        self.home = Home(self.transaction, self.redis, exposures, self.metrics, clock)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that commits when the block ends well and rolls back when it raises."""
+        async with self.pool.connection() as connection:
+            yield connection
+
+    async def open(self) -> None:
+        # Without waiting: the API is live before PostgreSQL is, and says so under /health/ready.
+        await self.pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self.log.close()
+        await self.pool.close()
+        for client in {self.redis, self.events}:
+            await client.aclose()
+        self.passwords.close()
+
+
+def _redis(url: str) -> Redis:
+    # One retry, at once: the first command after a restart finds its pooled connection dead.
+    return Redis.from_url(
+        url,
+        socket_timeout=_REDIS_TIMEOUT_S,
+        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        max_connections=64,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def context_of(app: Starlette) -> Context:
+    state: State = app.state
+    return state.context
+
+
+async def _context(request: Request) -> Context:
+    return context_of(request.app)
+
+
+Ctx = Annotated[Context, Depends(_context)]

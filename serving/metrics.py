@@ -1,0 +1,43 @@
+"""Prometheus metrics of one app, by route template: a path with ids in it would be a series of its own."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "matinee_http_requests", "Requests answered", ("method", "route", "status"), registry=self.registry
+        )
+        self._seconds = Histogram(
+            "matinee_http_request_seconds",
+            "Seconds until the last byte of the answer",
+            ("route",),
+            registry=self.registry,
+            buckets=_BUCKETS,
+        )
+        self.events_accepted = Counter(
+            "matinee_events_accepted", "Viewer events durably in the event log", registry=self.registry
+        )
+        self.events_rejected = Counter(
+            "matinee_events_rejected", "Viewer events refused", ("code",), registry=self.registry
+        )
+        self.degraded = Counter(
+            "matinee_recommendations_degraded", "Home pages made without a list of the profile", registry=self.registry
+        )
+        # Looking a child up by its labels costs more than counting.
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        key = (method, route, status)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = (self._requests.labels(method, route, str(status)), self._seconds.labels(route))
+        known[0].inc()
+        known[1].observe(seconds)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self.registry)

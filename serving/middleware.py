@@ -1,0 +1,129 @@
+"""The one middleware, plain ASGI: request id, security headers, body limit, metrics, log line, unexpected errors."""
+
+import logging
+import re
+import time
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from matinee.contracts.events import MAX_BATCH_BYTES
+from matinee.ids import uuid7
+from serving.metrics import Metrics
+from serving.problems import Problem
+
+MAX_BODY_BYTES = MAX_BATCH_BYTES
+log = logging.getLogger("matinee.api")
+
+_REQUEST_ID = re.compile(rb"^[A-Za-z0-9-]{8,64}$")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+]
+_HSTS = (b"strict-transport-security", b"max-age=31536000")
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Edge:
+    """Wraps the whole app; what it adds is on every answer, errors included."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        try:
+            if exchange.announced_length > MAX_BODY_BYTES:
+                await _too_large().response()(scope, receive, exchange.send)
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:  # noqa: BLE001 - logged with its traceback, answered by 500
+            await exchange.fail(error)
+        finally:
+            seconds = time.perf_counter() - exchange.started
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.observe(method, route, exchange.status, seconds)
+            # Reads that go well are counted, not logged; a path may hold a media token, the route never does.
+            if exchange.status >= 400 or method not in ("GET", "HEAD"):
+                _line(exchange, method, route, seconds)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.started = time.perf_counter()
+        self.status = 499  # what stays when the client leaves before the answer
+        self.announced_length = 0
+        self._scope, self._receive, self._send = scope, receive, send
+        self._received = 0
+        self._begun = False
+        self.request_id = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.match(value):
+                self.request_id = value
+            elif name == b"content-length":
+                self.announced_length = int(value) if value.isdigit() else 0
+        self.request_id = self.request_id or uuid7().encode()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > MAX_BODY_BYTES:
+            raise _too_large()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begun = True
+            self.status = message["status"]
+            message["headers"] = self._headers(list(message.get("headers", [])))
+        await self._send(message)
+
+    def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        if not any(name == b"cache-control" for name, _ in headers):
+            headers.append(_NO_STORE)
+        headers += _HEADERS
+        if self._scope.get("scheme") == "https":
+            headers.append(_HSTS)
+        headers.append((b"x-request-id", self.request_id))
+        return headers
+
+    async def fail(self, error: Exception) -> None:
+        """Answer 500 without telling why; the log has the traceback under the request's id."""
+        log.error("request %s failed", self.request_id.decode(), exc_info=error)
+        if self._begun:
+            raise error
+        problem = Problem(500, "internal_error", f"something broke; the log knows request {self.request_id.decode()}")
+        await problem.response()(self._scope, self._receive, self.send)
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too_large", f"a request body may have {MAX_BODY_BYTES:,} bytes at most")
+
+
+def _line(exchange: _Exchange, method: str, route: str, seconds: float) -> None:
+    entry: dict[str, Any] = {
+        "request_id": exchange.request_id.decode(),
+        "method": method,
+        "route": route,
+        "status": exchange.status,
+        "ms": round(seconds * 1000, 1),
+    }
+    log.info(orjson.dumps(entry).decode())

@@ -1,0 +1,103 @@
+"""The OpenAPI document; `python -m serving.openapi` rewrites the committed one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from serving.events.types import EventBatch, Intake
+from serving.playback.types import Position, Renewal
+from serving.problems import ProblemDocument
+from serving.recommendations.types import Home
+
+COMMITTED = Path(__file__).parent / "openapi.json"
+_REF = "#/components/schemas/{model}"
+
+# The plain Starlette routes, which FastAPI cannot see: path -> method, summary, tag, body, status, answer, query.
+_HOT: dict[str, tuple[str, str, str, type[BaseModel] | None, int, type[BaseModel], tuple[str, ...]]] = {
+    "/api/recommendations": (
+        "get", "Rows of the home page", "recommendations", None, 200, Home, ("profile_id", "surface")),
+    "/api/events": ("post", "Take viewer events; 202 means on disk", "events", EventBatch, 202, Intake, ()),
+    "/api/watch/{playback_id}/heartbeat": (
+        "post", "Remember the position, renew the address", "playback", Position, 200, Renewal, ()),
+}  # fmt: skip
+
+
+def describe(app: FastAPI) -> None:
+    """Make the app's document whole: the plain routes, and the problem document as every error."""
+    generate = app.openapi
+
+    def whole() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            models = {EventBatch, Intake, Position, Renewal, Home, ProblemDocument}
+            _, definitions = models_json_schema(
+                [(model, "serialization") for model in sorted(models, key=lambda m: m.__name__)], ref_template=_REF
+            )
+            schemas = document["components"]["schemas"]
+            for name, schema in definitions["$defs"].items():
+                schemas.setdefault(name, schema)
+            document["paths"] |= {path: _operation(path) for path in _HOT}
+            _problems(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = whole
+
+
+def _operation(path: str) -> dict[str, Any]:
+    method, summary, tag, body, status, answer, query = _HOT[path]
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters = [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names]
+    parameters += [{"name": n, "in": "query", "required": False, "schema": {"type": "string"}} for n in query]
+    operation: dict[str, Any] = {
+        "tags": [tag],
+        "summary": summary,
+        "operationId": f"{tag}_{method}",
+        "parameters": parameters,
+        "responses": {str(status): {"description": "Done", "content": _content(answer.__name__)}},
+    }
+    if body:
+        operation["requestBody"] = {"required": True, "content": _content(body.__name__)}
+    return {method: operation}
+
+
+def _content(model: str, media_type: str = "application/json") -> dict[str, Any]:
+    return {media_type: {"schema": {"$ref": _REF.format(model=model)}}}
+
+
+def _problems(document: dict[str, Any]) -> None:
+    problem = {
+        "description": "A problem document (RFC 9457)",
+        "content": _content(ProblemDocument.__name__, "application/problem+json"),
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = problem
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+
+
+def text(app: FastAPI) -> str:
+    """The document as it is committed."""
+    return json.dumps(app.openapi(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def documented_app() -> FastAPI:
+    """An app that connects to nothing: enough to describe itself."""
+    import tempfile
+
+    from matinee.settings import Settings
+    from serving.app import create_app
+
+    with tempfile.TemporaryDirectory() as folder:
+        urls = {"database_url": "postgresql://nowhere/matinee", "redis_url": "redis://nowhere"}
+        return create_app(Settings.model_validate({"MATINEE_HOME": folder, **urls}))
+
+
+if __name__ == "__main__":
+    COMMITTED.write_text(text(documented_app()))

@@ -1,0 +1,1 @@
+"""Playing: the right to watch, signed media, positions."""

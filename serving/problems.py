@@ -1,0 +1,97 @@
+"""Errors as RFC 9457 problem details, each with a stable `code`."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import psycopg
+import psycopg_pool
+import redis
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from matinee.errors import MatineeError
+
+RETRY_AFTER_S = 2
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
+
+
+class Problem(MatineeError):  # noqa: N818 - the standard's own term (RFC 9457)
+    """A refusal that the client hears: status, stable code, one sentence, and further members of the document."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.headers = dict(headers or {})
+        self.members = members
+
+    def response(self) -> Response:
+        body = {
+            "type": f"urn:matinee:problem:{self.code}",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            **self.members,
+        }
+        content = orjson.dumps(body, default=str)
+        return Response(content, self.status, self.headers, media_type="application/problem+json")
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457, with `code` for programs; validation problems list `errors`, refused playback lists `offers`."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[dict[str, Any]] | None = None
+    offers: list[dict[str, Any]] | None = None
+
+
+def unavailable(what: str) -> Problem:
+    """A backing service does not answer; the same request may succeed soon."""
+    return Problem(
+        503, f"{what}_unavailable", f"{what} does not answer: try again", headers={"Retry-After": str(RETRY_AFTER_S)}
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem document."""
+
+    async def as_problem(_: Request, error: Problem) -> Response:
+        return error.response()
+
+    async def http(_: Request, error: HTTPException) -> Response:
+        code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
+
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        # The values stay out: one of them may be a password.
+        errors = [{"at": ".".join(map(str, e["loc"])), "reason": e["msg"], "rule": e["type"]} for e in error.errors()]
+        if any(e["rule"] == "json_invalid" for e in errors):
+            return Problem(400, "invalid_json", "the body is not JSON", errors=errors).response()
+        return Problem(422, "invalid_request", "the request does not fit its schema", errors=errors).response()
+
+    async def database(_: Request, __: Exception) -> Response:
+        return unavailable("postgres").response()
+
+    async def cache(_: Request, __: Exception) -> Response:
+        return unavailable("redis").response()
+
+    handlers: dict[type[Exception], Any] = {
+        Problem: as_problem,
+        HTTPException: http,
+        RequestValidationError: invalid,
+        psycopg.OperationalError: database,
+        psycopg_pool.PoolTimeout: database,
+        redis.RedisError: cache,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,22 @@
+"""HTTP of recommendations: a plain Starlette route that answers with bytes."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.auth import authenticate
+from serving.context import context_of
+from serving.problems import Problem
+
+SURFACES = ("home",)
+
+
+async def recommendations(request: Request) -> Response:
+    """The rows of the home page for a profile of the signed-in account."""
+    claims = authenticate(request)
+    query = request.query_params
+    surface = query.get("surface", "home")
+    if surface not in SURFACES:
+        raise Problem(422, "unknown_surface", f"surface must be one of {', '.join(SURFACES)}, not {surface[:40]!r}")
+    home = context_of(request.app).home
+    body = await home.page(claims.account_id, claims.session_id, query.get("profile_id"))
+    return Response(body, media_type="application/json")

@@ -1,0 +1,204 @@
+"""The app on real PostgreSQL and Redis, a small catalogue brought in by its feed, and a real two-rung package."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from fastapi import FastAPI
+
+from ingest.catalog import ingest_feed
+from matinee.clock import Clock
+from matinee.settings import Settings
+from serving.app import create_app
+
+PASSWORD = "correct horse"
+FREE = [{"kind": "free"}]
+SUBSCRIPTION = [{"kind": "subscription", "plans": ["basic"]}]
+
+
+def line(title_id: str, kind: str = "film", parent: str | None = None, **more: Any) -> dict[str, Any]:
+    """One title of a feed, open to everybody from six unless told otherwise."""
+    names = {"en": title_id.replace("-", " ").title(), "ru": f"Фильм {title_id}"}
+    return {
+        "id": title_id, "kind": kind, "parent": parent, "titles": names, "synopsis": {"en": f"About {title_id}."},
+        "maturity": 6, "offers": FREE if parent is None else [], **more,
+    }  # fmt: skip
+
+
+CATALOGUE = [
+    line("otters", year=2021, genres=["nature", "family"], titles={"en": "Otters", "ru": "Ёжики и выдры"},
+         people=[{"name": "Ada Vale", "role": "director"}], extra={"festival": "Lumen"}),
+    line("harbour", year=2020, genres=["drama"], maturity=16, offers=SUBSCRIPTION),
+    line("midnight", year=2019, genres=["drama"], maturity=18),
+    line("abroad", year=2018, genres=["drama"], offers=[{"kind": "free", "regions": ["FR"]}]),
+    line("later", year=2030, genres=["drama"], offers=[{"kind": "free", "from": "2090-01-01T00:00:00Z"}]),
+    line("unsold", year=2017, genres=["nature"], offers=[]),
+    line("unfilmed", year=2016, genres=["nature"]),
+    line("beacon", "series", year=2022, genres=["drama", "family"], offers=SUBSCRIPTION),
+    line("beacon-s1", "season", "beacon", extra={"number": 1}),
+    line("beacon-e1", "episode", "beacon-s1", extra={"number": 1}),
+    line("beacon-e2", "episode", "beacon-s1", extra={"number": 2}),
+]  # fmt: skip
+PACKAGED = ("otters", "harbour", "midnight", "abroad", "later", "unsold", "beacon-e1", "beacon-e2")
+
+
+@pytest.fixture(scope="session")
+def package(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of 20 s: 360p and 180p, six-second CMAF segments, sound apart."""
+    folder = tmp_path_factory.mktemp("package")
+    source = folder.parent / "package-source.mp4"
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=20", "-f", "lavfi",
+         "-i", "sine=frequency=330:duration=20", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
+         "-c:a", "aac", source],
+        check=True,
+    )  # fmt: skip
+    for rung, height in (("360p", 360), ("180p", 180)):
+        video = f"-map 0:v -vf scale=-2:{height} -c:v libx264 -preset ultrafast -profile:v main -g 48 -sc_threshold 0"
+        _rendition(ffmpeg, source, folder / "video" / rung, [*video.split(), "-pix_fmt", "yuv420p"])
+    _rendition(ffmpeg, source, folder / "audio" / "en", "-map 0:a -c:a copy".split())
+    (folder / "master.m3u8").write_text(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="aac",NAME="English",LANGUAGE="en",DEFAULT=YES,URI="audio/en/main.m3u8"\n'
+        '#EXT-X-STREAM-INF:BANDWIDTH=1500000,CODECS="avc1.4d401e,mp4a.40.2",RESOLUTION=640x360,AUDIO="aac"\n'
+        "video/360p/main.m3u8\n"
+        '#EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS="avc1.4d400d,mp4a.40.2",RESOLUTION=320x180,AUDIO="aac"\n'
+        "video/180p/main.m3u8\n"
+    )
+    subprocess.run([ffmpeg, "-v", "error", "-i", source, "-frames:v", "1", folder / "poster.jpg"], check=True)
+    (folder / "package.json").write_text("{}")
+    return folder
+
+
+def _rendition(ffmpeg: Path, source: Path, folder: Path, options: list[str]) -> None:
+    folder.mkdir(parents=True)
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-i", source, *options, "-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod",
+         "-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init.mp4", "-start_number", "1",
+         "-hls_segment_filename", folder / "%05d.m4s", folder / "main.m3u8"],
+        check=True,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def publish(settings: Settings, package: Path) -> Callable[..., str]:
+    """Give a title the package, as transcoding does; returns the package's id."""
+
+    def add(title_id: str) -> str:
+        package_id = f"package-of-{title_id}"
+        shutil.copytree(package, settings.media / title_id / package_id, copy_function=_link)
+        with psycopg.connect(settings.database()) as connection:
+            connection.execute(
+                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
+                "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (f"master-of-{title_id}", title_id),
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
+                "VALUES (%s, %s, %s, 'published', 20000, %s)",
+                (package_id, title_id, f"master-of-{title_id}", json.dumps([{"name": "360p"}, {"name": "180p"}])),
+            )
+        return package_id
+
+    return add
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
+
+
+@pytest.fixture
+def catalogue(settings: Settings, tmp_path: Path, publish: Callable[..., str]) -> Settings:
+    """The settings of a home with `CATALOGUE` in it, and films for those of `PACKAGED`."""
+    feed = tmp_path / "feed.jsonl"
+    feed.write_text("\n".join(json.dumps(title) for title in CATALOGUE))
+    with psycopg.connect(settings.database()) as connection:
+        summary = ingest_feed(connection, feed)
+    assert not summary.rejected
+    for title_id in PACKAGED:
+        publish(title_id)
+    return settings
+
+
+class Browser(httpx.AsyncClient):
+    """A browser of its own: its cookies, and its origin on every request. Asks the app without a network."""
+
+    session: dict[str, Any]
+    profile_id: str
+
+    def __init__(self, app: FastAPI) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        super().__init__(transport=transport, base_url="http://matinee.test", headers={"origin": "http://matinee.test"})
+
+    async def sign_up(self, email: str = "ada@example.org", **more: Any) -> "Browser":
+        answer = await self.post("/api/auth/register", json={"email": email, "password": PASSWORD, **more})
+        assert answer.status_code == 201, answer.text
+        self.session = answer.json()
+        self.profile_id = (await self.get("/api/profile")).json()["profiles"][0]["profile_id"]
+        return self
+
+    async def kid(self, maturity: int = 6) -> str:
+        """A further profile with a limit; returns its id."""
+        answer = await self.post("/api/profile", json={"name": "Kid", "maturity": maturity})
+        return answer.json()["profile_id"]
+
+
+@pytest.fixture
+def running() -> Callable[..., AbstractAsyncContextManager[FastAPI]]:
+    """Build an app and run it for a block: `async with running(settings, clock) as app`."""
+
+    @asynccontextmanager
+    async def run(settings: Settings, clock: Clock | None = None) -> AsyncIterator[FastAPI]:
+        app = create_app(settings, clock)
+        async with app.router.lifespan_context(app):
+            yield app
+
+    return run
+
+
+@pytest.fixture
+def browser() -> type[Browser]:
+    return Browser
+
+
+@pytest.fixture
+def problem() -> Callable[[httpx.Response], tuple[int, str]]:
+    """Status and code of an answer that must be a problem document."""
+
+    def read(answer: httpx.Response) -> tuple[int, str]:
+        assert answer.headers["content-type"] == "application/problem+json", answer.text
+        body = answer.json()
+        assert body["status"] == answer.status_code
+        assert body["type"].endswith(body["code"])
+        assert body["detail"]
+        return answer.status_code, body["code"]
+
+    return read
+
+
+@pytest.fixture
+async def app(
+    catalogue: Settings, running: Callable[..., AbstractAsyncContextManager[FastAPI]]
+) -> AsyncIterator[FastAPI]:
+    async with running(catalogue) as app:
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[Browser]:
+    """Nobody yet."""
+    async with Browser(app) as client:
+        yield client
+
+
+@pytest.fixture
+async def ada(app: FastAPI) -> AsyncIterator[Browser]:
+    """A signed-in adult without a region."""
+    async with Browser(app) as client:
+        yield await client.sign_up()

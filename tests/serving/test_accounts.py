@@ -1,0 +1,200 @@
+"""Registration, login, sessions, tokens, profiles."""
+
+import asyncio
+import base64
+import json
+import time
+from datetime import timedelta
+
+import jwt
+import psycopg
+import pytest
+
+from matinee.clock import ManualClock, SystemClock
+from matinee.secrets import secret
+from serving.accounts.tokens import Tokens
+
+PASSWORD = "correct horse"
+
+
+async def test_a_person_registers_logs_in_and_out(client, app, browser, problem):
+    await client.sign_up("Ada@Example.org", language="ru", country="FR")
+    async with browser(app) as other:
+        answer = await other.post("/api/auth/login", json={"email": " ada@example.ORG ", "password": PASSWORD})
+        assert answer.status_code == 200
+        assert answer.json()["account_id"] == client.session["account_id"]
+        bearer = {"authorization": f"Bearer {answer.json()['access_token']}"}
+        async with browser(app) as third:
+            profiles = (await third.get("/api/profile", headers=bearer)).json()
+        assert [p["language"] for p in profiles["profiles"]] == ["ru"]
+        assert (await other.post("/api/auth/logout")).status_code == 204
+        assert problem(await other.get("/api/profile")) == (401, "unauthenticated")
+        refused = await third_refresh(browser, app, answer.json()["refresh_token"])
+        assert problem(refused) == (401, "invalid_refresh_token")
+
+
+async def third_refresh(browser, app, token):
+    async with browser(app) as client:
+        return await client.post("/api/auth/refresh", json={"refresh_token": token})
+
+
+async def test_passwords_are_kept_as_argon2id_and_refresh_tokens_as_hashes(ada, settings):
+    with psycopg.connect(settings.database()) as connection:
+        (stored,) = connection.execute("SELECT password_hash FROM account").fetchone()
+        everything = str(connection.execute("SELECT s.* FROM auth_session s").fetchall())
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert ada.session["refresh_token"] not in everything
+
+
+async def test_wrong_password_and_unknown_email_answer_alike_at_the_same_cost(ada, client, problem):
+    async def attempt(email: str) -> tuple[float, tuple[int, str], str]:
+        start = time.process_time()
+        answer = await client.post("/api/auth/login", json={"email": email, "password": "wrong horse"})
+        body = answer.json()
+        return time.process_time() - start, problem(answer), body["detail"]
+
+    known, unknown = [], []
+    for _ in range(3):
+        known.append(await attempt("ada@example.org"))
+        unknown.append(await attempt("nobody@example.org"))
+    assert {a[1:] for a in known + unknown} == {((401, "wrong_credentials"), "the e-mail or the password is wrong")}
+    # One Argon2 hash each; without it the answer would take a tenth of the time.
+    assert min(a[0] for a in unknown) > 0.4 * min(a[0] for a in known)
+
+
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        ({"email": "ada@example.org", "password": "seven77"}, "password"),
+        ({"email": "not an e-mail", "password": PASSWORD}, "email"),
+        ({"email": "a@b.org", "password": PASSWORD, "country": "France"}, "country"),
+        ({"email": "a@b.org"}, "password"),
+    ],
+)
+async def test_registration_refuses_what_does_not_fit_without_repeating_it(client, problem, body, at):
+    answer = await client.post("/api/auth/register", json=body)
+    assert problem(answer) == (422, "invalid_request")
+    assert answer.json()["errors"][0]["at"] == f"body.{at}"
+    assert "seven77" not in answer.text
+
+
+@pytest.mark.parametrize("password", ["eight888", "п" * 64, "x" * 256])
+async def test_long_and_unicode_passwords_count_whole(client, problem, password):
+    answer = await client.post("/api/auth/register", json={"email": "b@example.org", "password": password})
+    assert answer.status_code == 201
+    shorter = {"email": "b@example.org", "password": password[:-1]}
+    assert problem(await client.post("/api/auth/login", json=shorter)) == (401, "wrong_credentials")
+
+
+async def test_an_email_has_one_account(ada, client, problem):
+    answer = await client.post("/api/auth/register", json={"email": "ADA@example.org", "password": PASSWORD})
+    assert problem(answer) == (409, "email_taken")
+
+
+async def test_racing_refreshes_end_with_one_token_and_a_late_one_ends_the_session(
+    catalogue, running, browser, problem
+):
+    clock = ManualClock(SystemClock().now())
+    async with running(catalogue, clock) as app, browser(app) as client:
+        first = (await client.sign_up()).session["refresh_token"]
+        answers = await asyncio.gather(*(third_refresh(browser, app, first) for _ in range(8)))
+        successors = {a.json()["refresh_token"] for a in answers}
+        assert [a.status_code for a in answers] == [200] * 8
+        assert len(successors) == 1
+        assert successors != {first}
+        clock.advance(timedelta(seconds=31))
+        assert problem(await third_refresh(browser, app, first)) == (401, "invalid_refresh_token")
+        assert problem(await third_refresh(browser, app, successors.pop())) == (401, "invalid_refresh_token")
+
+
+async def test_an_access_token_lives_ten_minutes(catalogue, running, browser, problem):
+    clock = ManualClock(SystemClock().now())
+    async with running(catalogue, clock) as app, browser(app) as client:
+        await client.sign_up()
+        clock.advance(timedelta(minutes=9, seconds=58))
+        assert (await client.get("/api/profile")).status_code == 200
+        clock.advance(timedelta(seconds=3))
+        assert problem(await client.get("/api/profile")) == (401, "token_expired")
+        assert (await client.post("/api/auth/refresh")).status_code == 200
+        assert (await client.get("/api/profile")).status_code == 200
+
+
+def forged(settings, account_id):
+    """Tokens that must not open anything, by what is wrong with them."""
+    key = secret(settings.home, "token")
+    now = int(time.time())
+    good = {
+        "iss": "matinee", "aud": "matinee-api", "sub": account_id, "sid": "s", "role": "admin",
+        "iat": now, "exp": now + 600,
+    }  # fmt: skip
+    head = {"typ": "at+jwt"}
+
+    def sign(claims=good, key=key, algorithm="HS256", headers=head):
+        return jwt.encode(claims, key, algorithm, headers=headers)
+
+    def part(value):
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    without = {name: {k: v for k, v in good.items() if k != name} for name in good}
+    whole = sign()
+    return {
+        "alg none": f"{part({'alg': 'none', 'typ': 'at+jwt'})}.{part(good)}.",
+        "alg none, signed": f"{part({'alg': 'none', 'typ': 'at+jwt'})}.{part(good)}.{whole.split('.')[2]}",
+        "other key": sign(key=b"x" * 32),
+        "other algorithm": sign(algorithm="HS512"),
+        "wrong aud": sign({**good, "aud": "other"}),
+        "wrong iss": sign({**good, "iss": "other"}),
+        "wrong typ": sign(headers={"typ": "JWT"}),
+        "expired": sign({**good, "exp": now - 1}),
+        "changed payload": ".".join([whole.split(".")[0], part({**good, "sub": "other"}), whole.split(".")[2]]),
+        "exp as text": sign({**good, "exp": "tomorrow"}),
+        "cut": whole[:-4],
+        "empty": "",
+        "not a token": "Bearer",
+        **{f"no {name}": sign(claims) for name, claims in without.items()},
+    }
+
+
+async def test_forged_tokens_open_nothing(app, client, settings, problem):
+    await client.sign_up()
+    account_id = client.session["account_id"]
+    client.cookies.clear()
+    for name, token in forged(settings, account_id).items():
+        answer = await client.get("/api/profile", headers={"authorization": f"Bearer {token}"})
+        assert problem(answer)[0] == 401, name
+    genuine = Tokens(secret(settings.home, "token"), SystemClock()).issue(account_id, "s", "viewer")
+    assert (await client.get("/api/profile", headers={"authorization": f"Bearer {genuine}"})).status_code == 200
+    assert problem(await client.get("/api/profile", headers={"authorization": f"Basic {genuine}"}))[0] == 401
+
+
+async def test_profiles_have_limits_and_belong_to_one_account(ada, app, browser, problem):
+    kid = await ada.kid(maturity=0)
+    listed = (await ada.get("/api/profile")).json()["profiles"]
+    assert [(p["name"], p["maturity"]) for p in listed] == [("ada", 18), ("Kid", 0)]
+    assert problem(await ada.post("/api/profile", json={"name": "x", "maturity": 7})) == (422, "invalid_request")
+    async with browser(app) as other:
+        await other.sign_up("eve@example.org")
+        for url in ("/api/recommendations", "/api/media", "/api/media/otters"):
+            assert problem(await other.get(url, params={"profile_id": kid})) == (404, "unknown_profile")
+        watch = await other.post("/api/watch/otters", json={"profile_id": kid})
+        assert problem(watch) == (404, "unknown_profile")
+    for _ in range(5):
+        await ada.kid()
+    assert problem(await ada.post("/api/profile", json={"name": "Eighth"})) == (409, "too_many_profiles")
+
+
+async def test_cookies_work_only_from_our_own_page(ada, problem):
+    for origin in ("https://evil.example", "null"):
+        answer = await ada.post("/api/profile", json={"name": "x"}, headers={"origin": origin})
+        assert problem(answer) == (403, "cross_site")
+        assert problem(await ada.post("/api/auth/refresh", headers={"origin": origin})) == (403, "cross_site")
+    del ada.headers["origin"]
+    assert problem(await ada.post("/api/profile", json={"name": "x"})) == (403, "cross_site")
+    assert (await ada.get("/api/profile")).status_code == 200
+
+
+async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client):
+    answer = await client.post("/api/auth/register", json={"email": "c@example.org", "password": PASSWORD})
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("HttpOnly" in c and "SameSite=strict" in c for c in cookies)
