@@ -1,0 +1,1 @@
+"""Everything fitted to data: recommenders, experiments, and how both are judged."""

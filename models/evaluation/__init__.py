@@ -1,0 +1,1 @@
+"""Exact metrics over full rankings, splits without leaks, intervals over users."""

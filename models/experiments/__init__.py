@@ -1,0 +1,1 @@
+"""Experiments: who gets what, what runs, and what came of it."""

@@ -1,0 +1,95 @@
+"""What every model is fitted to and judged on: who took what, in which order."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different length: row `r` is `values[indptr[r]:indptr[r + 1]]`."""
+
+    indptr: Ints
+    values: Ints
+
+    @classmethod
+    def of(cls, rows: list[list[int]]) -> "Ragged":
+        lengths = [len(row) for row in rows]
+        flat = [value for row in rows for value in row]
+        return cls(np.concatenate(([0], np.cumsum(lengths))).astype(np.int64), np.asarray(flat, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __getitem__(self, row: int) -> Ints:
+        return self.values[self.indptr[row] : self.indptr[row + 1]]
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.indptr)
+
+    @property
+    def rows(self) -> Ints:
+        """The row of every value."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @property
+    def age(self) -> Ints:
+        """How many values of its row come after each value: 0 is the newest."""
+        return self.indptr[1:][self.rows] - 1 - np.arange(len(self.values))
+
+    def part(self, start: int, stop: int) -> "Ragged":
+        bounds = self.indptr[start : stop + 1]
+        return Ragged(bounds - bounds[0], self.values[bounds[0] : bounds[-1]])
+
+    def take(self, rows: ArrayLike) -> "Ragged":
+        return Ragged.of([self[int(row)].tolist() for row in np.asarray(rows)])
+
+    def newest(self, count: int) -> "Ragged":
+        """At most the last `count` values of each row."""
+        kept = self.age < count
+        return Ragged(np.concatenate(([0], np.cumsum(np.minimum(self.lengths, count)))), self.values[kept])
+
+    def matrix(self, columns: int, weights: NDArray[np.floating] | None = None) -> sp.csr_matrix:
+        """[rows, columns] with `weights` (default 1) at the values; repeated values add up."""
+        data = np.ones(len(self.values), dtype=np.float32) if weights is None else weights.astype(np.float32)
+        made = sp.csr_matrix((data, self.values, self.indptr), shape=(len(self), columns))
+        made.sum_duplicates()
+        return made
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Positive interactions in chronological order, users and items counted from 0; `times` in seconds, ascending."""
+
+    users: Ints
+    items: Ints
+    times: NDArray[np.float64]
+    n_users: int
+    n_items: int
+
+    @classmethod
+    def sorted(cls, users: ArrayLike, items: ArrayLike, times: ArrayLike, n_users: int, n_items: int) -> "Interactions":
+        """Ordered by time; rows of one instant keep the order in which they were given."""
+        moments = np.asarray(times, dtype=np.float64)
+        order = np.argsort(moments, kind="stable")
+        return cls(
+            np.asarray(users, np.int64)[order], np.asarray(items, np.int64)[order], moments[order], n_users, n_items
+        )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def where(self, kept: NDArray[np.bool_]) -> "Interactions":
+        return Interactions(self.users[kept], self.items[kept], self.times[kept], self.n_users, self.n_items)
+
+    def histories(self) -> Ragged:
+        """What each user took, oldest first: one row for each of `n_users`."""
+        order = np.argsort(self.users, kind="stable")
+        counts = np.bincount(self.users, minlength=self.n_users)
+        return Ragged(np.concatenate(([0], np.cumsum(counts))), self.items[order])

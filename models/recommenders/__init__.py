@@ -1,0 +1,1 @@
+"""Recommenders behind one small interface, their training and the lists that are served."""

@@ -1,0 +1,118 @@
+"""What the recommenders read of the published snapshot."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from matinee.settings import Settings
+from models.errors import ModelError
+from models.interactions import Interactions, Ragged
+
+# A title counts once for a viewer: at the first time that it was positive.
+_POSITIVES = """
+SELECT p.row AS profile, t.row AS item, epoch(min(i.happened_at)) AS moment
+FROM fct_interaction i JOIN profiles p USING (profile_key) JOIN items t USING (item_id)
+WHERE i.is_positive
+GROUP BY p.row, t.row
+ORDER BY moment, min(i.interaction_id)
+"""
+
+# Finished films, and whatever was rated: not to be discovered again. A series goes on.
+_FINISHED = """
+SELECT DISTINCT p.row AS profile, t.row AS item
+FROM fct_interaction i JOIN profiles p USING (profile_key) JOIN items t USING (item_id)
+WHERE i.kind = 'rate' OR (i.kind = 'view' AND i.value >= 0.9 AND i.title_id = i.item_id)
+ORDER BY profile, item
+"""
+
+_ITEMS = """
+CREATE TEMP TABLE items AS
+SELECT row_number() OVER (ORDER BY item_id) - 1 AS row, *
+FROM (
+    SELECT item_id, coalesce(bool_or(is_playable), false) AS is_playable,
+           coalesce(any_value(genres) FILTER (WHERE title_id = item_id), []) AS genres,
+           epoch(min(created_at) FILTER (WHERE title_id = item_id)) AS created
+    FROM dim_title GROUP BY item_id
+    HAVING count(*) FILTER (WHERE title_id = item_id AND kind <> 'extra') > 0
+)
+"""
+
+_PROFILES = """
+CREATE TEMP TABLE profiles AS
+SELECT row_number() OVER (ORDER BY profile_key) - 1 AS row, profile_key
+FROM (SELECT DISTINCT profile_key FROM fct_interaction WHERE profile_key IS NOT NULL)
+"""
+
+
+@dataclass(frozen=True)
+class Marts:
+    """`data` are the positive interactions, users are rows of `profiles`, items rows of `items`."""
+
+    snapshot_id: str
+    data_hash: str
+    profiles: list[str]
+    items: list[str]
+    playable: NDArray[np.bool_]  # [n_items]
+    created: NDArray[np.float64]  # [n_items] seconds
+    genres: list[list[str]]
+    data: Interactions
+    finished: Ragged  # [n_profiles] what is not to be discovered again
+    watched_here: bool  # whether anything was watched in this service, and not only imported
+
+    @property
+    def offered(self) -> NDArray[np.bool_]:
+        """[n_items] what may be recommended: what plays, once films play here; else the whole (imported) catalogue."""
+        everything = np.ones(len(self.items), dtype=np.bool_)
+        return self.playable if self.playable.any() and self.watched_here else everything
+
+
+def read_marts(settings: Settings) -> Marts:
+    """The current snapshot, whole: readers keep theirs while a newer one is published.
+
+    Raises:
+        ModelError: nothing is published yet.
+    """
+    folder = settings.lake.current.resolve()
+    manifest = _manifest(folder)
+    with duckdb.connect() as connection:
+        path = str(folder / "marts.duckdb").replace("'", "''")
+        connection.execute(f"ATTACH '{path}' AS marts (READ_ONLY)")
+        for name in ("dim_title", "fct_interaction"):
+            connection.execute(f"CREATE TEMP VIEW {name} AS FROM marts.{name}")
+        connection.execute(_ITEMS)
+        connection.execute(_PROFILES)
+        items = connection.execute("FROM items ORDER BY row").fetchall()
+        profiles = [row[0] for row in connection.execute("SELECT profile_key FROM profiles ORDER BY row").fetchall()]
+        positives = connection.execute(_POSITIVES).fetchnumpy()
+        finished = connection.execute(_FINISHED).fetchnumpy()
+        here = connection.execute("SELECT count(*) FROM fct_interaction WHERE origin <> 'import'").fetchone()
+    return Marts(
+        snapshot_id=manifest["snapshot_id"],
+        data_hash=manifest["data_hash"],
+        profiles=profiles,
+        items=[row[1] for row in items],
+        playable=np.array([row[2] for row in items], dtype=np.bool_),
+        genres=[row[3] for row in items],
+        created=np.array([row[4] or 0.0 for row in items], dtype=np.float64),
+        data=Interactions.sorted(
+            positives["profile"], positives["item"], positives["moment"], len(profiles), len(items)
+        ),
+        finished=_grouped(finished["profile"], finished["item"], len(profiles)),
+        watched_here=bool(here and here[0]),
+    )
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise ModelError(f"no published snapshot at {folder}: run `matinee build` first")
+    return json.loads(path.read_bytes())
+
+
+def _grouped(rows: ArrayLike, values: ArrayLike, count: int) -> Ragged:
+    lengths = np.bincount(np.asarray(rows, dtype=np.int64), minlength=count)
+    return Ragged(np.concatenate(([0], np.cumsum(lengths))), np.asarray(values, dtype=np.int64))

@@ -1,0 +1,143 @@
+"""A published snapshot as the warehouse would leave it, small, and a database for MLflow."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import psycopg
+import pytest
+from psycopg import sql
+from threadpoolctl import threadpool_limits
+
+from matinee.settings import Settings
+
+START = datetime(2026, 9, 1, tzinfo=UTC)
+
+TITLE_SCHEMA = {
+    "title_id": pl.String, "kind": pl.String, "parent_id": pl.String, "item_id": pl.String, "title": pl.String,
+    "title_en": pl.String, "title_ru": pl.String, "year": pl.Int32, "runtime_s": pl.Int32, "maturity": pl.Int32,
+    "genres": pl.List(pl.String), "is_playable": pl.Boolean, "packaged_at": pl.Datetime("us", "UTC"),
+    "created_at": pl.Datetime("us", "UTC"),
+}  # fmt: skip
+INTERACTION_SCHEMA = {
+    "interaction_id": pl.String, "account_key": pl.String, "profile_key": pl.String, "item_id": pl.String,
+    "title_id": pl.String, "kind": pl.String, "happened_at": pl.Datetime("us", "UTC"), "event_date": pl.Date,
+    "value": pl.Float64, "is_positive": pl.Boolean, "origin": pl.String,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(base: Settings) -> str:
+    """MLflow's schema, made once by MLflow's own migrations; tests get copies."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_mlflow STRATEGY wal_log")
+    url = base.database().replace("/matinee?", "/template_mlflow?").replace("postgresql://", "postgresql+psycopg://")
+    store = SqlAlchemyStore(url, str(base.home.mlflow))
+    store.engine.dispose()
+    return "template_mlflow"
+
+
+@pytest.fixture
+def tracked(settings: Settings, base: Settings, mlflow_database: str) -> Iterator[Settings]:
+    """Settings whose MLflow database exists and is empty."""
+    name = settings.database("mlflow").partition("?")[0].rpartition("/")[2]
+    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log").format(
+                sql.Identifier(name), sql.Identifier(mlflow_database)
+            )
+        )
+    yield settings
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """Makers of small marts, and `publish`, which switches `current` to a snapshot of them."""
+    return SimpleNamespace(
+        start=START, publish=write_snapshot, titles=titles_of, interactions=interactions_of, chains=chains, ring=ring
+    )
+
+
+def write_snapshot(settings: Settings, titles: pl.DataFrame, interactions: pl.DataFrame, name: str = "s1") -> Path:
+    folder = settings.lake.published / name
+    (folder / "marts").mkdir(parents=True)
+    tables = {"dim_title": titles, "fct_interaction": interactions}
+    with duckdb.connect(str(folder / "marts.duckdb")) as connection:
+        for table, frame in tables.items():
+            frame.write_parquet(folder / "marts" / f"{table}.parquet")
+            connection.execute(f"CREATE TABLE {table} AS FROM '{folder / 'marts' / table}.parquet'")
+    manifest = {"snapshot_id": name, "created_at": START.isoformat(), "data_hash": f"hash-{name}", "tables": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    link = settings.lake.published / "next"
+    link.symlink_to(name)
+    os.replace(link, settings.lake.current)
+    return folder
+
+
+def titles_of(ids: list[str], *, playable: bool = True, **columns: Any) -> pl.DataFrame:
+    genres = columns.get("genres", [["drama"] if row % 2 else ["comedy"] for row in range(len(ids))])
+    return pl.DataFrame(
+        {
+            "title_id": ids, "kind": "film", "parent_id": None, "item_id": ids, "title": ids, "title_en": ids,
+            "title_ru": None, "year": 2020, "runtime_s": 3600, "maturity": 12, "genres": genres,
+            "is_playable": playable, "packaged_at": START, "created_at": START,
+        },
+        schema=TITLE_SCHEMA,
+    )  # fmt: skip
+
+
+def interactions_of(rows: list[dict[str, Any]], origin: str = "simulate") -> pl.DataFrame:
+    """Rows {profile, item, at, and optionally kind, value, is_positive}."""
+    return pl.DataFrame(
+        [
+            {
+                "interaction_id": f"i{number:07d}", "account_key": row["profile"], "profile_key": row["profile"],
+                "item_id": row["item"], "title_id": row.get("title", row["item"]), "kind": row.get("kind", "view"),
+                "happened_at": row["at"], "event_date": row["at"].date(), "value": row.get("value", 0.5),
+                "is_positive": row.get("is_positive", True), "origin": origin,
+            }
+            for number, row in enumerate(rows)
+        ],
+        schema=INTERACTION_SCHEMA,
+    )  # fmt: skip
+
+
+def chains(viewers: int, items: int, *, seed: int = 0, days: int = 60) -> pl.DataFrame:
+    """Viewers who follow a ring of titles: after k comes k + 1. Easy for a personal model, hard for popularity."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for viewer in range(viewers):
+        start = int(rng.integers(items))
+        moments = np.sort(rng.uniform(0, days, size=12))
+        rows += [
+            {
+                "profile": f"p{viewer:04d}",
+                "item": f"t{(start + step) % items:03d}",
+                "at": START + timedelta(days=float(at)),
+            }
+            for step, at in enumerate(moments)
+        ]
+    return interactions_of(sorted(rows, key=lambda row: row["at"]))
+
+
+def ring(items: int) -> pl.DataFrame:
+    return titles_of([f"t{item:03d}" for item in range(items)])

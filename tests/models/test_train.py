@@ -1,0 +1,125 @@
+"""Training on a snapshot: a table with intervals, a promotion or a refusal with its reason, nothing fitted twice."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from matinee.settings import Settings
+from models.errors import ModelError
+from models.recommenders import registry
+from models.recommenders.train import train
+from models.recommenders.trial import Plan
+from models.recommenders.zoo import RECENT
+
+
+def test_a_model_that_beats_recent_popularity_becomes_champion(tracked: Settings, make) -> None:
+    make.publish(tracked, make.ring(60), make.chains(150, 60))
+    result = train(tracked)
+    assert result.promoted, result.verdict
+    assert result.verdict.startswith("promoted: ")
+    assert result.winner not in RECENT
+    champion = registry.champion(tracked)
+    assert champion is not None
+    assert champion.version == result.version == "1"
+    (version,) = registry.versions(tracked)
+    assert version.aliases == ("champion",)
+    assert version.tags["snapshot_id"] == "s1"
+    assert version.tags["data_hash"] == "hash-s1"
+    assert {"git_sha", "feature_service", "verdict"} <= set(version.tags)
+    api = registry.client(tracked)
+    files = {file.path for file in api.list_artifacts(result.run_id)}
+    assert {"model_card.md", "golden.json", "metrics.json", "metrics.csv", "metrics.png"} <= files
+    card = Path(api.download_artifacts(result.run_id, "model_card.md")).read_text()
+    assert result.verdict in card
+    assert "95 % interval" in result.table()
+    measured = api.get_run(result.run_id).data.metrics
+    assert measured[f"{result.candidate}.against_baseline_low"] > 0
+    again = train(tracked)
+    assert again.skipped
+    assert again.run_id == result.run_id
+
+
+def test_a_loaded_champion_repeats_its_golden_lists(tracked: Settings, make) -> None:
+    import mlflow
+
+    make.publish(tracked, make.ring(60), make.chains(150, 60))
+    result = train(tracked, plan=Plan(resamples=200))
+    api = registry.client(tracked)
+    golden = json.loads(Path(api.download_artifacts(result.run_id, "golden.json")).read_text())
+    loaded = mlflow.pyfunc.load_model(f"models:/{registry.MODEL}@champion")
+    assert loaded.predict(pd.DataFrame({"history": [row["history"] for row in golden]})) == [
+        row["top"] for row in golden
+    ]
+
+
+def test_refusal_says_why_and_leaves_no_champion(tracked: Settings, make) -> None:
+    rng = np.random.default_rng(1)
+
+    rows = [
+        {"profile": f"p{viewer}", "item": f"t{item:03d}", "at": make.start + timedelta(days=float(at))}
+        for viewer in range(60)
+        for item, at in zip(rng.permutation(40)[:8], np.sort(rng.uniform(0, 60, 8)), strict=True)
+    ]
+    make.publish(tracked, make.ring(40), make.interactions(rows))
+    result = train(tracked)
+    assert not result.promoted
+    assert result.verdict.startswith("refused: ")
+    assert registry.champion(tracked) is None
+    (version,) = registry.versions(tracked)
+    assert version.aliases == ("challenger",)
+    assert version.tags["verdict"] == result.verdict
+
+
+def test_too_little_data_is_refused_without_a_run(tracked: Settings, make) -> None:
+    make.publish(tracked, make.ring(3), make.interactions([]))
+    result = train(tracked)
+    assert not result.promoted
+    assert "too little" in result.verdict
+    assert registry.versions(tracked) == []
+
+
+def test_without_a_snapshot_the_remedy_is_named(tracked: Settings) -> None:
+    with pytest.raises(ModelError, match="matinee build"):
+        train(tracked)
+
+
+def test_new_data_is_fitted_again(tracked: Settings, make) -> None:
+    make.publish(tracked, make.ring(40), make.chains(80, 40))
+    first = train(tracked, plan=Plan(resamples=200))
+    make.publish(tracked, make.ring(40), make.chains(80, 40, seed=1), "s2")
+    second = train(tracked, plan=Plan(resamples=200))
+    assert not second.skipped
+    assert second.version != first.version
+
+
+def test_real_ratings_give_a_table_with_intervals(tracked: Settings, make, shared: Path) -> None:
+    ratings = pl.read_csv(shared / "data" / "ml-latest-small" / "ratings.csv").sort("timestamp", maintain_order=True)
+    ratings = ratings.with_columns(
+        item=pl.format("ml:{}", pl.col("movieId")), profile=pl.format("u{}", pl.col("userId"))
+    )
+    frame = ratings.select(
+        interaction_id=pl.format("i{}", pl.int_range(pl.len())),
+        account_key="profile",
+        profile_key="profile",
+        item_id="item",
+        title_id="item",
+        kind=pl.lit("rate"),
+        happened_at=pl.from_epoch("timestamp").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC")),
+        event_date=pl.from_epoch("timestamp").dt.date(),
+        value="rating",
+        is_positive=pl.col("rating") >= 3.5,
+        origin=pl.lit("import"),
+    )
+    make.publish(tracked, make.titles(sorted(set(ratings["item"])), playable=False), frame)
+    result = train(tracked)
+    rows = [line for line in result.table().splitlines() if line.startswith("| ")]
+    assert len(rows) == 9, "a header and eight models"
+    assert " .. " in rows[1]
+    assert result.users > 100
+    assert result.winner in {line.split(" | ")[0].removeprefix("| ") for line in rows[1:2]}
+    assert result.promoted == result.verdict.startswith("promoted")
