@@ -16,16 +16,7 @@ import simulation.commands
 import transcoding.commands
 import warehouse.commands
 from matinee.errors import MatineeError
-from matinee.settings import Settings
-from matinee.stack.service import Service
-
-
-def _processes(settings: Settings) -> list[Service]:
-    from orchestration.instance import prepare
-    from orchestration.processes import processes
-
-    prepare(settings)
-    return processes(settings)
+from orchestration.processes import processes
 
 
 app = typer.Typer(
@@ -45,7 +36,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 
 for room in (
     orchestration.commands.app,
-    matinee.commands.make_app(_processes),
+    matinee.commands.make_app(processes),
     ingest.commands.app,
     transcoding.commands.app,
     warehouse.commands.app,

@@ -12,6 +12,7 @@ from orchestration.resources import REPOSITORY, MatineeResource
 
 # Pins are exact and a snapshot test holds the graph, so a notice of what may change some day helps nobody here.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 # dagster-dbt looks for `dbt` on PATH when definitions load; ours is the one beside this interpreter.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

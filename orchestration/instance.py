@@ -12,23 +12,26 @@ if TYPE_CHECKING:
 
 def environment(settings: Settings) -> dict[str, str]:
     """What a process needs to load the code location and to reach the instance of this home."""
-    from warehouse.dbt import target_path
+    from warehouse.dbt import environment as dbt
 
     return {
         **settings.environment(),
+        **dbt(settings),
         "DAGSTER_HOME": str(REPOSITORY),
         "DAGSTER_PG_URL": settings.database("dagster"),
         "MATINEE_DAGSTER_STORAGE": str(settings.home.dagster),
-        "MATINEE_DBT_TARGET": str(target_path(settings)),
     }
 
 
 def prepare(settings: Settings) -> None:
     """Set this process up for Dagster: environment, and the dbt manifest that definitions are made from."""
-    from warehouse.dbt import parse
+    from warehouse.dbt import PROJECT, home_folder, parse
 
     os.environ.update(environment(settings))
-    parse(settings)
+    manifest = home_folder(settings) / "target" / "manifest.json"
+    newest = max(path.stat().st_mtime for path in PROJECT.rglob("*") if path.suffix in {".sql", ".yml"})
+    if not manifest.exists() or manifest.stat().st_mtime < newest:
+        parse(settings)
 
 
 def definitions() -> "dg.Definitions":

@@ -15,9 +15,11 @@ _BIN = Path(sys.executable).parent
 
 
 def processes(settings: Settings) -> list[Service]:
-    """Everything above PostgreSQL and Redis."""
+    """Everything above PostgreSQL and Redis; prepares what their environment names."""
+    from orchestration.instance import prepare
     from serving.process import service as api
 
+    prepare(settings)
     return [api(settings), collector(settings), *mlflow(settings), *dagster(settings)]
 
 

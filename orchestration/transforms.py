@@ -10,6 +10,10 @@ from matinee.settings import Settings
 from orchestration.policies import FRESHNESS, OWNERS
 
 
+# Sources that a load writes in the same transaction as the events.
+_LOADED_WITH = {"touched_days": "events", "loaded_file": "events"}
+
+
 class TransformsComponent(DbtProjectComponent):
     """`DbtProjectComponent` with the house's asset keys: `[transforms, model]`, sources `[warehouse, table]`."""
 
@@ -17,7 +21,7 @@ class TransformsComponent(DbtProjectComponent):
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] == "source":
-            return spec.replace_attributes(key=dg.AssetKey(["warehouse", node["name"]]))
+            return spec.replace_attributes(key=dg.AssetKey(["warehouse", _LOADED_WITH.get(node["name"], node["name"])]))
         return spec.replace_attributes(
             key=dg.AssetKey(["transforms", node["name"]]),
             group_name="transforms",
@@ -26,10 +30,10 @@ class TransformsComponent(DbtProjectComponent):
         )
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        """Build with the environment of this home; only a build without failures settles the touched days."""
-        from warehouse.dbt import environment, settle
+        """Build over the touched days, on the claimed build file; the project's own hooks record what became of it."""
+        from warehouse import build_file
 
-        settings = Settings.load()
-        with environment(settings):
+        with build_file.claim(Settings.load()) as path:
+            with build_file.opened(path):
+                pass  # makes the raw tables where they are missing
             yield from super().execute(context, dbt)
-        settle(settings)

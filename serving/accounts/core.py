@@ -65,6 +65,12 @@ async def register(connection: AsyncConnection, request: Registration, password_
     return account_id
 
 
+async def give_login(connection: AsyncConnection, account_id: str, email: str, password_hash: str) -> bool:
+    """Let a person log in as an imported or simulated viewer; False where the account or the e-mail has a login."""
+    given = {"account_id": account_id, "email": email, "password_hash": password_hash}
+    return await row(connection, QUERIES["give_login"], given) is not None
+
+
 async def account_by_email(connection: AsyncConnection, email: str) -> Row | None:
     """The account with its password hash, to be checked outside the transaction: hashing is slow."""
     return await row(connection, QUERIES["account_by_email"], {"email": email.strip()})

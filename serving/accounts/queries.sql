@@ -4,6 +4,12 @@ SELECT account_id, password_hash, role FROM account WHERE lower(email) = lower(%
 -- name: account
 SELECT account_id, role FROM account WHERE account_id = %(account_id)s
 
+-- name: give_login
+UPDATE account a SET email = %(email)s, password_hash = %(password_hash)s
+WHERE a.account_id = %(account_id)s AND a.email IS NULL
+  AND NOT EXISTS (SELECT FROM account other WHERE lower(other.email) = lower(%(email)s))
+RETURNING a.account_id
+
 -- name: open_session
 INSERT INTO auth_session (session_id, account_id, refresh_hash, created_at, expires_at)
 VALUES (%(session_id)s, %(account_id)s, %(refresh_hash)s, %(now)s, %(expires_at)s)

@@ -1,0 +1,123 @@
+"""`matinee demo`: a working service from nothing, in the order in which a real one would come to be."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+import matinee
+from matinee.clock import SystemClock
+from matinee.console import console, progress, table
+from matinee.db.connect import connect
+from matinee.pseudonyms import Salt
+from matinee.settings import Settings
+from matinee.stack.session import services
+from orchestration.build import build
+from orchestration.show import links, show_build
+
+DEMO_EMAIL = "demo@matinee.local"
+_COUNTS = {
+    "titles": "SELECT count(*) FROM dim_title",
+    "of them playable": "SELECT count(*) FROM dim_title WHERE is_playable",
+    "accounts": "SELECT count(*) FROM dim_account",
+    "playbacks": "SELECT count(*) FROM fct_playback_session",
+    "interactions": "SELECT count(*) FROM fct_interaction",
+    "exposures": "SELECT count(*) FROM fct_exposure",
+}
+_PLAYABLE = 'key:"ingest/catalogue" or key:"ingest/masters" or key:"transcoding/packages"'
+
+
+def run_demo(settings: Settings, *, serve: bool, viewers: int, days: int) -> None:
+    """Catalogue and films, viewers and their month, the whole asset graph; then serve it, or stop there."""
+    started = time.monotonic()
+    settings.home.create()
+    with services(settings):
+        _put_films_into_the_inbox(settings)
+        with _step("packaging the films"):
+            build(settings, _PLAYABLE)
+        _simulate(settings, viewers, days)
+        with _step("building the asset graph"):
+            built = build(settings)
+        password = _login_for_a_viewer(settings)
+    show_build(settings, built)
+    _show_summary(settings, time.monotonic() - started, password)
+    if serve:
+        _serve(settings)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    started = time.monotonic()
+    with console.status(name):
+        yield
+    console.print(f"[green]done[/green] {name} ({time.monotonic() - started:.0f} s)")
+
+
+def _put_films_into_the_inbox(settings: Settings) -> None:
+    from simulation.catalogue import film_specs, write_feed
+    from simulation.films import make_films
+
+    feeds, masters = settings.home.inbox / "feeds", settings.home.inbox / "masters"
+    feeds.mkdir(parents=True, exist_ok=True)
+    masters.mkdir(parents=True, exist_ok=True)
+    with _step("writing the catalogue and generating films"), progress() as bar:
+        write_feed(feeds / "demo.jsonl")
+        specs = film_specs()
+        task = bar.add_task("films", total=len(specs))
+        make_films(masters, specs, on_progress=lambda *_: bar.advance(task))
+
+
+def _simulate(settings: Settings, viewers: int, days: int) -> None:
+    from simulation.parameters import Plan
+    from simulation.viewers import simulate
+
+    with _step(f"simulating {viewers} viewers for {days} days"):
+        simulate(settings, Plan(end=SystemClock().now().date(), viewers=viewers, days=days, seed=1))
+
+
+def _login_for_a_viewer(settings: Settings) -> str | None:
+    """Let a person look through the eyes of a simulated viewer; None where the demo's login exists already."""
+    with matinee.connect(settings.home.root) as marts:
+        busiest = marts.execute(
+            "SELECT profile_key FROM fct_interaction WHERE origin = 'simulate' GROUP BY ALL ORDER BY count(*) DESC, ALL LIMIT 50"
+        ).fetchall()
+    with connect(settings) as connection:
+        adults = connection.execute(
+            "SELECT a.account_id, s.salt FROM account a JOIN account_salt s USING (account_id) "
+            "JOIN profile p USING (account_id) WHERE a.origin = 'simulate' AND p.maturity = 18"
+        ).fetchall()
+    by_key = {Salt(bytes(salt)).key(account): account for account, salt in adults}
+    account = next(by_key[key] for (key,) in busiest if key in by_key)
+    password = secrets.token_urlsafe(9)
+    return password if asyncio.run(_give_login(settings, account, password)) else None
+
+
+async def _give_login(settings: Settings, account_id: str, password: str) -> bool:
+    from serving.accounts.core import give_login
+    from serving.accounts.passwords import hash_now
+
+    async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+        return await give_login(connection, account_id, DEMO_EMAIL, hash_now(password))
+
+
+def _show_summary(settings: Settings, seconds: float, password: str | None) -> None:
+    with matinee.connect(settings.home.root) as marts:
+        rows = [(name, (marts.execute(query).fetchone() or (0,))[0]) for name, query in _COUNTS.items()]
+    console.print(table("the demo", ("what", "how many"), rows))
+    if password:
+        console.print(f"log in as [bold]{DEMO_EMAIL}[/bold], password [bold]{password}[/bold] (a simulated viewer)")
+    console.print(f"built in {seconds:.0f} s into {settings.home.root}", soft_wrap=True)
+
+
+def _serve(settings: Settings) -> None:
+    from matinee.stack import launch
+    from orchestration.processes import processes
+
+    def show(_: object) -> None:
+        console.print(table("open", ("what", "where"), links(settings)))
+        console.print("Ctrl-C stops everything.")
+
+    launch.run(settings, processes, note=console.print, on_ready=show)
