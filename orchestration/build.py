@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from matinee.db.connect import connect
 from matinee.errors import MatineeError
 from matinee.settings import Settings
 
@@ -59,13 +58,16 @@ def build(settings: Settings, selection: str = "*") -> Build:
 
 
 def pending_days(settings: Settings) -> tuple[date, date]:
-    """The range of received days that the warehouse has not loaded yet; today alone when there is none."""
-    from warehouse.load import unloaded_days
+    """The range of received days that the warehouse has not loaded yet; today alone when there is none.
 
-    with connect(settings) as connection:
-        days = unloaded_days(settings, connection)
-    today = datetime.now(UTC).date()
-    return min([*days, today]), max([*days, today])
+    What waits in the event log is landed first: until then nobody knows its days.
+    """
+    from ingest.collector import drain
+    from warehouse.load import waiting_days
+
+    drain(settings)
+    days = [*waiting_days(settings), datetime.now(UTC).date()]
+    return min(days), max(days)
 
 
 def _name(event: "dg.DagsterEvent") -> str:

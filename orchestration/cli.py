@@ -18,7 +18,6 @@ import warehouse.commands
 from matinee.errors import MatineeError
 from orchestration.processes import processes
 
-
 app = typer.Typer(
     name="matinee",
     no_args_is_help=True,

@@ -82,7 +82,8 @@ def _login_for_a_viewer(settings: Settings) -> str | None:
     """Let a person look through the eyes of a simulated viewer; None where the demo's login exists already."""
     with matinee.connect(settings.home.root) as marts:
         busiest = marts.execute(
-            "SELECT profile_key FROM fct_interaction WHERE origin = 'simulate' GROUP BY ALL ORDER BY count(*) DESC, ALL LIMIT 50"
+            "SELECT profile_key FROM fct_interaction WHERE origin = 'simulate' "
+            "GROUP BY profile_key ORDER BY count(*) DESC, profile_key LIMIT 50"
         ).fetchall()
     with connect(settings) as connection:
         adults = connection.execute(

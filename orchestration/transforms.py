@@ -9,9 +9,8 @@ from dagster_dbt import DbtCliResource, DbtProject, DbtProjectComponent
 from matinee.settings import Settings
 from orchestration.policies import FRESHNESS, OWNERS
 
-
 # Sources that a load writes in the same transaction as the events.
-_LOADED_WITH = {"touched_days": "events", "loaded_file": "events"}
+_LOADED_WITH: dict[str, str] = {"touched_days": "events", "loaded_file": "events"}
 
 
 class TransformsComponent(DbtProjectComponent):
@@ -21,7 +20,8 @@ class TransformsComponent(DbtProjectComponent):
         spec = super().get_asset_spec(manifest, unique_id, project)
         node = self.get_resource_props(manifest, unique_id)
         if node["resource_type"] == "source":
-            return spec.replace_attributes(key=dg.AssetKey(["warehouse", _LOADED_WITH.get(node["name"], node["name"])]))
+            table = str(node["name"])
+            return spec.replace_attributes(key=dg.AssetKey(["warehouse", _LOADED_WITH.get(table, table)]))
         return spec.replace_attributes(
             key=dg.AssetKey(["transforms", node["name"]]),
             group_name="transforms",
