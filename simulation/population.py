@@ -1,6 +1,7 @@
 """Who the viewers are: taste, how often they come, device, country, connection, clock."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -74,8 +75,9 @@ def account_id(run: str, number: int) -> str:
     return f"sim-{run}-{number}"
 
 
-def viewers(run: str, people: Population) -> list[Viewer]:
-    """The block as accounts."""
+def viewers(plan: Plan, run: str, people: Population) -> list[Viewer]:
+    """The block as accounts, which joined when the simulated time begins."""
+    joined = datetime.fromtimestamp(plan.start_ms / 1000, UTC)
     return [
         Viewer(
             account_id=account_id(run, int(number)),
@@ -84,6 +86,7 @@ def viewers(run: str, people: Population) -> list[Viewer]:
             country=COUNTRIES[country],
             maturity=int(maturity),
             language="ru" if COUNTRIES[country] in _RUSSIAN else "en",
+            created_at=joined,
         )
         for number, country, maturity in zip(people.number, people.country, people.maturity, strict=True)
     ]

@@ -68,6 +68,19 @@ def title_day(played: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def event_day(deliveries: pl.DataFrame) -> pl.DataFrame:
+    """Day x type: how many distinct events happened, and the sum of the ratings given."""
+    return (
+        _recorded(deliveries)
+        .group_by(_date(pl.col("at")).alias("event_date"), pl.col("type").alias("event_type"))
+        .agg(
+            pl.len().cast(pl.Int64).alias("events"),
+            pl.col("value").filter(pl.col("type") == "rate").sum().alias("rating"),
+        )
+        .sort("event_date", "event_type")
+    )
+
+
 def ledger(delivered: Delivered) -> pl.DataFrame:
     """Everything that did not simply arrive once: what happened to it, and the code that it must be refused with."""
     columns = ["event_id", "type", "at", "received", "fate", "code", "is_late"]

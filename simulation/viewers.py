@@ -109,6 +109,7 @@ def generate(plan: Plan, world: World, progress: Progress = _quiet) -> Generated
     outcomes = pl.concat([s.outcomes for s in shards])
     frames = {
         "title_day": truth.title_day(played),
+        "event_day": truth.event_day(deliveries),
         "ledger": pl.concat([truth.ledger(s.delivered) for s in shards]),
         "outcomes": outcomes,
     }
@@ -116,7 +117,7 @@ def generate(plan: Plan, world: World, progress: Progress = _quiet) -> Generated
         "totals": truth.totals(deliveries, sum(s.delivered.lost.height for s in shards), played),
         "experiments": arms.effects(plan, outcomes, running),
     }
-    everybody = tuple(viewer for s in shards for viewer in viewers(run, s.people))
+    everybody = tuple(viewer for s in shards for viewer in viewers(plan, run, s.people))
     return Generated(plan, world, run, running, everybody, deliveries, frames, documents)
 
 

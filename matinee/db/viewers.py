@@ -6,6 +6,7 @@ Writes `account` and `profile`; what happens to them afterwards (passwords, limi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 
@@ -14,7 +15,10 @@ from matinee.ids import uuid7
 
 @dataclass(frozen=True)
 class Viewer:
-    """A person without a password: imported (`ml:<userId>`) or simulated. One profile, which gets the account's id."""
+    """A person without a password: imported (`ml:<userId>`) or simulated. One profile, which gets the account's id.
+
+    `created_at` is when the person joined; None means now.
+    """
 
     account_id: str
     name: str
@@ -22,14 +26,16 @@ class Viewer:
     country: str | None = None
     maturity: int = 18
     language: str = "en"
+    created_at: datetime | None = None
 
 
 def add_viewers(connection: psycopg.Connection, viewers: Sequence[Viewer]) -> int:
     """Create those that are missing, each with one profile whose id is the account's; returns how many were new."""
     with connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO account (account_id, origin, country) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-            [(v.account_id, v.origin, v.country) for v in viewers],
+            "INSERT INTO account (account_id, origin, country, created_at) VALUES (%s, %s, %s, coalesce(%s, now())) "
+            "ON CONFLICT DO NOTHING",
+            [(v.account_id, v.origin, v.country, v.created_at) for v in viewers],
         )
         created = cursor.rowcount
         cursor.executemany(
