@@ -31,18 +31,81 @@ def catalog(feed: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Line
     Ends with 0 when at least one line could be used (or the file is empty), with 1 when none could.
     """
     from ingest.catalog import ingest_feed
+    from ingest.masters import link
     from matinee.db.connect import connect
     from matinee.stack.session import services
 
     settings = Settings.load()
     with services(settings), connect(settings) as connection:
         summary = ingest_feed(connection, feed)
+        link(connection)
     titles = summary.titles
     rows = [(titles.added, titles.changed, titles.unchanged, len(summary.rejected))]
     console.print(table(f"Catalogue feed {feed.name}", ("new", "changed", "unchanged", "rejected"), rows))
     _print_rejected(summary.rejected)
     if summary.rejected and not summary.used:
         raise typer.Exit(1)
+
+
+@ingest.command()
+def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of films, or one film.")]) -> None:
+    """Take in every film of a folder: checked, copied into the media store, linked to a title.
+
+    A film finds its title by the feed (`extra.master`), else by its own or its folder's name; without one it becomes a
+    draft title named after its file. What cannot be used is refused with its reason, and the rest goes on.
+    Ends with 0 also when some were refused, with 1 when there is no film at all that could be used.
+    """
+    from ingest.masters import ingest_masters, readable
+    from matinee.console import progress
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+
+    settings = Settings.load()
+    with services(settings), connect(settings, autocommit=True) as connection, progress() as bar:
+        task = bar.add_task("films", total=None)
+        outcomes = ingest_masters(
+            connection,
+            folder,
+            settings.media,
+            reserve_bytes=settings.disk_watermark_mb * 2**20,
+            on_file=lambda path: bar.update(task, advance=1, description=readable(path.name)),
+        )
+    rows = [(readable(o.path.name), o.state, o.title_id or "", o.reason) for o in outcomes]
+    console.print(table(f"Films of {folder}", ("file", "state", "title", "reason"), rows), markup=False)
+    accepted, refused = (sum(o.state == state for o in outcomes) for state in ("accepted", "refused"))
+    console.print(f"{accepted} accepted, {len(outcomes) - accepted - refused} unchanged, {refused} refused")
+    if accepted:
+        console.print(f"stored in {settings.media}: `matinee build` makes them play")
+    if refused == len(outcomes):
+        raise typer.Exit(1)
+
+
+@imports.command()
+def movielens(folder: Annotated[Path, typer.Argument(metavar="DIR", help="ml-latest-small or ml-1m.")]) -> None:
+    """Import MovieLens: titles into the catalogue, users as accounts, ratings as events at their own time."""
+    from ingest.movielens import import_movielens
+    from matinee.console import progress
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+
+    settings = Settings.load()
+    with services(settings), connect(settings) as connection, progress() as bar:
+        task = bar.add_task("reading", total=4)
+        summary = import_movielens(
+            connection, settings.lake, folder, on_step=lambda step: bar.update(task, advance=1, description=step)
+        )
+    titles = summary.titles
+    rows = [
+        ("titles", titles.added, titles.changed + titles.unchanged),
+        ("accounts", summary.viewers, ""),
+        ("ratings", summary.ratings, summary.known),
+    ]
+    console.print(table(f"MovieLens from {folder}", ("what", "new", "known"), rows))
+    if summary.repeated or summary.rejected:
+        console.print(
+            f"{summary.repeated} ratings stood twice; {summary.rejected} lines rejected (table feed_rejection)"
+        )
+    console.print(f"ratings are in {settings.lake.landing_imports / 'movielens'}: `matinee build` takes them on")
 
 
 @app.command()

@@ -20,6 +20,9 @@ UPDATE log_offset SET last_id = %s, updated_at = now() WHERE stream = %s AND las
 -- name: try_lock
 SELECT pg_try_advisory_lock(%s)
 
+-- name: lock
+SELECT pg_advisory_lock(%s)
+
 -- name: unlock
 SELECT pg_advisory_unlock(%s)
 
@@ -102,10 +105,11 @@ SELECT t.title_id, t.kind, t.year, t.extra -> 'master' AS master,
 FROM title t WHERE t.feed_hash IS NOT NULL AND t.kind IN ('film', 'episode', 'extra')
 
 -- name: master_state
-SELECT state, reason FROM master WHERE master_id = %s
+SELECT state FROM master WHERE master_id = %s
 
--- name: source
-SELECT bytes, modified_ns, master_id, alone FROM master_source WHERE path = %s
+-- name: accepted_source
+SELECT m.stored_path FROM master_source s JOIN master m USING (master_id)
+WHERE s.path = %s AND s.bytes = %s AND s.modified_ns = %s AND s.relative_path = %s AND s.alone = %s AND m.state = 'accepted'
 
 -- name: remember_source
 INSERT INTO master_source (path, relative_path, bytes, modified_ns, alone, master_id) VALUES (%s, %s, %s, %s, %s, %s)
@@ -113,7 +117,10 @@ ON CONFLICT (path) DO UPDATE SET relative_path = excluded.relative_path, bytes =
     modified_ns = excluded.modified_ns, alone = excluded.alone, master_id = excluded.master_id
 
 -- name: add_master
-INSERT INTO master (master_id, file_name, stored_path, bytes, state, reason, probe) VALUES (%s, %s, %s, %s, %s, %s, %s)
+-- A file that was here before with other content is a new version of the same title.
+INSERT INTO master (master_id, file_name, stored_path, bytes, state, reason, probe, title_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s,
+        (SELECT old.title_id FROM master_source s JOIN master old USING (master_id) WHERE s.path = %s))
 ON CONFLICT (master_id) DO UPDATE SET file_name = excluded.file_name, stored_path = excluded.stored_path,
     state = excluded.state, reason = excluded.reason, probe = excluded.probe
     WHERE master.state = 'refused' AND excluded.state = 'accepted'
@@ -127,11 +134,8 @@ ORDER BY s.relative_path, s.path
 -- name: link_master
 UPDATE master SET title_id = %s WHERE master_id = %s
 
--- name: title_of_source
-SELECT m.title_id FROM master_source s JOIN master m USING (master_id) WHERE s.path = %s
-
--- name: has_title
-SELECT 1 FROM title WHERE title_id = %s
+-- name: title_of_masters
+SELECT master_id, title_id FROM master WHERE master_id = ANY(%s) AND title_id IS NOT NULL
 
 -- name: drop_idle_draft
 DELETE FROM title t WHERE t.title_id = %s AND t.feed_hash IS NULL AND t.state = 'draft'
