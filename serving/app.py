@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
@@ -68,19 +69,27 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     return app
 
 
+class PlainRoute(Route):
+    """A Starlette route that leaves its template for the metrics, as FastAPI's routes do."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self
+        await super().handle(scope, receive, send)
+
+
 def hot_routes() -> list[BaseRoute]:
     """Plain Starlette routes: what is called most, and what has no JSON schema."""
     return [
-        Route("/api/recommendations", recommendations),
-        Route("/v/{token}/{title_id}/{package_id}/{name:path}", media),
-        Route("/api/events", post_events, methods=["POST"]),
-        Route("/api/watch/{playback_id}/heartbeat", heartbeat, methods=["POST"]),
-        Route("/media-posters/{title_id}.jpg", poster),
-        Route("/health/live", health.live),
-        Route("/health/ready", health.ready),
-        Route("/metrics", health.metrics),
-        Route("/", page),
-        Route("/api/docs", docs),
+        PlainRoute("/api/recommendations", recommendations),
+        PlainRoute("/v/{token}/{title_id}/{package_id}/{name:path}", media),
+        PlainRoute("/api/events", post_events, methods=["POST"]),
+        PlainRoute("/api/watch/{playback_id}/heartbeat", heartbeat, methods=["POST"]),
+        PlainRoute("/media-posters/{title_id}.jpg", poster),
+        PlainRoute("/health/live", health.live),
+        PlainRoute("/health/ready", health.ready),
+        PlainRoute("/metrics", health.metrics),
+        PlainRoute("/", page),
+        PlainRoute("/api/docs", docs),
     ]
 
 

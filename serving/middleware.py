@@ -73,7 +73,7 @@ class _Exchange:
         self.announced_length = 0
         self._scope, self._receive, self._send = scope, receive, send
         self._received = 0
-        self._begun = False
+        self._begun = self._overflowed = self._replaced = False
         self.request_id = b""
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.match(value):
@@ -86,10 +86,18 @@ class _Exchange:
         message = await self._receive()
         self._received += len(message.get("body", b""))
         if self._received > MAX_BODY_BYTES:
+            self._overflowed = True
             raise _too_large()
         return message
 
     async def send(self, message: Message) -> None:
+        if self._overflowed and not self._begun:
+            # FastAPI makes a 400 of whatever goes wrong while it reads a body.
+            self._overflowed = False
+            await _too_large().response()(self._scope, self._receive, self.send)
+            self._replaced = True
+        if self._replaced:
+            return
         if message["type"] == "http.response.start":
             self._begun = True
             self.status = message["status"]

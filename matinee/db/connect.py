@@ -21,12 +21,16 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
 
 
 def pool(settings: Settings, *, size: int = 8) -> AsyncConnectionPool:
-    """The pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself."""
+    """The pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself.
+
+    Who gets no connection within 3 s hears `PoolTimeout`; back-off never grows beyond that, however long the outage.
+    """
     return AsyncConnectionPool(
         settings.database(),
         min_size=1,
         max_size=size,
         open=False,
-        timeout=5,
+        timeout=3,
+        reconnect_timeout=3,
         check=AsyncConnectionPool.check_connection,
     )

@@ -91,7 +91,7 @@ async def similar(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: 
         if degraded:
             items = [
                 {**core.card(other), "source": "genre", "reason": {"code": "same_genre", "params": {}}}
-                for other in await core.same_genre(connection, viewer, found, now, _SIMILAR)
+                for other in await core.same_genre(connection, viewer, found["root_id"], now, _SIMILAR)
             ]
     return _json({"items": items[:_SIMILAR], "degraded": degraded})
 

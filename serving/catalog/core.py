@@ -206,7 +206,7 @@ async def visible_cards(
     return {title["title_id"]: card(title) for title in found}
 
 
-async def same_genre(connection: AsyncConnection, viewer: Viewer, found: Row, now: datetime, limit: int) -> list[Row]:
+async def same_genre(connection: AsyncConnection, viewer: Viewer, root_id: str, now: datetime, limit: int) -> list[Row]:
     """Titles that share most genres with this one."""
-    parameters = {**scope(viewer, now), "root_id": found["root_id"], "genres": found["genres"], "limit": limit}
+    parameters = {**scope(viewer, now), "root_id": root_id, "limit": limit}
     return await rows(connection, QUERIES["same_genre"], parameters)

@@ -25,11 +25,12 @@ SELECT title_id, kind, titles, year, runtime_s, maturity, genres, playable
 FROM visible_title(%(maturity)s, %(region)s, %(now)s) WHERE title_id = ANY (%(title_ids)s::text[])
 
 -- name: same_genre
-SELECT title_id, kind, titles, year, runtime_s, maturity, genres, playable,
-       (SELECT count(*)::int FROM unnest(genres) g WHERE g = ANY (%(genres)s::text[])) AS shared
-FROM visible_title(%(maturity)s, %(region)s, %(now)s)
-WHERE kind IN ('film', 'series') AND title_id <> %(root_id)s AND genres && %(genres)s::text[]
-ORDER BY shared DESC, playable DESC, coalesce(year, 0) DESC, title_id
+SELECT v.title_id, v.kind, v.titles, v.year, v.runtime_s, v.maturity, v.genres, v.playable,
+       (SELECT count(*)::int FROM unnest(v.genres) g WHERE g = ANY (root.genres)) AS shared
+FROM title root, visible_title(%(maturity)s, %(region)s, %(now)s) v
+WHERE root.title_id = %(root_id)s AND v.kind IN ('film', 'series') AND v.title_id <> root.title_id
+  AND v.genres && root.genres
+ORDER BY shared DESC, v.playable DESC, coalesce(v.year, 0) DESC, v.title_id
 LIMIT %(limit)s
 
 -- name: terms

@@ -63,7 +63,7 @@ def package(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for rung, height in (("360p", 360), ("180p", 180)):
         video = f"-map 0:v -vf scale=-2:{height} -c:v libx264 -preset ultrafast -profile:v main -g 48 -sc_threshold 0"
         _rendition(ffmpeg, source, folder / "video" / rung, [*video.split(), "-pix_fmt", "yuv420p"])
-    _rendition(ffmpeg, source, folder / "audio" / "en", "-map 0:a -c:a copy".split())
+    _rendition(ffmpeg, source, folder / "audio" / "en", ["-map", "0:a", "-c:a", "copy"])
     (folder / "master.m3u8").write_text(
         "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="aac",NAME="English",LANGUAGE="en",DEFAULT=YES,URI="audio/en/main.m3u8"\n'
