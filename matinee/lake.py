@@ -69,4 +69,7 @@ def connect(home: str | Path | None = None) -> "duckdb.DuckDBPyConnection":
     marts = (lake.current / "marts.duckdb").resolve()
     if not marts.exists():
         raise NoSnapshotError(f"no published snapshot in {lake.published}: run `matinee build` first")
-    return duckdb.connect(str(marts), read_only=True)
+    connection = duckdb.connect(str(marts), read_only=True)
+    # Days are UTC days, wherever the reader sits.
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection

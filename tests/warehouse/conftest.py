@@ -1,0 +1,205 @@
+"""A landing zone to fill by hand, and one built warehouse for the tests that only look."""
+
+import itertools
+import random
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from psycopg import sql
+
+from matinee.contracts.landing import LANDED_EVENT
+from matinee.db.connect import connect
+from matinee.settings import Settings
+
+DAY = date(2026, 3, 2)
+
+
+def event(**fields: Any) -> dict[str, Any]:
+    """A valid landed row; what a test does not care about is filled in. `at`: event time, `late_s`: until receipt."""
+    at = fields.pop("at", datetime(2026, 3, 2, 12, tzinfo=UTC))
+    received = fields.pop("received_at", at + timedelta(seconds=fields.pop("late_s", 1)))
+    row: dict[str, Any] = dict.fromkeys(LANDED_EVENT.names)
+    row |= {
+        "event_id": str(uuid.uuid4()),
+        "schema": "viewer-event/1.0",
+        "origin": "live",
+        "log_id": "0-0",
+        "fingerprint": "f" * 64,
+        "account_key": "account",
+        "profile_key": "profile",
+        "session_id": "visit",
+        "seq": 0,
+        "type": "heartbeat",
+        "ts_client": at,
+        "ts_sent": received,
+        "received_at": received,
+        "event_ts": at,
+    }
+    return row | fields
+
+
+@dataclass
+class Landing:
+    """Writes landed files as the collector does: the file first, then its row in the ledger."""
+
+    settings: Settings
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def land(
+        self, rows: Sequence[Mapping[str, Any]], day: date = DAY, stream: str = "events", *, ledger: bool = True
+    ) -> str:
+        number = next(self.numbers)
+        folder = f"landing/events/date={day}" if stream == "events" else f"landing/imports/{stream.split(':')[1]}"
+        path = f"{folder}/part-{number:06d}-{number:06d}.parquet"
+        target = self.settings.lake.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        numbered = [
+            {**row, "log_id": f"{number:06d}-{i}" if row["log_id"] == "0-0" else row["log_id"]}
+            for i, row in enumerate(rows)
+        ]
+        pq.write_table(pa.Table.from_pylist(numbered, LANDED_EVENT), target, compression="zstd")
+        if ledger:
+            self.note(path, len(rows), day, stream)
+        return path
+
+    def note(self, path: str, rows: int, day: date = DAY, stream: str = "events") -> None:
+        with connect(self.settings) as connection:
+            connection.execute(
+                "INSERT INTO landed_file (path, stream, first_id, last_id, rows, landed_on) "
+                "VALUES (%s, %s, '0', '0', %s, %s)",
+                (path, stream, rows, day),
+            )
+
+
+@pytest.fixture(name="event")
+def _event() -> Any:
+    return event
+
+
+@pytest.fixture
+def landing(settings: Settings) -> Landing:
+    return Landing(settings)
+
+
+def days_of_viewing(seed: int, days: int, viewers: int = 6) -> dict[date, list[dict[str, Any]]]:
+    """Received day -> events of viewers who play, rate and see an experiment; some repeated, some a day late."""
+    chance = random.Random(seed)
+    landed: dict[date, list[dict[str, Any]]] = {}
+
+    def receive(row: dict[str, Any]) -> None:
+        landed.setdefault(row["received_at"].date(), []).append(row)
+        if chance.random() < 0.1:
+            again = row["received_at"] + timedelta(seconds=chance.choice([1, 40_000]))
+            landed.setdefault(again.date(), []).append({**row, "received_at": again})
+
+    for number, day in itertools.product(range(viewers), range(days)):
+        who = {"account_key": f"a{number}", "profile_key": f"p{number}", "session_id": f"v{number}-{day}"}
+        start = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(days=day, minutes=chance.randrange(1430))
+        variant = ("control", "treatment")[number % 2]
+        receive(
+            event(
+                at=start, type="exposure", exposure_experiment="x", exposure_variant=variant, exposure_salt="s", **who
+            )
+        )
+        watched = {"playback_id": f"b{number}-{day}", "title_id": f"t{chance.randrange(4)}", **who}
+        for beat in range(chance.randrange(1, 6)):
+            kind = "heartbeat" if beat else "play"
+            played = beat * chance.randrange(25_000, 31_000)
+            receive(
+                event(
+                    at=start + timedelta(seconds=30 * beat), type=kind, seq=beat, played_ms=played, position_ms=played,
+                    rendition=chance.choice(["720p", "480p"]), late_s=chance.choice([1, 5, 90_000]), **watched,
+                )
+            )  # fmt: skip
+        if chance.random() < 0.3:
+            receive(event(at=start, type="rate", title_id="t1", rate_value=chance.choice([2.0, 4.5]), **who))
+    return landed
+
+
+@pytest.fixture(scope="session")
+def viewing() -> Any:
+    return days_of_viewing
+
+
+def add_catalogue(settings: Settings) -> None:
+    """Four titles, one of them an episode, and the accounts of `days_of_viewing`'s viewers do not matter."""
+    with connect(settings) as connection:
+        for title_id, kind, parent in [
+            ("t0", "series", None),
+            ("t1", "episode", "t0"),
+            ("t2", "film", None),
+            ("t3", "film", None),
+        ]:
+            connection.execute(
+                "INSERT INTO title (title_id, kind, parent_id, runtime_s, maturity, genres) "
+                "VALUES (%s, %s, %s, 60, 0, %s)",
+                (title_id, kind, parent, ["drama", "crime"]),
+            )
+
+
+@pytest.fixture(name="add_catalogue")
+def _add_catalogue() -> Any:
+    return add_catalogue
+
+
+@pytest.fixture(scope="session")
+def built(base: Settings) -> Iterator[Settings]:
+    """A home with three days of viewing, loaded, exported and built with every test. Look, copy, but do not change."""
+    from warehouse import dbt
+    from warehouse.export import export_tables
+    from warehouse.load import load_days
+
+    name, root = f"built_{uuid.uuid4().hex}", Path(tempfile.mkdtemp(prefix="matinee-built-"))
+    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_matinee").format(sql.Identifier(name)))
+    url = base.database().replace("/matinee?", f"/{name}?")
+    own = Settings.model_validate({"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis()})
+    own.home.create()
+    try:
+        add_catalogue(own)
+        landing = Landing(own)
+        for day, rows in days_of_viewing(seed=1, days=3).items():
+            landing.land(rows, day)
+        load_days(own)
+        export_tables(own)
+        result = dbt.build(own)
+        assert result.success, [(node.name, node.message) for node in result.failed]
+        yield own
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def copy_of_built(built: Settings, tmp_path: Path) -> Settings:
+    """The built warehouse in a home of its own, to be changed at will. It has no database."""
+    own = Settings.load(home=tmp_path / "copy")
+    own.home.create()
+    own.lake.build_file.parent.mkdir(parents=True)
+    shutil.copyfile(built.lake.build_file, own.lake.build_file)
+    return own
+
+
+@pytest.fixture
+def rows() -> Any:
+    """Rows of a query on the build file."""
+    import duckdb
+
+    def ask(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(settings.lake.build_file), read_only=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(query).fetchall()
+
+    return ask

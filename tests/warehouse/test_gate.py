@@ -1,0 +1,67 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from warehouse.gate import LandedFile, check
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def failed(result):
+    return {(c.check, c.column) for c in result.checks if not c.success}
+
+
+def test_a_good_batch_passes_and_its_result_is_kept(settings, landing, event, tmp_path):
+    path = landing.land([event(), event(at=NOW, late_s=3 * 86_400 - 1), event(type="play", played_ms=0)])
+    result = check(settings.lake.root, "events/2026-03-02", [LandedFile(path, 3)], tmp_path)
+    assert result.success
+    assert result.report is not None
+    kept = json.loads(result.report.read_text())
+    assert kept["success"]
+    assert len(kept["validation"]["results"]) == len(result.checks) - 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "column"),
+    [
+        ({"event_id": "not-a-uuid"}, "event_id"),
+        ({"schema": "viewer-event/2.0"}, "schema"),
+        ({"type": "dance"}, "type"),
+        ({"origin": "elsewhere"}, "origin"),
+        ({"stalls": -1}, "stalls"),
+        ({"at": NOW, "late_s": 4 * 86_400}, "lateness_s"),
+        ({"at": NOW, "late_s": -3600}, "lateness_s"),
+    ],
+)
+def test_each_column_that_matters_is_looked_at(settings, landing, event, fields, column):
+    path = landing.land([event(), event(**fields)])
+    result = check(settings.lake.root, "b", [LandedFile(path, 2)])
+    assert {name for _, name in failed(result)} == {column}
+    broken = next(c for c in result.checks if not c.success)
+    assert broken.unexpected == 1
+    assert len(broken.sample) == 1
+
+
+def test_imports_have_no_lateness_rule(settings, landing, event):
+    old = event(at=NOW - timedelta(days=9000), received_at=NOW, origin="import")
+    path = landing.land([old])
+    assert check(settings.lake.root, "b", [LandedFile(path, 1)]).success
+
+
+def test_files_that_are_not_what_the_ledger_says(settings, landing, event):
+    root = settings.lake.root
+    short = landing.land([event()])
+    torn = landing.land([event()])
+    (root / torn).write_bytes((root / torn).read_bytes()[:100])
+    foreign = landing.land([event()])
+    pq.write_table(pa.table({"event_id": ["x"]}), root / foreign)
+    ledger = [LandedFile(short, 2), LandedFile(torn, 1), LandedFile("landing/gone.parquet", 1), LandedFile(foreign, 1)]
+    result = check(root, "b", ledger)
+    assert {c.check: c.unexpected for c in result.checks} == {
+        "file_is_readable": 2,
+        "schema_is_landed_event": 1,
+        "rows_match_ledger": 1,
+    }

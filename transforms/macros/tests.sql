@@ -1,0 +1,23 @@
+{#- No two rows share these columns. -#}
+{% test grain(model, columns) %}
+select {{ columns | join(', ') }}, count(*) as copies
+from {{ model }}
+group by {{ columns | join(', ') }}
+having count(*) > 1
+{% endtest %}
+
+{#- A condition holds for every row. -#}
+{% test expression(model, holds, column_name=none) %}
+select *
+from {{ model }}
+where not coalesce({{ holds }}, false)
+{% endtest %}
+
+{#- The sum of a column is that of another model's: nothing is lost or doubled on the way. -#}
+{% test same_total(model, total, to, to_total) %}
+with here as (select coalesce({{ total }}, 0) as amount from {{ model }}),
+there as (select coalesce({{ to_total }}, 0) as amount from {{ to }})
+select here.amount as here_amount, there.amount as there_amount
+from here cross join there
+where abs(here.amount - there.amount) > 1e-6 * greatest(1, abs(there.amount))
+{% endtest %}

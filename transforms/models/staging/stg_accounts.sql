@@ -1,0 +1,8 @@
+select
+    account_key,
+    origin,
+    country,
+    role,
+    cast(profiles as integer) as profiles,
+    created_at
+from {{ source('raw', 'account') }}

@@ -1,0 +1,172 @@
+"""dbt in a living process: the project in `transforms/` over this home's build file.
+
+Everything that dbt writes beside the build file lies in `<home>/dbt`: `target/` (with `manifest.json`) and `logs/`.
+The outcome of every node is recorded in the build file by the project's own hooks, so `warehouse.publish` sees it
+whoever ran dbt.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matinee.settings import Settings
+from warehouse import build_file
+from warehouse.errors import WarehouseError
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = Path(__file__).resolve().parent.parent / "transforms"
+_ONE_AT_A_TIME = threading.RLock()  # dbt's configuration passes through the environment of the process
+_manifests: "dict[tuple[Path, int], Manifest]" = {}
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node: `status` is dbt's (`success`, `pass`, `warn`, `fail`, `error`, `skipped`)."""
+
+    node_id: str
+    name: str
+    status: str
+    seconds: float
+    failures: int
+    message: str
+
+
+@dataclass(frozen=True)
+class DbtResult:
+    success: bool
+    nodes: tuple[NodeResult, ...]
+
+    @property
+    def failed(self) -> tuple[NodeResult, ...]:
+        """What failed by itself, without what was skipped because of it."""
+        return tuple(node for node in self.nodes if node.status in ("fail", "error", "runtime error"))
+
+    @property
+    def warned(self) -> tuple[NodeResult, ...]:
+        return tuple(node for node in self.nodes if node.status == "warn")
+
+
+def home_folder(settings: Settings) -> Path:
+    return settings.home.root / "dbt"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables under which dbt works on this home, for a child process too."""
+    folder = home_folder(settings)
+    return {
+        "MATINEE_BUILD_FILE": str(settings.lake.build_file),
+        "DBT_TARGET_PATH": str(folder / "target"),
+        "DBT_LOG_PATH": str(folder / "logs"),
+        "DBT_PROJECT_DIR": str(PROJECT),
+        "DBT_PROFILES_DIR": str(PROJECT),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    }
+
+
+def build(
+    settings: Settings,
+    select: str | Sequence[str] | None = None,
+    *,
+    full_refresh: bool = False,
+    project: Path = PROJECT,
+) -> DbtResult:
+    """Build models and run their tests, in dependency order; a model whose parent's test failed is skipped.
+
+    A failing node is not an error of this call: it stands in the result, and `publish` refuses.
+
+    Raises:
+        WarehouseError: dbt could not run at all (a model does not parse, a selection names nothing known).
+    """
+    arguments = ["build", *(["--full-refresh"] if full_refresh else []), *_selection(select)]
+    return run(settings, arguments, project=project)
+
+
+def run(settings: Settings, arguments: Sequence[str], *, project: Path = PROJECT) -> DbtResult:
+    """Any dbt command that runs nodes (`build`, `run`, `test`), on the claimed build file."""
+    with build_file.claim(settings) as path:
+        with build_file.opened(path):
+            pass  # makes the raw tables where they are missing
+        outcome = _invoke(settings, arguments, project, manifest=_manifest(settings, project))
+    return DbtResult(outcome.success, tuple(_node(result) for result in outcome.result))
+
+
+def parse(settings: Settings, *, project: Path = PROJECT) -> Path:
+    """Write `manifest.json`, which Dagster reads when its definitions load; returns its path."""
+    _manifests[_version(project)] = _invoke(settings, ["parse"], project).result
+    return home_folder(settings) / "target" / "manifest.json"
+
+
+def docs(settings: Settings) -> Path:
+    """The documentation of all models as one file that opens from disk; returns its path."""
+    with build_file.claim(settings) as path:
+        with build_file.opened(path):
+            pass
+        _invoke(settings, ["docs", "generate", "--static"], PROJECT)
+    page = settings.home.reports / "dbt" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(home_folder(settings) / "target" / "static_index.html", page)
+    return page
+
+
+def _selection(select: str | Sequence[str] | None) -> list[str]:
+    if select is None:
+        return []
+    return ["--select", *([select] if isinstance(select, str) else select)]
+
+
+def _manifest(settings: Settings, project: Path) -> "Manifest":
+    """Parsed once a process and version of the project: parsing costs more than most builds."""
+    version = _version(project)
+    if version not in _manifests:
+        _manifests[version] = _invoke(settings, ["parse"], project).result
+    return _manifests[version]
+
+
+def _version(project: Path) -> tuple[Path, int]:
+    files = [path for pattern in ("*.sql", "*.yml") for path in project.rglob(pattern)]
+    return project, max(path.stat().st_mtime_ns for path in files)
+
+
+def _invoke(settings: Settings, arguments: Sequence[str], project: Path, manifest: "Manifest | None" = None) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    with _ONE_AT_A_TIME, _set(environment(settings)):
+        places = ["--project-dir", str(project), "--profiles-dir", str(project)]
+        outcome = dbtRunner(manifest=manifest).invoke(["--quiet", "--log-level", "none", *arguments, *places])
+    if outcome.exception is not None or outcome.result is None:
+        reason = " ".join(str(outcome.exception or "no result").split())
+        log = home_folder(settings) / "logs" / "dbt.log"
+        raise WarehouseError(f"dbt {arguments[0]} could not run: {reason} (see {log})")
+    return outcome
+
+
+@contextmanager
+def _set(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _node(result: Any) -> NodeResult:
+    return NodeResult(
+        node_id=result.node.unique_id,
+        name=result.node.name,
+        status=str(result.status),
+        seconds=float(result.execution_time or 0),
+        failures=int(result.failures or 0),
+        message=str(result.message or ""),
+    )

@@ -1,0 +1,101 @@
+"""PostgreSQL's tables into the lake: a new file where the content changed, and `raw.<name>` in the build file.
+
+The order of reading matters: profiles before accounts, so that no profile comes without its account.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matinee import pseudonyms
+from matinee.clock import Clock, SystemClock
+from matinee.db.connect import connect
+from matinee.db.queries import load as load_queries
+from matinee.settings import Settings
+from warehouse import build_file
+from warehouse.files import write_whole
+from warehouse.tables import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SQL = load_queries(Path(__file__).parent)
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """`path` holds the current content; `changed` says whether this export wrote it."""
+
+    name: str
+    path: Path
+    rows: int
+    changed: bool
+
+
+def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[ExportedTable]:
+    """Export titles, accounts, profiles and packages, with keys in place of ids, and load their current state."""
+    stamp = (clock or SystemClock()).now().strftime("%Y%m%dT%H%M%S%fZ")
+    exported = []
+    for name, table in _read(settings).items():
+        folder = settings.lake.landing_tables / name
+        newest = _newest(folder)
+        changed = newest is None or not _holds(newest, table)
+        path = folder / f"as_of={stamp}" / "part.parquet" if changed or newest is None else newest
+        if changed:
+            _write(path, table)
+        exported.append(ExportedTable(name, path, table.num_rows, changed))
+    _load(settings, exported)
+    return exported
+
+
+def _read(settings: Settings) -> "dict[str, pa.Table]":
+    import pyarrow as pa
+
+    with connect(settings) as connection:
+        rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in reversed(TABLES.items())}
+        keys = pseudonyms.salts(connection, [row[0] for row in rows["account"]])
+    # An account erased between the two statements takes its profiles along.
+    rows["profile"] = [row for row in rows["profile"] if row[1] in keys]
+    tables = {}
+    for name, table in TABLES.items():
+        made = [table.row(row, keys) for row in rows[name]]
+        columns = list(zip(*made, strict=True)) or [()] * len(table.schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, table.schema, strict=True)]
+        tables[name] = pa.Table.from_arrays(arrays, schema=table.schema).sort_by(table.schema.names[0])
+    return tables
+
+
+def _newest(folder: Path) -> Path | None:
+    return max(folder.glob("as_of=*/part.parquet"), default=None)
+
+
+def _holds(path: Path, table: "pa.Table") -> bool:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path).read().equals(table)
+
+
+def _write(path: Path, table: "pa.Table") -> None:
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
+
+
+def _load(settings: Settings, exported: list[ExportedTable]) -> None:
+    """Point `raw.<name>` at the newest content; what is there already is not read again."""
+    with build_file.writing(settings) as warehouse:
+        present = dict(warehouse.execute("SELECT name, path FROM raw.loaded_table").fetchall())
+        for table in exported:
+            path = str(table.path.relative_to(settings.lake.root))
+            if present.get(table.name) == path:
+                continue
+            # The table names are those of `TABLES`, not anybody's input.
+            with build_file.transaction(warehouse):
+                warehouse.execute(f"DELETE FROM raw.{table.name}")  # noqa: S608 - see above
+                insert = f"INSERT INTO raw.{table.name} BY NAME FROM read_parquet($path, hive_partitioning = false)"
+                warehouse.execute(insert, {"path": str(table.path)})
+                warehouse.execute("DELETE FROM raw.loaded_table WHERE name = $name", {"name": table.name})
+                warehouse.execute(
+                    "INSERT INTO raw.loaded_table VALUES ($name, $path)", {"name": table.name, "path": path}
+                )

@@ -1,0 +1,157 @@
+"""Landed files into the build file, each exactly once.
+
+A file belongs to the lake if PostgreSQL's `landed_file` names it, and to the warehouse if `raw.loaded_file` does. The
+latter is written in the transaction that writes the rows, so a crash at any moment leaves a file loaded or not loaded,
+and running again does what is left.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matinee.clock import Clock, SystemClock
+from matinee.console import progress
+from matinee.db.connect import connect
+from matinee.db.queries import load as load_queries
+from matinee.settings import Settings
+from warehouse import build_file, gate, held
+from warehouse.gate import GateResult, LandedFile
+
+if TYPE_CHECKING:
+    import duckdb
+    import psycopg
+
+_SQL = load_queries(Path(__file__).parent)
+
+_INSERT = """
+    INSERT INTO raw.events BY NAME
+    SELECT * EXCLUDE (filename), substr(filename, length($root) + 2) AS source_file
+    FROM read_parquet($paths, filename = true, hive_partitioning = false, union_by_name = true)
+"""
+# A row that comes in now may be an earlier receipt of an event that is known under another day: that day changes too.
+_TOUCH = """
+    INSERT INTO raw.touched_days
+    SELECT DISTINCT CAST(event_ts AS DATE), now() FROM raw.events
+    WHERE event_id IN (SELECT event_id FROM raw.events WHERE source_file IN (SELECT unnest($files)))
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Files that are checked together: those of one received day or of one import. `trusted`: accepted by a person."""
+
+    name: str
+    files: tuple[LandedFile, ...]
+    trusted: bool = False
+
+
+@dataclass(frozen=True)
+class LoadSummary:
+    """What a load did. `results` has one entry for each batch that went through the gate."""
+
+    files: int = 0
+    rows: int = 0
+    results: tuple[GateResult, ...] = ()
+
+    @property
+    def held(self) -> tuple[GateResult, ...]:
+        return tuple(result for result in self.results if not result.success)
+
+
+def load_days(
+    settings: Settings, days: Iterable[date] | None = None, *, recheck: bool = False, clock: Clock | None = None
+) -> LoadSummary:
+    """Load the event files received on these days (all days if None) that are not in the warehouse yet.
+
+    The new files of a day pass the gate together or are held back together; held files stay out until `recheck`
+    or until `warehouse.held.accept` lets them in.
+    """
+    wanted = None if days is None else sorted(days)
+    return _load(settings, lambda connection: _days(connection, wanted), recheck, clock or SystemClock())
+
+
+def load_imports(settings: Settings, *, recheck: bool = False, clock: Clock | None = None) -> LoadSummary:
+    """Load imported histories, all new files of a source as one batch."""
+    return _load(settings, _imports, recheck, clock or SystemClock())
+
+
+def waiting_days(settings: Settings) -> list[date]:
+    """The received days with landed files that are neither in the warehouse nor held back, oldest first."""
+    with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
+        loaded = {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
+        rows = ledger.execute(_SQL["landed"], {"stream": "events", "days": None}).fetchall()
+    return sorted({day for path, _, day, state in rows if path not in loaded and state != "held"})
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A row of the ledger with its place in a batch and its state at the gate: new, held or accepted."""
+
+    batch: str
+    file: LandedFile
+    state: str
+
+
+def _days(connection: "psycopg.Connection", days: Sequence[date] | None) -> list[_Known]:
+    rows = connection.execute(_SQL["landed"], {"stream": "events", "days": days}).fetchall()
+    return [_Known(f"events/{day}", LandedFile(path, n), state) for path, n, day, state in rows]
+
+
+def _imports(connection: "psycopg.Connection") -> list[_Known]:
+    found = []
+    for (stream,) in connection.execute(_SQL["import_streams"]).fetchall():
+        rows = connection.execute(_SQL["landed"], {"stream": stream, "days": None}).fetchall()
+        found += [_Known(stream, LandedFile(path, n), state) for path, n, _, state in rows]
+    return found
+
+
+def plan(known: Sequence[_Known], loaded: set[str], *, recheck: bool) -> Iterator[Batch]:
+    """The batches to load: what is not loaded, without what is held (unless it is to be checked again)."""
+    waiting = [k for k in known if k.file.path not in loaded and (recheck or k.state != "held")]
+    waiting.sort(key=lambda k: (k.batch, k.state == "accepted", k.file.path))
+    for (name, trusted), group in groupby(waiting, key=lambda k: (k.batch, k.state == "accepted")):
+        yield Batch(name, tuple(k.file for k in group), trusted)
+
+
+def _load(
+    settings: Settings, find: "Callable[[psycopg.Connection], list[_Known]]", recheck: bool, clock: Clock
+) -> LoadSummary:
+    lake = settings.lake.root
+    done: list[GateResult] = []
+    files = rows = 0
+    with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
+        loaded = {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
+        known = find(ledger)
+        batches = list(plan(known, loaded, recheck=recheck))
+        with progress() as bar:
+            for batch in bar.track(batches, description="loading"):
+                if not batch.trusted:
+                    done.append(gate.check(lake, batch.name, batch.files, settings.lake.build_file.parent / "gate"))
+                    if not done[-1].success:
+                        _hold(ledger, done[-1], clock.now())
+                        continue
+                _insert(warehouse, lake, batch.files)
+                files, rows = files + len(batch.files), rows + sum(file.rows for file in batch.files)
+                loaded |= {file.path for file in batch.files}
+        # Also what an earlier run loaded and had no time to strike off.
+        struck = [k.file.path for k in known if k.state != "new" and k.file.path in loaded]
+        if struck:
+            held.release(ledger, struck)
+    return LoadSummary(files, rows, tuple(done))
+
+
+def _hold(ledger: "psycopg.Connection", result: GateResult, at: datetime) -> None:
+    held.hold(ledger, result.batch, result.files, result.reasons, at)
+
+
+def _insert(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> None:
+    """The rows, the names of their files and the days they touch: all or nothing."""
+    paths = [file.path for file in files]
+    with build_file.transaction(warehouse):
+        warehouse.execute(_INSERT, {"root": str(lake), "paths": [str(lake / path) for path in paths]})
+        warehouse.execute(_TOUCH, {"files": paths})
+        rows = [[file.path, file.rows] for file in files]
+        warehouse.executemany("INSERT INTO raw.loaded_file VALUES (?, ?, now())", rows)

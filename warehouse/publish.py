@@ -1,0 +1,155 @@
+"""Write, audit, publish: marts that passed all their checks become a read-only snapshot, switched in one step.
+
+Readers never wait for a writer and never see half a build: a snapshot is written whole into a folder of its own, put on
+disk, and then the symlink `current` is replaced. Content that is published already is not published again.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matinee.clock import Clock, SystemClock
+from matinee.lake import Lake
+from matinee.settings import Settings
+from warehouse import build_file, snapshot
+from warehouse.errors import WarehouseError
+from warehouse.files import sync, sync_tree
+from warehouse.snapshot import PublishedTable, Snapshot
+
+if TYPE_CHECKING:
+    import duckdb
+
+KEPT = 3
+_PASSED = ("success", "pass", "warn")
+
+
+class AuditError(WarehouseError):
+    """The build file holds marts that failed a check, or that no check has seen."""
+
+
+def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, clock: Clock | None = None) -> Snapshot:
+    """Publish the marts of the build file together with extra tables (name -> Parquet file).
+
+    Returns the current snapshot; `changed` is false where it holds the same content already.
+
+    Raises:
+        AuditError: the last results of dbt's models and tests are not all good.
+    """
+    moment = (clock or SystemClock()).now()
+    with build_file.writing(settings) as warehouse:
+        audit(warehouse)
+        sources = _sources(warehouse, extra or {})
+        tables = {name: _measure(warehouse, source) for name, source in sources.items()}
+        data_hash = _data_hash(tables)
+        if settings.lake.current.exists() and snapshot.current(settings.lake).data_hash == data_hash:
+            return snapshot.current(settings.lake)
+        name = f"{moment:%Y%m%dT%H%M%S%fZ}-{data_hash[:8]}"
+        made = Snapshot(name, settings.lake.published / name, moment, data_hash, tables, changed=True)
+        _write(warehouse, sources, made)
+    _switch(settings.lake, made)
+    clear(settings.lake)
+    return made
+
+
+def audit(warehouse: "duckdb.DuckDBPyConnection") -> None:
+    """Every mart and every test has a good last result.
+
+    Raises:
+        AuditError: one has not; the message names the first few.
+    """
+    rows = warehouse.execute("SELECT node_id, status FROM audit.node_result ORDER BY node_id").fetchall()
+    if not rows:
+        raise AuditError("nothing was built yet: run `matinee build`")
+    bad = [f"{node.split('.')[2]} ({status})" for node, status in rows if status not in _PASSED]
+    if bad:
+        named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
+        raise AuditError(f"not published, as the audit failed: {named}; mend the cause and run `matinee build`")
+
+
+def clear(lake: Lake, *, keep: int = KEPT) -> list[Path]:
+    """Remove snapshots but for the newest ones, the current one and those in use; returns what was removed."""
+    finished = sorted(path.parent for path in lake.published.glob("*Z-*/manifest.json"))
+    current = lake.current.resolve()
+    gone = [path for path in finished[:-keep] if path != current and not snapshot.is_held(path)]
+    for path in gone:
+        # First the manifest: without it a half-removed folder is no snapshot.
+        (path / "manifest.json").unlink()
+        shutil.rmtree(path)
+    return gone
+
+
+def _sources(warehouse: "duckdb.DuckDBPyConnection", extra: Mapping[str, Path]) -> dict[str, str]:
+    """Table name -> what to select from."""
+    marts = warehouse.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' AND table_type = 'BASE TABLE'"
+    ).fetchall()
+    sources = {name: f'marts."{name}"' for (name,) in sorted(marts)}
+    for name, path in sorted(extra.items()):
+        if name in sources or not name.isidentifier():
+            raise WarehouseError(f"an extra table cannot be called {name!r}: choose a name that no mart has")
+        sources[name] = f"read_parquet('{_literal(path)}')"
+    return sources
+
+
+def _measure(warehouse: "duckdb.DuckDBPyConnection", source: str) -> PublishedTable:
+    """The number of rows, and a sum over their hashes, so that their order does not matter."""
+    columns = warehouse.execute(f"DESCRIBE FROM {source}").fetchall()
+    query = f"SELECT count(*), sum(CAST(hash(t) AS HUGEINT)), bit_xor(hash(t)) FROM (FROM {source}) t"  # noqa: S608 - our own table names
+    rows, total, mixed = warehouse.execute(query).fetchone() or (0, 0, 0)
+    shape = [(name, kind) for name, kind, *_ in columns]
+    return PublishedTable(rows, hashlib.sha256(repr((shape, rows, total, mixed)).encode()).hexdigest())
+
+
+def _data_hash(tables: Mapping[str, PublishedTable]) -> str:
+    return hashlib.sha256(repr(sorted((n, t.rows, t.sha256) for n, t in tables.items())).encode()).hexdigest()
+
+
+def _write(warehouse: "duckdb.DuckDBPyConnection", sources: Mapping[str, str], made: Snapshot) -> None:
+    """Fill the new snapshot's folder; whatever a crash left there before had no manifest and is written over."""
+    shutil.rmtree(made.path, ignore_errors=True)
+    (made.path / "marts").mkdir(parents=True)
+    warehouse.execute(f"ATTACH '{_literal(made.marts)}' AS snapshot")
+    try:
+        for name, source in sources.items():
+            warehouse.execute(f'CREATE TABLE snapshot.main."{name}" AS FROM {source}')
+            target = _literal(made.parquet(name))
+            warehouse.execute(f"COPY (FROM snapshot.main.\"{name}\") TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+    finally:
+        warehouse.execute("DETACH snapshot")
+    _check_copy(made)
+    sync_tree(made.path)
+    draft = made.path / ".manifest.json"
+    draft.write_text(made.manifest())
+    sync(draft)
+    os.replace(draft, made.path / "manifest.json")
+    sync(made.path)
+    sync(made.path.parent)
+
+
+def _check_copy(made: Snapshot) -> None:
+    """Look at what was written, not at what was meant."""
+    import duckdb
+
+    with duckdb.connect(str(made.marts), read_only=True) as connection:
+        for name, table in made.tables.items():
+            for source in (f'"{name}"', f"read_parquet('{_literal(made.parquet(name))}')"):
+                written = _measure(connection, source)
+                if written != table:
+                    raise WarehouseError(
+                        f"{made.path}: {name} was not written as built; check the disk and publish again"
+                    )
+
+
+def _switch(lake: Lake, made: Snapshot) -> None:
+    draft = lake.published / f".current.{os.getpid()}"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(made.path.name)
+    os.replace(draft, lake.current)
+    sync(lake.published)
+
+
+def _literal(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,35 @@
+-- name: landed
+SELECT f.path, f.rows, f.landed_on, coalesce(h.state, 'new')
+FROM landed_file f LEFT JOIN held_file h USING (path)
+WHERE f.stream = %(stream)s AND (%(days)s::date[] IS NULL OR f.landed_on = ANY (%(days)s))
+ORDER BY f.landed_on, f.path;
+
+-- name: import_streams
+SELECT DISTINCT stream FROM landed_file WHERE stream LIKE 'import:%%' ORDER BY stream;
+
+-- name: hold
+INSERT INTO held_file (path, batch, reasons, held_at) VALUES (%(path)s, %(batch)s, %(reasons)s, %(at)s)
+ON CONFLICT (path) DO UPDATE SET reasons = excluded.reasons, held_at = excluded.held_at, state = 'held';
+
+-- name: release
+DELETE FROM held_file WHERE path = ANY (%(paths)s);
+
+-- name: accept
+UPDATE held_file SET state = 'accepted', decided_at = %(at)s WHERE batch = %(batch)s AND state = 'held' RETURNING path;
+
+-- name: held
+SELECT path, batch, state, reasons, held_at FROM held_file ORDER BY batch, path;
+
+-- name: titles
+SELECT title_id, kind, parent_id, number, title, title_en, title_ru, year, runtime_s, maturity, genres, tags, countries,
+       state, created_at, package_id, duration_ms, packaged_at
+FROM export_title ORDER BY title_id;
+
+-- name: accounts
+SELECT account_id, role, origin, country, profiles, created_at FROM export_account ORDER BY account_id;
+
+-- name: profiles
+SELECT profile_id, account_id, maturity, language, created_at FROM export_profile ORDER BY profile_id;
+
+-- name: packages
+SELECT package_id, title_id, state, duration_ms, rungs, created_at FROM export_package ORDER BY package_id;

@@ -1,0 +1,31 @@
+CREATE SCHEMA IF NOT EXISTS raw;
+CREATE SCHEMA IF NOT EXISTS audit;
+
+-- Which landed files are in raw.events; written in the transaction that writes their rows.
+CREATE TABLE IF NOT EXISTS raw.loaded_file (
+    path      VARCHAR NOT NULL,
+    rows      BIGINT NOT NULL,
+    loaded_at TIMESTAMPTZ NOT NULL
+);
+
+-- Event days whose rows changed since dbt last built them; dbt clears those that were here when it started.
+CREATE TABLE IF NOT EXISTS raw.touched_days (
+    event_date DATE NOT NULL,
+    touched_at TIMESTAMPTZ NOT NULL
+);
+
+-- Which export of each table raw.<name> holds.
+CREATE TABLE IF NOT EXISTS raw.loaded_table (
+    name VARCHAR NOT NULL,
+    path VARCHAR NOT NULL
+);
+
+-- The last result of every dbt node: what `publish` looks at.
+CREATE TABLE IF NOT EXISTS audit.node_result (
+    node_id       VARCHAR NOT NULL,
+    resource_type VARCHAR NOT NULL,
+    status        VARCHAR NOT NULL,
+    message       VARCHAR,
+    invocation_id VARCHAR NOT NULL,
+    finished_at   TIMESTAMPTZ NOT NULL
+);

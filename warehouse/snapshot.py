@@ -1,0 +1,96 @@
+"""Published snapshots: what they are, which is current, and how a reader keeps one from being cleared away."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from matinee.lake import Lake, NoSnapshotError
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """`sha256` is over the set of rows and the column types: equal content has an equal sum in whatever order."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A folder with `marts.duckdb` (all tables in schema `main`), `marts/<name>.parquet` and `manifest.json`.
+
+    `changed`: the call that returned it wrote it; false where the content was published before.
+    """
+
+    snapshot_id: str
+    path: Path
+    created_at: datetime
+    data_hash: str
+    tables: Mapping[str, PublishedTable]
+    changed: bool = False
+
+    @property
+    def marts(self) -> Path:
+        return self.path / "marts.duckdb"
+
+    def parquet(self, table: str) -> Path:
+        return self.path / "marts" / f"{table}.parquet"
+
+    def manifest(self) -> str:
+        tables = {name: asdict(table) for name, table in self.tables.items()}
+        head = {"snapshot_id": self.snapshot_id, "created_at": self.created_at.isoformat(), "data_hash": self.data_hash}
+        return json.dumps({**head, "tables": tables}, indent=1)
+
+
+def read(path: Path) -> Snapshot:
+    """The snapshot in this folder."""
+    manifest = json.loads((path / "manifest.json").read_text())
+    return Snapshot(
+        snapshot_id=manifest["snapshot_id"],
+        path=path,
+        created_at=datetime.fromisoformat(manifest["created_at"]),
+        data_hash=manifest["data_hash"],
+        tables={name: PublishedTable(**table) for name, table in manifest["tables"].items()},
+    )
+
+
+def current(lake: Lake) -> Snapshot:
+    """The snapshot that `published/current` points at.
+
+    Raises:
+        NoSnapshotError: nothing is published yet.
+    """
+    if not lake.current.exists():
+        raise NoSnapshotError(f"no published snapshot in {lake.published}: run `matinee build` first")
+    return read(lake.current.resolve())
+
+
+@contextmanager
+def hold(lake: Lake) -> Iterator[Snapshot]:
+    """The current snapshot, which stays on disk for the length of the block however often others are published.
+
+    For readers that open files one by one (Parquet scans, Feast). An open DuckDB connection needs no such care: it
+    reads on through its open file even when the folder is gone.
+    """
+    while True:
+        snapshot = current(lake)
+        with (snapshot.path / "manifest.json").open() as manifest:
+            fcntl.flock(manifest, fcntl.LOCK_SH)
+            # Cleared away between reading the link and locking: there is a newer one.
+            if (snapshot.path / "manifest.json").exists():
+                yield snapshot
+                return
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the snapshot in this folder."""
+    with (path / "manifest.json").open() as manifest:
+        try:
+            fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,116 @@
+"""The tables that PostgreSQL exports to the lake: their columns there, and how a row becomes one of them.
+
+Ids of people become keys on the way; nothing else of them is exported than what stands here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from matinee.pseudonyms import Salt
+
+_TS = pa.timestamp("us", tz="UTC")
+_TEXTS = pa.list_(pa.string())
+
+Keys = Mapping[str, Salt]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`query` names the statement in `queries.sql`; `row` turns one of its rows into the columns of `schema`."""
+
+    query: str
+    schema: pa.Schema
+    row: Callable[[Sequence[Any], Keys], Sequence[Any]]
+
+
+def _as_is(row: Sequence[Any], _: Keys) -> Sequence[Any]:
+    return row
+
+
+def _account(row: Sequence[Any], keys: Keys) -> Sequence[Any]:
+    account_id, *rest = row
+    return (keys[account_id].key(account_id), *rest)
+
+
+def _profile(row: Sequence[Any], keys: Keys) -> Sequence[Any]:
+    profile_id, account_id, *rest = row
+    return (keys[account_id].key(profile_id), keys[account_id].key(account_id), *rest)
+
+
+def _package(row: Sequence[Any], _: Keys) -> Sequence[Any]:
+    package_id, title_id, state, duration_ms, rungs, created_at = row
+    return (package_id, title_id, state, duration_ms, len(rungs), created_at)
+
+
+TABLES: dict[str, Exported] = {
+    "title": Exported(
+        "titles",
+        pa.schema(
+            [
+                ("title_id", pa.string()),
+                ("kind", pa.string()),
+                ("parent_id", pa.string()),
+                ("number", pa.int32()),
+                ("title", pa.string()),
+                ("title_en", pa.string()),
+                ("title_ru", pa.string()),
+                ("year", pa.int32()),
+                ("runtime_s", pa.int32()),
+                ("maturity", pa.int32()),
+                ("genres", _TEXTS),
+                ("tags", _TEXTS),
+                ("countries", _TEXTS),
+                ("state", pa.string()),
+                ("created_at", _TS),
+                ("package_id", pa.string()),
+                ("duration_ms", pa.int64()),
+                ("packaged_at", _TS),
+            ]
+        ),
+        _as_is,
+    ),
+    "account": Exported(
+        "accounts",
+        pa.schema(
+            [
+                ("account_key", pa.string()),
+                ("role", pa.string()),
+                ("origin", pa.string()),
+                ("country", pa.string()),
+                ("profiles", pa.int64()),
+                ("created_at", _TS),
+            ]
+        ),
+        _account,
+    ),
+    "profile": Exported(
+        "profiles",
+        pa.schema(
+            [
+                ("profile_key", pa.string()),
+                ("account_key", pa.string()),
+                ("maturity", pa.int32()),
+                ("language", pa.string()),
+                ("created_at", _TS),
+            ]
+        ),
+        _profile,
+    ),
+    "package": Exported(
+        "packages",
+        pa.schema(
+            [
+                ("package_id", pa.string()),
+                ("title_id", pa.string()),
+                ("state", pa.string()),
+                ("duration_ms", pa.int64()),
+                ("rungs", pa.int64()),
+                ("created_at", _TS),
+            ]
+        ),
+        _package,
+    ),
+}
