@@ -155,6 +155,7 @@ def _fill(settings: Settings, archive: tarfile.TarFile, scratch: Path, created_a
         link = tarfile.TarInfo("lake/published/current")
         link.type, link.linkname = tarfile.SYMTYPE, str(current.readlink())
         archive.addfile(link)
+        count += 1
     return Contents(tuple(databases), count, size, len(media))
 
 
@@ -230,8 +231,7 @@ def _unpack(settings: Settings, source: Path) -> Contents:
             if root is None:
                 continue
             _put(archive, member, root, PurePosixPath(rest))
-            if top != _DUMPS:
-                count, size = count + 1, size + member.size
+            count, size = count + 1, size + member.size
     if manifest is None:
         raise BackupError(f"{source} is empty: it is no backup")
     databases = manifest["databases"]

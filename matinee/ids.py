@@ -7,7 +7,7 @@ from uuid import UUID
 
 from matinee.clock import Clock, SystemClock
 
-TITLE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+TITLE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}\Z")
 
 
 def uuid7(clock: Clock | None = None) -> str:

@@ -15,10 +15,10 @@ def secret(home: Home, name: str) -> bytes:
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
     home.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = home.secrets / f".{name}.{os.getpid()}"
+    draft = home.secrets / f".{name}.{secrets.token_hex(8)}"
     draft.touch(mode=0o600)
     draft.write_bytes(secrets.token_bytes(SECRET_BYTES))
-    # A link fails where the name exists: of two processes racing here, both end up reading the first one's bytes.
+    # A link fails where the name exists: of two who race here, both end up reading the first one's bytes.
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()

@@ -11,9 +11,10 @@ import os
 import shutil
 import signal
 import time
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from asyncio.subprocess import DEVNULL, STDOUT
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 
 from matinee.clock import Clock, SystemClock
 from matinee.errors import MatineeError, StackError
@@ -180,8 +181,6 @@ class Supervisor:
             process = await self._spawn(child)
         except OSError as error:
             raise _GivenUpError(f"cannot run {service.argv[0]}: {error.strerror}") from None
-        child.process, child.identity = process, Process.of(process.pid)
-        child.pump = asyncio.create_task(self._pump(child, process))
         self._record()
         if not await self._until_ready(child, process):
             await self._halt(child, process)
@@ -199,16 +198,27 @@ class Supervisor:
     async def _spawn(self, child: _Child) -> asyncio.subprocess.Process:
         service = child.service
         mark = {leftovers.MARK: leftovers.mark(self.run_id, service.name)}
-        return await asyncio.create_subprocess_exec(
-            *service.argv,
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=STDOUT,
-            cwd=service.cwd or "/",
-            env={**os.environ, **self.settings.environment(), **service.env, **mark},
-            start_new_session=True,
-            preexec_fn=service.in_child(),
-        )
+        # A pipe of our own: with asyncio's, the exit is not seen while a grandchild still holds the other end.
+        reading, writing = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *service.argv,
+                stdin=DEVNULL,
+                stdout=writing,
+                stderr=STDOUT,
+                cwd=service.cwd or "/",
+                env={**os.environ, **self.settings.environment(), **service.env, **mark},
+                start_new_session=True,
+                preexec_fn=service.in_child(),
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        child.process, child.identity = process, Process.of(process.pid)
+        child.pump = asyncio.create_task(self._pump(child, os.fdopen(reading, "rb", buffering=0)))
+        return process
 
     async def _until_ready(self, child: _Child, process: asyncio.subprocess.Process) -> bool:
         """Wait until the service is ready or gone; False: it took too long."""
@@ -221,13 +231,20 @@ class Supervisor:
             pause = min(pause * 1.5, _LONGEST_POLL_S)
         return True
 
-    async def _pump(self, child: _Child, process: asyncio.subprocess.Process) -> None:
-        lines = Lines()
-        while process.stdout and (chunk := await process.stdout.read(65_536)):
-            for line in lines.feed(chunk):
+    async def _pump(self, child: _Child, pipe: FileIO) -> None:
+        """Read what the service writes until nobody holds the other end, or until we are cancelled."""
+        reader, lines = asyncio.StreamReader(), Lines()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        try:
+            while chunk := await reader.read(65_536):
+                for line in lines.feed(chunk):
+                    self._print(child, line)
+        finally:
+            transport.close()
+            for line in lines.end():
                 self._print(child, line)
-        for line in lines.end():
-            self._print(child, line)
 
     def _print(self, child: _Child, line: bytes) -> None:
         child.log.write(line)

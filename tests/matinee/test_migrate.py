@@ -1,0 +1,51 @@
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from matinee.db.migrate import MIGRATIONS, migrate
+from matinee.errors import ContractError
+from matinee.settings import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The real migrations, which the test's database has already, and room for more."""
+    return Path(shutil.copytree(MIGRATIONS, tmp_path / "migrations"))
+
+
+def test_twice_is_a_no_op(settings: Settings) -> None:
+    assert migrate(settings.database()) == []
+
+
+def test_a_new_migration_is_applied_once(settings: Settings, folder: Path) -> None:
+    (folder / "9998_later.sql").write_text("CREATE TABLE later (x int);\nINSERT INTO later VALUES (1);")
+    assert migrate(settings.database(), folder) == ["9998_later"]
+    assert migrate(settings.database(), folder) == []
+    with psycopg.connect(settings.database()) as connection:
+        assert connection.execute("SELECT count(*) FROM later").fetchone() == (1,)
+
+
+def test_a_changed_migration_is_refused(settings: Settings, folder: Path) -> None:
+    first = folder / "0001_foundation.sql"
+    first.write_text(first.read_text() + "\n-- an afterthought\n")
+    with pytest.raises(ContractError, match="0001_foundation was changed after it was applied"):
+        migrate(settings.database(), folder)
+
+
+def test_a_migration_that_fails_leaves_nothing_half_done(settings: Settings, folder: Path) -> None:
+    (folder / "9998_broken.sql").write_text("CREATE TABLE half (x int);\nSELECT nonsense;")
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        migrate(settings.database(), folder)
+    with psycopg.connect(settings.database()) as connection:
+        assert connection.execute("SELECT to_regclass('half')").fetchone() == (None,)
+        assert connection.execute("SELECT count(*) FROM migration WHERE name = '9998_broken'").fetchone() == (0,)
+
+
+def test_two_at_once_apply_each_migration_once(settings: Settings, folder: Path) -> None:
+    (folder / "9998_slow.sql").write_text("CREATE TABLE slow (x int);\nSELECT pg_sleep(0.2);")
+    with ThreadPoolExecutor(3) as pool:
+        applied = list(pool.map(lambda _: migrate(settings.database(), folder), range(3)))
+    assert sorted(applied) == [[], [], ["9998_slow"]]
