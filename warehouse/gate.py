@@ -8,12 +8,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from matinee.contracts.events import MAX_LATENESS, MAX_LEAD, SCHEMA_MAJOR, SCHEMA_NAME, EventType
+from matinee.contracts.events import MAX_LATENESS, MAX_LEAD, SCHEMA_MAJOR, SCHEMA_NAME, EventType, Origin
 from matinee.contracts.landing import LANDED_EVENT
 
 if TYPE_CHECKING:
@@ -122,40 +121,38 @@ def _frame(paths: Sequence[Path]) -> "pd.DataFrame":
         return connection.execute(query, {"paths": [str(path) for path in paths]}).df()
 
 
+def expectations() -> list[tuple[str, dict[str, Any]]]:
+    """The suite as data: name of the expectation and its arguments."""
+    version = rf"^{SCHEMA_NAME}/{SCHEMA_MAJOR}\.\d{{1,3}}$"
+    bounds = {"min_value": -MAX_LEAD.total_seconds(), "max_value": MAX_LATENESS.total_seconds()}
+    required = (*TEXTS, "received_at", "event_ts", "seq")
+    return [
+        *(("expect_column_values_to_not_be_null", {"column": column}) for column in required),
+        ("expect_column_values_to_match_regex", {"column": "event_id", "regex": _UUID}),
+        ("expect_column_values_to_match_regex", {"column": "schema", "regex": version}),
+        ("expect_column_values_to_be_in_set", {"column": "type", "value_set": [str(kind) for kind in EventType]}),
+        ("expect_column_values_to_be_in_set", {"column": "origin", "value_set": list(get_args(Origin))}),
+        ("expect_column_values_to_be_between", {"column": "lateness_s", **bounds}),
+        *(("expect_column_values_to_be_between", {"column": column, "min_value": 0}) for column in COUNTERS),
+    ]
+
+
 @cache
 def _engine() -> tuple[Any, Any]:
     """The batch definition and the suite, made once a process: importing Great Expectations takes seconds."""
     # Read when the library is imported; nothing of ours is to be reported to anybody.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
-    from great_expectations.expectations import core as expect
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # pyright: ignore[reportAttributeAccessIssue] - accepts the stored form
     asset = context.data_sources.add_pandas("landing").add_dataframe_asset("events")
     definition = asset.add_batch_definition_whole_dataframe("batch")
     suite = gx.ExpectationSuite(name="landed_event")
-    required = (*TEXTS, "received_at", "event_ts", "seq")
-    for column in required:
-        suite.add_expectation(expect.ExpectColumnValuesToNotBeNull(column=column))
-    suite.add_expectation(expect.ExpectColumnValuesToMatchRegex(column="event_id", regex=_UUID))
-    version = rf"^{SCHEMA_NAME}/{SCHEMA_MAJOR}\.\d{{1,3}}$"
-    suite.add_expectation(expect.ExpectColumnValuesToMatchRegex(column="schema", regex=version))
-    types = [str(kind) for kind in EventType]
-    suite.add_expectation(expect.ExpectColumnValuesToBeInSet(column="type", value_set=types))
-    origins = ["live", "import", "simulate"]
-    suite.add_expectation(expect.ExpectColumnValuesToBeInSet(column="origin", value_set=origins))
-    earliest, latest = -_seconds(MAX_LEAD), _seconds(MAX_LATENESS)
-    suite.add_expectation(
-        expect.ExpectColumnValuesToBeBetween(column="lateness_s", min_value=earliest, max_value=latest)
-    )
-    for column in COUNTERS:
-        suite.add_expectation(expect.ExpectColumnValuesToBeBetween(column=column, min_value=0))
+    for kind, arguments in expectations():
+        suite.add_expectation_configuration(ExpectationConfiguration(type=kind, kwargs=arguments))
     return definition, suite
-
-
-def _seconds(span: timedelta) -> float:
-    return span.total_seconds()
 
 
 def _validate(frame: "pd.DataFrame") -> dict[str, Any]:

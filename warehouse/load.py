@@ -86,6 +86,14 @@ def waiting_days(settings: Settings) -> list[date]:
     return sorted({day for path, _, day, state in rows if path not in loaded and state != "held"})
 
 
+def waiting_days(settings: Settings) -> list[date]:
+    """Received days, oldest first, with files that the next `load_days` takes."""
+    with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
+        rows = ledger.execute(_SQL["landed"], {"stream": "events", "days": None}).fetchall()
+        loaded = _loaded(warehouse)
+    return sorted({day for path, _, day, state in rows if state != "held" and path not in loaded})
+
+
 @dataclass(frozen=True)
 class _Known:
     """A row of the ledger with its place in a batch and its state at the gate: new, held or accepted."""
@@ -123,7 +131,7 @@ def _load(
     done: list[GateResult] = []
     files = rows = 0
     with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
-        loaded = {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
+        loaded = _loaded(warehouse)
         known = find(ledger)
         batches = list(plan(known, loaded, recheck=recheck))
         with progress() as bar:
@@ -141,6 +149,10 @@ def _load(
         if struck:
             held.release(ledger, struck)
     return LoadSummary(files, rows, tuple(done))
+
+
+def _loaded(warehouse: "duckdb.DuckDBPyConnection") -> set[str]:
+    return {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
 
 
 def _hold(ledger: "psycopg.Connection", result: GateResult, at: datetime) -> None:

@@ -7,7 +7,7 @@ import pytest
 from matinee.db.connect import connect
 from warehouse import held
 from warehouse.errors import WarehouseError
-from warehouse.load import Batch, LandedFile, _Known, load_days, load_imports, plan
+from warehouse.load import Batch, LandedFile, _Known, load_days, load_imports, plan, waiting_days
 
 
 def test_plan_takes_what_is_new_day_by_day_and_leaves_out_what_is_held():
@@ -40,7 +40,9 @@ def test_takes_the_days_that_were_asked_for(settings, landing, event, rows):
     for day in (1, 2, 3):
         at = datetime(2026, 3, day, 12, tzinfo=UTC)
         landing.land([event(at=at)], date(2026, 3, day))
+    assert waiting_days(settings) == [date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)]
     load_days(settings, [date(2026, 3, 1), date(2026, 3, 3)])
+    assert waiting_days(settings) == [date(2026, 3, 2)]
     assert rows(settings, "SELECT DISTINCT CAST(event_ts AS DATE) FROM raw.events ORDER BY 1") == [
         (date(2026, 3, 1),),
         (date(2026, 3, 3),),
@@ -81,6 +83,7 @@ def test_a_bad_batch_is_held_whole_with_its_reason_and_the_rest_goes_on(settings
 def test_held_files_wait_until_checked_again_or_accepted(settings, landing, event, rows):
     bad = landing.land([event(played_ms=-5)])
     load_days(settings)
+    assert waiting_days(settings) == []
     good = landing.land([event()])
     assert load_days(settings).files == 1  # a later good file of the day is not held up
     assert load_days(settings, recheck=True).held[0].files == (bad,)
