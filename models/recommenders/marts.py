@@ -1,16 +1,14 @@
 """What the recommenders read of the published snapshot."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import duckdb
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from matinee.settings import Settings
-from models.errors import ModelError
 from models.interactions import Interactions, Ragged
+from warehouse.snapshot import hold
 
 # A title counts once for a viewer: at the first time that it was positive.
 _POSITIVES = """
@@ -74,12 +72,10 @@ def read_marts(settings: Settings) -> Marts:
     """The current snapshot, whole: readers keep theirs while a newer one is published.
 
     Raises:
-        ModelError: nothing is published yet.
+        NoSnapshotError: nothing is published yet.
     """
-    folder = settings.lake.current.resolve()
-    manifest = _manifest(folder)
-    with duckdb.connect() as connection:
-        path = str(folder / "marts.duckdb").replace("'", "''")
+    with hold(settings.lake) as snapshot, duckdb.connect() as connection:
+        path = str(snapshot.marts).replace("'", "''")
         connection.execute(f"ATTACH '{path}' AS marts (READ_ONLY)")
         for name in ("dim_title", "fct_interaction"):
             connection.execute(f"CREATE TEMP VIEW {name} AS FROM marts.{name}")
@@ -91,8 +87,8 @@ def read_marts(settings: Settings) -> Marts:
         finished = connection.execute(_FINISHED).fetchnumpy()
         here = connection.execute("SELECT count(*) FROM fct_interaction WHERE origin <> 'import'").fetchone()
     return Marts(
-        snapshot_id=manifest["snapshot_id"],
-        data_hash=manifest["data_hash"],
+        snapshot_id=snapshot.snapshot_id,
+        data_hash=snapshot.data_hash,
         profiles=profiles,
         items=[row[1] for row in items],
         playable=np.array([row[2] for row in items], dtype=np.bool_),
@@ -104,13 +100,6 @@ def read_marts(settings: Settings) -> Marts:
         finished=_grouped(finished["profile"], finished["item"], len(profiles)),
         watched_here=bool(here and here[0]),
     )
-
-
-def _manifest(folder: Path) -> dict[str, str]:
-    path = folder / "manifest.json"
-    if not path.exists():
-        raise ModelError(f"no published snapshot at {folder}: run `matinee build` first")
-    return json.loads(path.read_bytes())
 
 
 def _grouped(rows: ArrayLike, values: ArrayLike, count: int) -> Ragged:

@@ -56,7 +56,7 @@ def publish_lists(settings: Settings) -> PublishSummary:
     films play here only playable titles are listed (an imported catalogue without films is listed whole).
 
     Raises:
-        ModelError: nothing is published yet.
+        NoSnapshotError: nothing is published yet.
     """
     import redis
 

@@ -53,7 +53,7 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
     fitted again: the recorded result comes back with `skipped`.
 
     Raises:
-        ModelError: nothing is published yet.
+        NoSnapshotError: nothing is published yet.
     """
     from threadpoolctl import threadpool_limits
 

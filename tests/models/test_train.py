@@ -9,8 +9,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from matinee.lake import NoSnapshotError
 from matinee.settings import Settings
-from models.errors import ModelError
 from models.recommenders import registry
 from models.recommenders.train import train
 from models.recommenders.trial import Plan
@@ -84,7 +84,7 @@ def test_too_little_data_is_refused_without_a_run(tracked: Settings, make) -> No
 
 
 def test_without_a_snapshot_the_remedy_is_named(tracked: Settings) -> None:
-    with pytest.raises(ModelError, match="matinee build"):
+    with pytest.raises(NoSnapshotError, match="matinee build"):
         train(tracked)
 
 

@@ -1,0 +1,1 @@
+"""The Feast project `matinee`: features of viewers and titles, offline from the lake, online from Redis."""
