@@ -41,8 +41,9 @@ def make_app(processes: "Processes") -> typer.Typer:
         if now is not None:
             console.print(f"already up (pid {now.supervisor.pid})")
         else:
-            with console.status("starting the stack"):
-                now = launch.start_detached(settings, processes, only=only or ())
+            # No spinner: its thread would be running while the background process is forked.
+            console.print(f"starting the stack of {settings.home.root}", soft_wrap=True, highlight=False)
+            now = launch.start_detached(settings, processes, only=only or ())
         _show_links(now)
         if any(service.state is State.FAILED for service in now.services):
             raise typer.Exit(1)
@@ -70,9 +71,9 @@ def make_app(processes: "Processes") -> typer.Typer:
         if as_json:
             typer.echo(json.dumps(rows, indent=1))
             return
-        console.print(
-            table(f"the stack of {settings.home.root}", STATUS_FIELDS, [_readable(settings, r) for r in rows])
-        )
+        columns = ("name", "state", "pid", "address", "since (UTC)", "restarts")
+        console.print(table(f"the stack of {settings.home.root}", columns, [_readable(row) for row in rows]))
+        console.print(f"what each service says: {settings.home.logs}/<name>.log", soft_wrap=True, highlight=False)
         _show_disk(settings)
 
     @app.command()
@@ -125,18 +126,20 @@ def _status_row(service: "ServiceState") -> dict[str, object]:
     return {field: whole[field] for field in STATUS_FIELDS}
 
 
-def _readable(settings: Settings, row: dict[str, object]) -> list[object]:
-    """For people: the log relative to the home, the time in UTC without saying so."""
-    log = str(row["log"]).removeprefix(f"{settings.home.root}/")
-    since = str(row["since"] or "").replace("T", " ").removesuffix("+00:00")
-    return [{**row, "log": log, "since": since, "pid": row["pid"] or ""}[field] for field in STATUS_FIELDS]
+def _readable(row: dict[str, object]) -> list[object]:
+    """The row without what is alike in all of them: the folder of the logs, the year and the seconds."""
+    since = str(row["since"] or "")[5:16].replace("T", " ")
+    return [row["name"], row["state"], row["pid"] or "", row["address"], since, row["restarts"]]
 
 
 def _show_links(now: "StackState") -> None:
     from matinee.console import console, table
+    from matinee.stack.state import State
 
-    rows = [(service.name, service.state, service.address or service.reason) for service in now.services]
-    console.print(table("the stack is up", ("service", "state", "where"), rows))
+    failed = [service.name for service in now.services if service.state is State.FAILED]
+    title = f"the stack is up without {', '.join(failed)}" if failed else "the stack is up"
+    rows = [(service.name, service.state, service.reason or service.address) for service in now.services]
+    console.print(table(title, ("service", "state", "where"), rows))
 
 
 def _show_disk(settings: Settings) -> None:

@@ -46,8 +46,10 @@ def claim_port(home: Home, name: str, wanted: int | None = None) -> int:
 
 
 def _read(home: Home) -> dict[str, int]:
-    path = home.run / "ports.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        return json.loads((home.run / "ports.json").read_text())
+    except (FileNotFoundError, ValueError):  # never written, or cut off by a power loss: new ones do as well
+        return {}
 
 
 def is_free(port: int) -> bool:

@@ -119,14 +119,15 @@ def read(home: Home) -> StackState | None:
     """What was written last, whether or not it still runs; None where nothing ever ran."""
     try:
         raw = json.loads((home.run / "stack.json").read_text())
-    except FileNotFoundError:
+        return StackState(
+            run_id=raw["run_id"],
+            supervisor=Process(**raw["supervisor"]),
+            services=tuple(ServiceState(**{**s, "state": State(s["state"])}) for s in raw["services"]),
+            disk=Disk(**raw["disk"]),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # Never written, cut off by a power loss (which left no process either), or of another version.
         return None
-    return StackState(
-        run_id=raw["run_id"],
-        supervisor=Process(**raw["supervisor"]),
-        services=tuple(ServiceState(**{**service, "state": State(service["state"])}) for service in raw["services"]),
-        disk=Disk(**raw["disk"]),
-    )
 
 
 def living(home: Home) -> StackState | None:

@@ -190,6 +190,7 @@ class Supervisor:
             if service.once_ready:
                 await asyncio.to_thread(service.once_ready)
             self._set(child, State.READY)
+            self.say(f"{service.name} is ready (pid {process.pid})")
             child.settled.set()
         code = await process.wait()
         await self._bury(child)

@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,6 +247,31 @@ def test_a_real_stack_survives_a_kill_below_a_private_folder(whole_stack: Stack,
     assert whole_stack.status()["postgres"]["restarts"] >= 1
     assert whole_stack.run("down").returncode == 0
     assert [row["state"] for row in whole_stack.status().values()] == ["stopped"] * 3
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_next_up_works_and_nothing_is_left(whole_stack: Stack) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    whole_stack.services = [{"name": "parent", "code": WITH_GRANDCHILD, "after": ["postgres", "redis"]}]
+    for _ in range(12):
+        up = whole_stack.start("up")
+        time.sleep(chance.uniform(0.2, 4))
+        up.kill()
+        up.communicate()
+    assert whole_stack.run("up", "--detach").returncode == 0
+    assert [service.state for service in whole_stack.known.services] == ["ready"] * 3
+    assert whole_stack.run("down").returncode == 0
+    left = [p for p in psutil.process_iter() if str(whole_stack.home) in " ".join(command_and_environment(p))]
+    assert left == []
+
+
+def command_and_environment(process: psutil.Process) -> list[str]:
+    try:
+        return [] if process.status() == psutil.STATUS_ZOMBIE else [*process.cmdline(), *process.environ().values()]
+    except psutil.Error:
+        return []
 
 
 def test_up_waits_for_a_command_that_runs_its_own_services_and_two_homes_do_not_collide(
