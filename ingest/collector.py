@@ -176,8 +176,10 @@ def service_salt(settings: Settings) -> Salt:
     return Salt(secrets.secret(settings.home, "dead-letters"))
 
 
-def drain(settings: Settings) -> DrainSummary:
+def drain(settings: Settings, on_batch: Callable[[int, int], None] = lambda _landed, _all: None) -> DrainSummary:
     """Land all that waits in the event log now; where another collector runs, wait until that one has done it.
+
+    `on_batch` hears after each batch how many entries are landed, and of how many.
 
     Raises:
         IngestError: the log does not answer, or another collector holds the lock and makes no progress.
@@ -186,7 +188,7 @@ def drain(settings: Settings) -> DrainSummary:
         before = _totals(connection)
         try:
             target = log.end(client)
-            last_id = _drain(settings, connection, client, target)
+            last_id = _drain(settings, connection, client, target, on_batch)
         except redis.RedisError as error:
             raise IngestError(f"the event log does not answer ({error}): start it with `matinee up`") from error
         after = _totals(connection)
@@ -195,7 +197,13 @@ def drain(settings: Settings) -> DrainSummary:
     return DrainSummary(events, dead, files, last_id)
 
 
-def _drain(settings: Settings, connection: psycopg.Connection, client: redis.Redis, target: str) -> str:
+def _drain(
+    settings: Settings,
+    connection: psycopg.Connection,
+    client: redis.Redis,
+    target: str,
+    on_batch: Callable[[int, int], None],
+) -> str:
     seen, since = "", time.monotonic()
     while not _lock(connection):
         last_id = _offset(connection)
@@ -211,8 +219,10 @@ def _drain(settings: Settings, connection: psycopg.Connection, client: redis.Red
         time.sleep(0.1)
     collector = Collector(connection, client, settings.lake.root, service_salt(settings))
     collector.start()
-    while log.position(collector.last_id) < log.position(target) and collector.step(until=target):
-        pass
+    waiting, landed = log.length(client), 0
+    while log.position(collector.last_id) < log.position(target) and (entries := collector.step(until=target)):
+        landed += entries
+        on_batch(landed, max(waiting, landed))
     return collector.last_id
 
 

@@ -112,11 +112,13 @@ def movielens(folder: Annotated[Path, typer.Argument(metavar="DIR", help="ml-lat
 def drain() -> None:
     """Land all that waits in the event log, and say what came."""
     from ingest import collector
+    from matinee.console import progress
     from matinee.stack.session import services
 
     settings = Settings.load()
-    with services(settings):
-        summary = collector.drain(settings)
+    with services(settings), progress() as bar:
+        task = bar.add_task("landing", total=None)
+        summary = collector.drain(settings, lambda landed, total: bar.update(task, completed=landed, total=total))
     rows = [(summary.events, summary.dead, summary.files, summary.last_id)]
     console.print(table("Landed from the event log", ("events", "dead letters", "files", "up to"), rows))
     console.print(f"in {settings.lake.landing_events}" + (f" and {settings.lake.dead}" if summary.dead else ""))

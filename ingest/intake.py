@@ -25,7 +25,7 @@ MAX_CLOCK_ERROR = timedelta(days=1)
 _TRANSPORT_FIELDS = ("ts_sent", "received_at", "origin", "account_id", "fingerprint")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of the event log.
 

@@ -128,6 +128,11 @@ def read(client: redis.Redis, last_id: str, count: int, block_ms: int | None = N
     return [(_text(log_id), values) for log_id, values in found]
 
 
+def length(client: redis.Redis) -> int:
+    """How many entries wait."""
+    return cast(int, client.xlen(STREAM))
+
+
 def has(client: redis.Redis, log_id: str) -> bool:
     """Whether the log still holds this entry."""
     return bool(client.xrange(STREAM, min=log_id, max=log_id, count=1))

@@ -43,6 +43,9 @@ ORDER BY received_at DESC, log_id DESC LIMIT %(limit)s
 SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
 FROM dead_letter WHERE log_id = %s
 
+-- name: salts_left
+SELECT account_id, salt FROM account_salt WHERE account_id = ANY(%s)
+
 -- name: dead_letters_to_replay
 SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
 FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s) AND replayed_at IS NULL

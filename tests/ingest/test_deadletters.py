@@ -1,0 +1,91 @@
+import json
+
+import pyarrow.parquet as pq
+import pytest
+
+from ingest import collector, deadletters, log
+from ingest.errors import IngestError
+from ingest.intake import Entry, accept
+from ingest.landing import DEAD_LETTER
+
+
+@pytest.fixture
+def refuse(settings, client, now):
+    """Lands one event as a dead letter, as if it had been refused with this code; returns its log id."""
+
+    def refuse(sent, code="invalid_event", account_id="me"):
+        entry = Entry(json.dumps(sent).encode(), now, "live", account_id, code, "a reason")
+        (log_id,) = log.append(client, [entry])
+        collector.drain(settings)
+        return log_id
+
+    return refuse
+
+
+def test_a_refused_event_is_kept_whole_and_sealed(settings, connection, client, event, now, landed):
+    sent = event(type="dance", session_id="very-secret-session")
+    log.append(client, accept([sent, b"{broken"], received_at=now, origin="live", account_id="me").entries)
+    summary = collector.drain(settings)
+    assert (summary.events, summary.dead) == (0, 2)
+    table = landed("dead")
+    assert table.schema.equals(DEAD_LETTER)
+    (file,) = settings.lake.dead.rglob("*.parquet")
+    assert b"very-secret-session" not in file.read_bytes()
+    newest = {letter.code: letter for letter in deadletters.newest(connection)}
+    letter, body = deadletters.show(connection, settings, newest["invalid_event"].log_id)
+    assert json.loads(body) == sent
+    assert (letter.account_id, letter.received_at, letter.reason[:5]) == ("me", now, "type:")
+    assert deadletters.counts(connection) == [("invalid_event", 1, 0), ("invalid_json", 1, 0)]
+
+
+def test_a_dead_letter_of_nobody_is_sealed_with_the_services_key(settings, connection, refuse, event):
+    log_id = refuse(event(), account_id=None)
+    (file,) = settings.lake.dead.rglob("*.parquet")
+    assert pq.read_table(file)["account_key"].to_pylist() == [None]
+    assert json.loads(deadletters.show(connection, settings, log_id)[1])["session_id"] == "visit-1"
+
+
+def test_an_event_of_one_megabyte_is_kept_to_its_last_byte(settings, connection, client, event, now):
+    sent = event(session_id="x" * 1_000_000)
+    (log_id,) = log.append(client, accept([sent], received_at=now, origin="live", account_id="me").entries)
+    collector.drain(settings)
+    letter, body = deadletters.show(connection, settings, log_id)
+    assert letter.code == "too_large"
+    assert json.loads(body) == sent
+
+
+def test_replay_lands_what_is_right_by_now_once_and_with_its_own_id(
+    settings, connection, client, refuse, event, now, landed
+):
+    good, bad = event(), event(type="dance")
+    good_id, bad_id = refuse(good, "unknown_schema"), refuse(bad)
+    first = deadletters.replay(connection, settings, client)
+    second = deadletters.replay(connection, settings, client)
+    assert (first.accepted, first.refused, second.accepted, second.refused) == (1, 1, 0, 1)
+    assert collector.drain(settings).events == 1
+    (row,) = landed("events").to_pylist()
+    assert (row["event_id"], row["received_at"]) == (good["event_id"], now)
+    letters = {letter.log_id: letter for letter in deadletters.newest(connection, waiting=False)}
+    assert letters[good_id].replayed_as == row["log_id"]
+    assert (letters[bad_id].replayed_at, letters[bad_id].attempts) == (None, 2)
+
+
+def test_replay_of_one_code_leaves_the_others(settings, connection, client, refuse, event):
+    refuse(event(), "too_late")
+    refuse(event(), "unknown_schema")
+    assert deadletters.replay(connection, settings, client, code="too_late").accepted == 1
+    assert deadletters.counts(connection) == [("too_late", 0, 1), ("unknown_schema", 1, 0)]
+
+
+def test_without_its_accounts_key_a_dead_letter_is_closed_for_good(settings, connection, client, refuse, event):
+    log_id = refuse(event())
+    connection.execute("DELETE FROM account_salt WHERE account_id = 'me'")
+    with pytest.raises(IngestError, match="the key of its account is destroyed"):
+        deadletters.show(connection, settings, log_id)
+    assert deadletters.replay(connection, settings, client).unreadable == 1
+    assert connection.execute("SELECT count(*) FROM account_salt").fetchone() == (0,)
+
+
+def test_an_unknown_id(settings, connection):
+    with pytest.raises(IngestError, match="no dead letter '1-1'"):
+        deadletters.show(connection, settings, "1-1")
