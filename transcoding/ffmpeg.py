@@ -60,8 +60,11 @@ def run(
     timeout_s: float,
     on_progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
+    strict: bool = False,
 ) -> Progress:
     """Run ffmpeg to its end; the arguments must contain `-progress pipe:1`. Returns the last progress it told.
+
+    With `strict` an error that it reports and then conceals is a failure too.
 
     ffmpeg and its children are one process group, killed when the time is over, when `cancel` is set, when
     `on_progress` raises, and when this process dies.
@@ -88,9 +91,10 @@ def run(
             process.wait()
             if process.stdout:
                 process.stdout.close()
-        if process.returncode != 0:
-            complaints.seek(0)
-            line = telling_line(complaints.read().decode(errors="replace"), process.returncode)
+        complaints.seek(0)
+        told = complaints.read().decode(errors="replace")
+        if process.returncode != 0 or (strict and told.strip()):
+            line = telling_line(told, process.returncode)
             not_its_own = process.returncode < 0 or "No space left on device" in line
             raise (TransientError if not_its_own else TranscodingError)(line)
         return last

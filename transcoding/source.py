@@ -165,13 +165,13 @@ def frame_rate(times: Sequence[int], base: Fraction, declared: Fraction | None =
     """The natural frame rate behind sorted time stamps (units of `base` seconds), and whether they are evenly spaced.
 
     Steps may differ by two ticks or a tenth: containers that count milliseconds round every one of them. For the same
-    reason the declared rate wins where the evenly spaced times bear it out to half a percent.
+    reason the declared rate wins where the evenly spaced times bear it out to half a percent, or to a tick.
     """
     steps = [after - before for before, after in pairwise(times)]
     middle = sorted(steps)[len(steps) // 2]
     steady = all(abs(step - middle) <= max(2, middle / 10) for step in steps)
     rate = 1 / ((times[-1] - times[0]) * base / len(steps) if steady else middle * base)
-    if steady and declared and abs(declared / rate - 1) < Fraction(1, 200):
+    if steady and declared and abs(declared / rate - 1) <= max(Fraction(1, 200), Fraction(1, times[-1] - times[0])):
         return declared, True
     return rate.limit_denominator(1001), steady
 

@@ -81,6 +81,7 @@ def _decode(draft: Path, rendition: Rendition) -> None:
         ],
         cwd=draft,
         timeout_s=max(_DECODE_TIMEOUT_S, _DECODE_PATIENCE * float(rendition.duration)),
+        strict=True,
     )  # fmt: skip
     if rendition.kind == "video" and told.frames != frames(rendition):
         raise TranscodingError(f"{rendition.folder}: {told.frames} of {frames(rendition)} frames can be decoded")

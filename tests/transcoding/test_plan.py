@@ -1,0 +1,218 @@
+"""The ladder and ffmpeg's command line, as rules over all sources."""
+
+import dataclasses
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transcoding.plan import HEIGHTS, Plan, cap_kbps, encode_arguments, filter_graph, folders, plan_ladder
+from transcoding.source import AudioTrack, Source, frame_rate, language_tag
+
+SOURCE = Source(
+    path=Path("/films/a: 100 %.mkv"),
+    container="matroska,webm",
+    video_index=0,
+    width=1920,
+    height=1080,
+    sample_aspect=Fraction(1),
+    rotation=0,
+    frame_rate=Fraction(24),
+    steady=True,
+    frames=240,
+    offset=Fraction(0),
+    duration=Fraction(10),
+    interlaced=False,
+    hdr=False,
+    audio=(AudioTrack(1, "en", 6), AudioTrack(2, "ru", 2), AudioTrack(3, "en", 2)),
+)
+RATES = [Fraction(text) for text in ("24000/1001", "24", "25", "30000/1001", "50", "60", "100", "120000/1001", "23/2")]
+
+sources = st.builds(
+    dataclasses.replace,
+    st.just(SOURCE),
+    width=st.integers(1, 8192),
+    height=st.integers(1, 4320),
+    sample_aspect=st.sampled_from([Fraction(1), Fraction(64, 45), Fraction(32, 27), Fraction(7664, 7677)]),
+    rotation=st.sampled_from([0, 90, 180, 270]),
+    frame_rate=st.sampled_from(RATES) | st.fractions(Fraction(1, 2), 240, max_denominator=1001),
+    steady=st.booleans(),
+    duration=st.fractions(Fraction(1, 60), 200, max_denominator=1000),
+    interlaced=st.booleans(),
+    hdr=st.booleans(),
+)
+
+
+def rungs(**changes: object) -> list[tuple[str, int, int]]:
+    plan = plan_ladder(dataclasses.replace(SOURCE, **changes))  # pyright: ignore[reportArgumentType] - named by each test
+    return [(rung.name, rung.width, rung.height) for rung in plan.rungs]
+
+
+@given(sources)
+def test_sizes_are_even_keep_the_shape_and_never_exceed_the_source(source: Source) -> None:
+    width, height = source.width * source.sample_aspect, Fraction(source.height)
+    if source.rotation in (90, 270):
+        width, height = height, width
+    plan = plan_ladder(source)
+    assert plan.rungs
+    for rung in plan.rungs:
+        assert rung.width % 2 == rung.height % 2 == 0
+        assert 2 <= rung.width <= max(2, width)
+        assert 2 <= rung.height <= max(2, height)
+        assert height < 2 or width < 2 or abs(rung.width - width * rung.height / height) <= 2
+        assert rung.name == f"{rung.height}p"
+        assert rung.maxrate_kbps < rung.bufsize_kbps
+    for larger, smaller in itertools.pairwise(plan.rungs):
+        assert larger.height > smaller.height
+        assert larger.maxrate_kbps >= smaller.maxrate_kbps
+    if height >= 480:
+        assert [rung.height for rung in plan.rungs] == [rung for rung in HEIGHTS if rung <= height]
+    else:
+        assert len(plan.rungs) == 1
+
+
+@given(sources)
+def test_rate_gop_and_length(source: Source) -> None:
+    plan = plan_ladder(source)
+    assert 0 < plan.frame_rate <= 60
+    assert plan.gop == max(1, round(2 * plan.frame_rate))
+    assert plan.segment == 3 * plan.gop / plan.frame_rate
+    assert abs(plan.duration - source.duration) <= 1 / plan.frame_rate
+    fields = 2 if source.interlaced else 1
+    if source.steady and source.frame_rate * fields <= 60:
+        assert abs(plan.frame_rate / (fields * source.frame_rate) - 1) <= Fraction(1, 2000)
+
+
+@given(sources)
+def test_the_command_line_is_one_decode_with_every_rung_aligned(source: Source) -> None:
+    plan = plan_ladder(source)
+    arguments = encode_arguments(plan, source, Path("out"))
+    assert arguments.count("-i") == 1
+
+    def values(option: str) -> list[str]:
+        return [value for name, value in itertools.pairwise(arguments) if name == option]
+
+    assert values("-g") == values("-keyint_min") == [str(plan.gop)] * len(plan.rungs)
+    assert set(values("-sc_threshold")) == {"0"}
+    assert set(values("-flags")) == {"+cgop"}
+    assert len(set(values("-hls_time"))) == 1
+    assert Fraction(values("-hls_time")[0]) <= plan.segment < Fraction(values("-hls_time")[0]) + Fraction(1, 500_000)
+    assert [Path(argument).parent for argument in arguments if argument.endswith("main.m3u8")] == [
+        "out" / folder for folder in folders(plan)
+    ]
+    graph = filter_graph(plan, source)
+    assert graph.count("fps=fps=") == 1
+    assert graph.count("split") == len(plan.rungs) - 1
+    assert ("bwdif" in graph, "tonemap" in graph) == (source.interlaced, source.hdr)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [("1080p", 1920, 1080), ("720p", 1280, 720), ("480p", 854, 480)]),
+        ({"width": 3840, "height": 2160}, ["2160p", "1440p", "1080p", "720p", "480p"]),
+        ({"width": 960, "height": 540}, [("480p", 854, 480)]),
+        ({"width": 640, "height": 360}, [("360p", 640, 360)]),
+        ({"width": 853, "height": 479}, [("478p", 852, 478)]),
+        ({"width": 1, "height": 1}, [("2p", 2, 2)]),
+        ({"width": 720, "height": 576, "sample_aspect": Fraction(64, 45)}, [("480p", 854, 480)]),
+        ({"width": 960, "height": 540, "rotation": 90}, [("720p", 404, 720), ("480p", 270, 480)]),
+    ],
+)
+def test_known_ladders(changes: dict[str, object], expected: list) -> None:
+    made = rungs(**changes)
+    assert (made if isinstance(expected[0], tuple) else [name for name, _, _ in made]) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "steady", "interlaced", "expected"),
+    [
+        ("24000/1001", True, False, "24000/1001"),
+        ("2997/100", True, False, "30000/1001"),
+        ("120", True, False, "60"),
+        ("100", True, False, "50"),
+        ("90", True, False, "45"),
+        ("25", True, True, "50"),
+        ("30000/1001", True, True, "60000/1001"),
+        ("47/2", False, False, "24000/1001"),
+        ("29", False, False, "30000/1001"),
+        ("7", True, False, "7"),
+    ],
+)
+def test_frame_rates(rate: str, steady: bool, interlaced: bool, expected: str) -> None:
+    changed = dataclasses.replace(SOURCE, frame_rate=Fraction(rate), steady=steady, interlaced=interlaced)
+    assert plan_ladder(changed).frame_rate == Fraction(expected)
+
+
+def test_one_rendition_for_the_first_track_of_each_language() -> None:
+    made = plan_ladder(SOURCE).audio
+    assert [(audio.language, audio.stream_index, audio.kbps) for audio in made] == [("en", 1, 128), ("ru", 2, 128)]
+    assert plan_ladder(dataclasses.replace(SOURCE, audio=())).audio == ()
+
+
+def test_a_late_picture_is_held_from_the_beginning() -> None:
+    plan = plan_ladder(dataclasses.replace(SOURCE, offset=Fraction(17, 10)))
+    assert plan.frames == round((10 + Fraction(17, 10)) * 24)
+
+
+def test_the_input_is_a_plain_file_of_the_known_format_whatever_its_name() -> None:
+    arguments = encode_arguments(plan_ladder(SOURCE), SOURCE, Path())
+    at = arguments.index("-i")
+    assert arguments[at - 4 : at + 2] == [
+        "-protocol_whitelist", "file,pipe", "-format_whitelist", "matroska,webm", "-i", "file:/films/a: 100 %.mkv",
+    ]  # fmt: skip
+
+
+def test_without_a_tone_mapper_hdr_is_taken_as_it_is() -> None:
+    source = dataclasses.replace(SOURCE, hdr=True)
+    assert plan_ladder(source).tone_map
+    assert not plan_ladder(source, tone_mapper=False).tone_map
+
+
+def test_a_plan_as_json_tells_plans_apart() -> None:
+    plan = plan_ladder(SOURCE)
+    assert plan.as_json() == plan_ladder(SOURCE).as_json()
+    assert plan.as_json() != Plan(**{**vars(plan), "frame_rate": Fraction(25)}).as_json()
+
+
+@given(st.integers(1, 40_000_000), st.integers(1, 40_000_000))
+def test_more_pixels_never_get_fewer_bits(one: int, other: int) -> None:
+    assert (cap_kbps(one) <= cap_kbps(other)) == (cap_kbps(one) == cap_kbps(other) or one < other)
+
+
+def test_the_caps_are_those_of_the_table() -> None:
+    assert [cap_kbps(w * h) for w, h in ((1920, 1080), (1280, 720), (640, 360))] == [6000, 3000, 500]
+
+
+@given(st.sampled_from(RATES), st.integers(3, 400), st.sampled_from([1000, 90_000, 30_000]))
+def test_rates_survive_containers_that_round_times(rate: Fraction, count: int, ticks: int) -> None:
+    times = [round(n / rate * ticks) for n in range(count)]
+    assert frame_rate(times, Fraction(1, ticks), declared=rate) == (rate, True)
+
+
+def test_a_dropped_frame_makes_a_source_uneven_but_not_slower() -> None:
+    times = [n * 1001 for n in range(300) if n % 50]
+    assert frame_rate(times, Fraction(1, 30_000)) == (Fraction(30_000, 1001), False)
+
+
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [
+        ("eng", "en"),
+        ("rus", "ru"),
+        ("ger", "de"),
+        ("ru", "ru"),
+        ("RUS ", "ru"),
+        ("haw", "haw"),
+        ("mis/../x", "und"),
+        (None, "und"),
+        ("", "und"),
+        ("und", "und"),
+        ("english", "und"),
+    ],
+)
+def test_languages(written: str | None, tag: str) -> None:
+    assert language_tag(written) == tag
