@@ -33,6 +33,15 @@ def sql(
     console.print(f"{shown} rows from snapshot {answer.snapshot_id}")
 
 
+@app.command()
+def report() -> None:
+    """Write the report on viewing and experiments as one page that opens from disk."""
+    from warehouse.report import write_report
+
+    page = write_report(Settings.load())
+    console.print(f"report: {page}", soft_wrap=True)
+
+
 @held_app.command("list")
 def list_held() -> None:
     """What is held back and why."""
@@ -43,13 +52,13 @@ def list_held() -> None:
     settings = Settings.load()
     with services(settings), connect(settings) as connection:
         files = held(connection)
-    rows = [
-        [file.batch, file.path, file.state, reason["check"], reason["column"] or "", ", ".join(reason["sample"][:3])]
-        for file in files
-        for reason in file.reasons
-    ]
-    console.print(table("Held back", ["batch", "file", "state", "check", "column", "for example"], rows))
-    console.print(f"{len(files)} files; whole results in {settings.lake.build_file.parent / 'gate'}")
+    for file in files:
+        console.print(f"{file.batch}  {file.path}  {file.state} since {file.held_at:%Y-%m-%d %H:%M}", soft_wrap=True)
+        for reason in file.reasons:
+            about = f" in {reason['column']}" if reason["column"] else ""
+            example = f", for example {', '.join(reason['sample'][:3])}" if reason["sample"] else ""
+            console.print(f"    {reason['check']}{about}: {reason['unexpected']} wrong{example}", soft_wrap=True)
+    console.print(f"{len(files)} files; whole results in {settings.lake.build_file.parent / 'gate'}", soft_wrap=True)
 
 
 @held_app.command("recheck")

@@ -79,14 +79,6 @@ def load_imports(settings: Settings, *, recheck: bool = False, clock: Clock | No
 
 
 def waiting_days(settings: Settings) -> list[date]:
-    """The received days with landed files that are neither in the warehouse nor held back, oldest first."""
-    with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
-        loaded = {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
-        rows = ledger.execute(_SQL["landed"], {"stream": "events", "days": None}).fetchall()
-    return sorted({day for path, _, day, state in rows if path not in loaded and state != "held"})
-
-
-def waiting_days(settings: Settings) -> list[date]:
     """Received days, oldest first, with files that the next `load_days` takes."""
     with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
         rows = ledger.execute(_SQL["landed"], {"stream": "events", "days": None}).fetchall()
