@@ -268,6 +268,12 @@ def _collect(collector: Collector, stop: threading.Event) -> None:
             pause = min(pause * 2, 5.0)
 
 
+def is_running(connection: psycopg.Connection) -> bool:
+    """Whether some collector of this database holds the lock that makes it the only one."""
+    row = connection.execute(_QUERIES["is_locked"], (LOCK,)).fetchone()
+    return bool(row and row[0])
+
+
 def _until(deadline: float, stop: threading.Event) -> Callable[[], bool]:
     return lambda: not stop.is_set() and time.monotonic() < deadline
 

@@ -17,6 +17,12 @@ INSERT INTO log_offset (stream, last_id) VALUES (%s, '0-0') ON CONFLICT DO NOTHI
 -- name: move_offset
 UPDATE log_offset SET last_id = %s, updated_at = now() WHERE stream = %s AND last_id = %s
 
+-- name: is_locked
+SELECT EXISTS (
+    SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objid = %s AND d.datname = current_database()
+)
+
 -- name: try_lock
 SELECT pg_try_advisory_lock(%s)
 

@@ -1,7 +1,11 @@
 """`matinee build`: the asset graph, materialised in this process, over the received days that are not built yet."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matinee.errors import MatineeError
@@ -45,9 +49,10 @@ def build(settings: Settings, selection: str = "*") -> Build:
 
     prepare(settings)
     first, last = pending_days(settings)
+    known = definitions()
     job = dg.define_asset_job("build", selection=selection, executor_def=dg.in_process_executor)
-    loaded = dg.Definitions.merge(definitions(), dg.Definitions(jobs=[job]))
-    with dg.DagsterInstance.get() as instance:
+    loaded = dg.Definitions.merge(known, dg.Definitions(jobs=[job]))
+    with _talk_to(settings.home.logs / "build.log"), dg.DagsterInstance.get() as instance:
         result = loaded.resolve_job_def("build").execute_in_process(
             instance=instance,
             tags=received_between(first.isoformat(), last.isoformat()),
@@ -55,6 +60,14 @@ def build(settings: Settings, selection: str = "*") -> Build:
             raise_on_error=False,
         )
         return _summary(result)
+
+
+@contextmanager
+def _talk_to(log: Path) -> Iterator[None]:
+    """Send what libraries and dbt print to a file; the terminal is for people."""
+    logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
+    with log.open("a") as output, redirect_stdout(output):
+        yield
 
 
 def pending_days(settings: Settings) -> tuple[date, date]:
@@ -82,7 +95,7 @@ def _summary(result: "dg.ExecuteInProcessResult") -> Build:
         while error and error.cause:
             error = error.cause
         reason = error.message.strip().splitlines()[0] if error else "no reason given"
-        raise BuildError(f"{failures[0].step_key} failed: {reason} (the whole story is run {result.run_id} in Dagster)")
+        raise BuildError(f"{failures[0].step_key} failed: {reason} (all of it: logs/build.log, run {result.run_id})")
     return Build(
         run_id=result.run_id,
         # One event a partition says the same of a whole range: the last one stands for it.

@@ -11,7 +11,7 @@ import typer
 
 from matinee.errors import MatineeError
 from matinee.settings import Settings
-from orchestration.resources import REPOSITORY
+from orchestration import REPOSITORY
 
 app = typer.Typer(no_args_is_help=True)
 

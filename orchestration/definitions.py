@@ -7,8 +7,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from orchestration import REPOSITORY
 from orchestration.policies import FRESHNESS
-from orchestration.resources import REPOSITORY, MatineeResource
+from orchestration.resources import MatineeResource
 
 # Pins are exact and a snapshot test holds the graph, so a notice of what may change some day helps nobody here.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)

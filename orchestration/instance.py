@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from matinee.settings import Settings
-from orchestration.resources import REPOSITORY
+from orchestration import REPOSITORY
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -39,3 +39,7 @@ def definitions() -> "dg.Definitions":
     from orchestration.definitions import defs
 
     return defs()
+
+
+if __name__ == "__main__":
+    prepare(Settings.load())

@@ -1,25 +1,28 @@
 """The processes of a running Matinee, as data for the supervisor: what runs, after what, ready when."""
 
 import json
+import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psycopg
+
+from matinee.errors import StackError
 from matinee.ports import claim_port
 from matinee.settings import Settings
 from matinee.stack.service import Service
-from orchestration.resources import REPOSITORY
+from orchestration import REPOSITORY
 
 _BIN = Path(sys.executable).parent
 
 
 def processes(settings: Settings) -> list[Service]:
-    """Everything above PostgreSQL and Redis; prepares what their environment names."""
-    from orchestration.instance import prepare
+    """Everything above PostgreSQL and Redis."""
     from serving.process import service as api
 
-    prepare(settings)
     return [api(settings), collector(settings), *mlflow(settings), *dagster(settings)]
 
 
@@ -28,7 +31,7 @@ def collector(settings: Settings) -> Service:
     return Service(
         name="collector",
         argv=(str(_BIN / "matinee"), "worker", "collector"),
-        ready=lambda: True,
+        ready=lambda: _collects(settings),
         address="event log",
         after=("postgres", "redis"),
         env=settings.environment(),
@@ -76,9 +79,22 @@ def dagster(settings: Settings) -> list[Service]:
     code = claim_port(settings.home, "dagster_code")
     web = claim_port(settings.home, "dagster", settings.dagster_port)
     workspace = settings.home.dagster / "workspace.yaml"
-    location = {"host": "127.0.0.1", "port": code, "location_name": "matinee"}
-    workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
     env = environment(settings)
+
+    def prepare() -> None:
+        location = {"host": "127.0.0.1", "port": code, "location_name": "matinee"}
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": location}]}))  # JSON is YAML
+        # In a process of its own: dbt would stay in the supervisor's memory.
+        made = subprocess.run(
+            [sys.executable, "-m", "orchestration.instance"],
+            env={**os.environ, **env},
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            raise StackError(f"the dbt project does not parse: {made.stderr.strip().splitlines()[-1]}")
+
     url = f"http://127.0.0.1:{web}"
     return [
         Service(
@@ -99,6 +115,7 @@ def dagster(settings: Settings) -> list[Service]:
             after=("postgres",),
             env=env,
             cwd=REPOSITORY,
+            prepare=prepare,
             ready_timeout=120,
         ),
         Service(
@@ -122,7 +139,7 @@ def dagster(settings: Settings) -> list[Service]:
         Service(
             name="dagster-daemon",
             argv=(str(_BIN / "dagster-daemon"), "run", "--workspace", str(workspace)),
-            ready=lambda: True,
+            ready=lambda: _beats(settings),
             address="schedules, sensors, run queue",
             after=("dagster-code",),
             env=env,
@@ -137,6 +154,29 @@ def _answers(url: str) -> bool:
             return response.status == 200
     except (urllib.error.URLError, TimeoutError, ConnectionError):
         return False
+
+
+def _collects(settings: Settings) -> bool:
+    """Whether a collector holds the lock that makes it the only one."""
+    from ingest.collector import is_running
+
+    try:
+        with psycopg.connect(settings.database(), connect_timeout=1) as connection:
+            return is_running(connection)
+    except psycopg.Error:
+        return False
+
+
+def _beats(settings: Settings) -> bool:
+    """Whether the daemon has written a heartbeat within the last minute."""
+    try:
+        with psycopg.connect(settings.database("dagster"), connect_timeout=1) as connection:
+            row = connection.execute(
+                "SELECT max(timestamp) > now() AT TIME ZONE 'UTC' - interval '1 minute' FROM daemon_heartbeats"
+            ).fetchone()
+    except psycopg.Error:
+        return False
+    return bool(row and row[0])
 
 
 def _accepts(port: int) -> bool:

@@ -1,12 +1,8 @@
 """What assets are given: the settings of the home that they work in."""
 
-from pathlib import Path
-
 import dagster as dg
 
 from matinee.settings import Settings
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class MatineeResource(dg.ConfigurableResource):
