@@ -70,8 +70,13 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
             reserve_bytes=settings.disk_watermark_mb * 2**20,
             on_file=lambda path: bar.update(task, advance=1, description=readable(path.name)),
         )
-    rows = [(readable(o.path.name), o.state, o.title_id or "", o.reason) for o in outcomes]
-    console.print(table(f"Films of {folder}", ("file", "state", "title", "reason"), rows), markup=False)
+    rows = [(readable(o.path.name), o.state, o.title_id or "") for o in outcomes if o.state != "refused"]
+    if rows:
+        console.print(table(f"Films of {folder}", ("file", "state", "title"), rows), markup=False)
+    for o in outcomes:
+        if o.state == "refused":
+            line = f"refused {readable(o.path.name)}: {o.reason}"
+            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     accepted, refused = (sum(o.state == state for o in outcomes) for state in ("accepted", "refused"))
     console.print(f"{accepted} accepted, {len(outcomes) - accepted - refused} unchanged, {refused} refused")
     if accepted:

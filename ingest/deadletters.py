@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import psycopg
 import redis
@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 from ingest import log
 from ingest.collector import service_salt
 from ingest.errors import IngestError
-from ingest.intake import Entry, accept
+from ingest.intake import Code, Entry, accept
 from matinee.contracts.events import Origin
 from matinee.db.queries import load
 from matinee.pseudonyms import Salt
@@ -123,6 +123,9 @@ def pretty(body: bytes) -> str:
 
 def _judge(letter: DeadLetter, body: bytes) -> Entry:
     origin = cast(Origin, letter.origin)
+    if letter.code not in get_args(Code):  # refused by a rule of the sender's, of which nothing is known here
+        code = cast(Code, letter.code)
+        return Entry(body, letter.received_at, origin, letter.account_id, code, letter.reason)
     return accept([body], received_at=letter.received_at, origin=origin, account_id=letter.account_id).entries[0]
 
 

@@ -1,6 +1,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest import collector, log
-from ingest.errors import IngestError
+from ingest.errors import IngestError, LogUnavailableError
 from ingest.intake import accept
 from matinee.contracts.landing import LANDED_EVENT
 from matinee.pseudonyms import salts
 from matinee.settings import Settings
+from matinee.stack.redis import binary
 
 
 def test_events_land_by_received_date_with_keys_instead_of_ids(settings, connection, client, event, now, landed):
@@ -253,3 +255,64 @@ def _bodies(batch):
     import orjson
 
     return [orjson.loads(entry.body) for entry in batch.entries]
+
+
+def test_the_worker_outlives_a_redis_that_is_killed_and_comes_back(settings, connection, event, landed, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = Settings.model_validate(
+        {**settings.model_dump(), "MATINEE_HOME": settings.home_path, "redis_url": f"redis://127.0.0.1:{port}/0"}
+    )
+    argv = [
+        binary(),
+        "--port",
+        str(port),
+        "--dir",
+        tmp_path,
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+    ]
+    sent: list[str] = []
+    worker = _spawn(own)  # before there is any log
+    try:
+        for _ in range(3):
+            server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+            try:
+                sent += _send_when_up(own, event, count=300)
+            finally:
+                server.kill()
+                server.wait()
+        server = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+        try:
+            for _ in range(200):
+                if connection.execute("SELECT sum(rows) FROM landed_file").fetchone() == (len(sent),):
+                    break
+                time.sleep(0.1)
+        finally:
+            server.kill()
+            server.wait()
+        assert worker.poll() is None
+    finally:
+        worker.kill()
+        worker.wait()
+    assert sorted(landed("events")["event_id"].to_pylist()) == sorted(sent)
+
+
+def _send_when_up(settings: Settings, event, count: int) -> list[str]:
+    client = log.connect(settings.events())
+    now = datetime.now(UTC)
+    stamps = {"ts_client": now.isoformat(), "ts_sent": now.isoformat()}
+    batch = accept([event(**stamps) for _ in range(count)], received_at=now, origin="live", account_id="me")
+    for _ in range(100):
+        try:
+            log.append(client, batch.entries)
+            break
+        except LogUnavailableError:
+            time.sleep(0.05)
+    client.close()
+    return [body["event_id"] for body in _bodies(batch)]

@@ -77,6 +77,13 @@ def test_replay_of_one_code_leaves_the_others(settings, connection, client, refu
     assert deadletters.counts(connection) == [("too_late", 0, 1), ("unknown_schema", 1, 0)]
 
 
+def test_what_another_rule_refused_is_not_let_in_by_a_replay(settings, connection, client, refuse, event):
+    refuse(event(), "profile_mismatch")
+    summary = deadletters.replay(connection, settings, client)
+    assert (summary.accepted, summary.refused) == (0, 1)
+    assert client.xlen(log.STREAM) == 0
+
+
 def test_without_its_accounts_key_a_dead_letter_is_closed_for_good(settings, connection, client, refuse, event):
     log_id = refuse(event())
     connection.execute("DELETE FROM account_salt WHERE account_id = 'me'")
