@@ -6,10 +6,11 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -62,11 +63,20 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     app.router.routes[:0] = hot_routes()
     for router in (accounts, catalog, playback, analytics):
         app.include_router(router)
-    app.router.routes.append(Mount("/static", StaticFiles(directory=WEB), name="static"))
+    app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
     problems.install(app)
     describe(app)
     app.add_middleware(Edge, metrics=context.metrics)
     return app
+
+
+class WebFiles(StaticFiles):
+    """The page's files; browsers ask each time whether they changed, for there is no build that would name versions."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class PlainRoute(Route):

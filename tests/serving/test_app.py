@@ -213,10 +213,8 @@ async def test_a_lost_database_is_a_503_that_heals(catalogue, running, browser, 
         assert time.monotonic() - start < 5
         assert problem(await client.get("/health/ready")) == (503, "not_ready")
         await proxy.open(port)
-        deadline = time.monotonic() + 6
-        while (healed := await client.get("/api/media")).status_code != 200 and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
-        assert healed.status_code == 200
+        healed = [(await client.get("/api/media")).status_code for _ in range(2)]
+        assert healed[-1] == 200, "at the latest once the pool has noticed"
     await proxy.shut()
 
 
@@ -227,7 +225,9 @@ def test_every_query_fits_the_migrated_schema(settings, folder):
     with psycopg.connect(settings.database()) as connection:
         for name, statement in queries.items():
             places: dict[str, str] = {}
-            numbered = re.sub(r"%\((\w+)\)s", lambda m: places.setdefault(m[1], f"${len(places) + 1}"), statement)
+            for found in re.finditer(r"%\((\w+)\)s", statement):
+                places.setdefault(found[1], f"${len(places) + 1}")
+            numbered = re.sub(r"%\((\w+)\)s", lambda found, places=places: places[found[1]], statement)
             connection.execute(f"PREPARE {name} AS {numbered}".encode())
 
 

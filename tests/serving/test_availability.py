@@ -77,7 +77,8 @@ def insert_random_catalogue(connection, titles: int, seed: int) -> None:
         for position in range(chance.choice([0, 1, 1, 2])):
             start, end = sorted(chance.sample([-2, -1, 0, 1, 2], 2))
             connection.execute(
-                "INSERT INTO offer (title_id, position, kind, regions, open) VALUES (%s, %s, 'free', %s, tstzrange(%s, %s))",
+                "INSERT INTO offer (title_id, position, kind, regions, open) "
+                "VALUES (%s, %s, 'free', %s, tstzrange(%s, %s))",
                 (
                     title_id,
                     position,

@@ -91,7 +91,8 @@ async def test_media_opens_for_one_browser_one_package_and_a_while(catalogue, ru
 @pytest.mark.parametrize(
     "name",
     [
-        "package.json", "nothing.m4s", "video", "video/360p", "../package-of-otters/master.m3u8", "..%2f..%2fsecret.mp4",
+        "package.json", "nothing.m4s", "video", "video/360p", "../package-of-otters/master.m3u8",
+        "..%2f..%2fsecret.mp4",
         "video/../../../harbour/package-of-harbour/master.m3u8", "%2e%2e/%2e%2e/otters/package-of-otters/master.m3u8",
         ".hidden.mp4", "video//360p/main.m3u8", "video/360p/main.m3u8/x.mp4", "a\x00.mp4", "%00.mp4", "/etc/passwd.mp4",
     ],
@@ -199,7 +200,8 @@ async def test_a_series_goes_on_where_it_was_left(ada):
     first = await watch(ada, "beacon")
     assert (first.title_id, first.next.title_id) == ("beacon-e1", "beacon-e2")
     await beat(ada, first, 5_000)
-    assert ((again := await watch(ada, "beacon-s1")).title_id, again.resume_ms) == ("beacon-e1", 5_000)
+    again = await watch(ada, "beacon-s1")
+    assert (again.title_id, again.resume_ms) == ("beacon-e1", 5_000)
     await beat(ada, again, 19_500)
     second = await watch(ada, "beacon")
     assert (second.title_id, second.resume_ms, second.next) == ("beacon-e2", 0, None)
