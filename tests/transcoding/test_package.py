@@ -203,7 +203,7 @@ def test_verification_finds_a_damaged_segment(broken: Made) -> None:
     # Long enough to reach into the next picture: a decoder cannot know a few wrong bytes from right ones.
     data[len(data) // 2 : len(data) // 2 + 20_000] = bytes(20_000)
     segment.write_bytes(data)
-    with pytest.raises(TranscodingError, match="NAL|invalid|Invalid|decod"):
+    with pytest.raises(TranscodingError, match=r"NAL|invalid|Invalid|decod"):
         broken.verify()
 
 
