@@ -43,6 +43,9 @@ class Champion:
 
 def client(settings: Settings) -> "MlflowClient":
     """A client of this home's MLflow (its database directly, or the server of `MATINEE_MLFLOW_URL`)."""
+    import os
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is imported
     import mlflow
     from mlflow import MlflowClient
 
@@ -55,14 +58,14 @@ def record(
     settings: Settings, stored: Stored, trial: Trial, marts: Marts, verdict: str, tags: dict[str, str]
 ) -> Version:
     """One run with parameters, metrics, tables, picture, card and the model, registered as a new version."""
+    api = client(settings)
     import mlflow
 
-    api = client(settings)
     run = api.create_run(_experiment(api, settings), tags=tags)
     mlflow.start_run(run_id=run.info.run_id)
     status = "FAILED"
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, _quiet():
             version = _fill_run(api, run.info.run_id, Path(folder), stored, trial, marts, verdict)
         for key, value in tags.items():
             api.set_model_version_tag(MODEL, version, key, value)
@@ -82,8 +85,8 @@ def _fill_run(
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Array
 
-    with _quiet():
-        from models.recommenders.pyfunc import HistoryRecommender
+    from models.recommenders.pyfunc import HistoryRecommender
+
     now = api.get_run(run_id).info.start_time
     api.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in _metrics(trial)])
     mlflow.log_params(
@@ -93,15 +96,14 @@ def _fill_run(
     _write_artifacts(folder / "about", stored, trial, marts, verdict)
     mlflow.log_artifacts(str(folder / "about"))
     stored.save(folder / "model")
-    with _quiet():
-        logged = log_model(
-            name="model",
-            python_model=HistoryRecommender(),
-            artifacts={"model": str(folder / "model")},
-            pip_requirements=_REQUIREMENTS,
-            signature=ModelSignature(inputs=Schema([ColSpec(Array(DataType.string), name="history")])),
-            registered_model_name=MODEL,
-        )
+    logged = log_model(
+        name="model",
+        python_model=HistoryRecommender(),
+        artifacts={"model": str(folder / "model")},
+        pip_requirements=_REQUIREMENTS,
+        signature=ModelSignature(inputs=Schema([ColSpec(Array(DataType.string), name="history")])),
+        registered_model_name=MODEL,
+    )
     return str(logged.registered_model_version)
 
 
@@ -113,10 +115,10 @@ def alias(settings: Settings, version: str, promoted: bool) -> None:
 
 def champion(settings: Settings) -> Champion | None:
     """The version that serves, loaded; None while none was ever promoted."""
+    api = client(settings)
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    api = client(settings)
     try:
         version = api.get_model_version_by_alias(MODEL, CHAMPION)
     except MlflowException as error:
@@ -197,24 +199,27 @@ def golden(stored: Stored, marts: Marts, count: int = 5) -> list[dict[str, list[
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow draws a bar for each file that it copies and greets new versions: not in our terminal."""
+    """MLflow draws a bar for each file that it copies, greets new versions and gives advice: not in our terminal."""
     import io
     import logging
     import os
     import warnings
 
-    before = os.environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    logger.setLevel(logging.ERROR)
+    bar = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(bar)
+    # psycopg: a batch of metrics that meets a row which is there already is sent again by MLflow itself
+    levels = {name: logging.getLogger(name).level for name in ("mlflow", "psycopg")}
+    os.environ[bar] = "false"
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # advice on type hints and examples
+            warnings.simplefilter("ignore", UserWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         if before is None:
-            del os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"]
+            del os.environ[bar]
         else:
-            os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = before
+            os.environ[bar] = before
