@@ -17,6 +17,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **settings.environment(),
         **dbt(settings),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
         "DAGSTER_HOME": str(REPOSITORY),
         "DAGSTER_PG_URL": settings.database("dagster"),
         "MATINEE_DAGSTER_STORAGE": str(settings.home.dagster),

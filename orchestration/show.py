@@ -44,7 +44,7 @@ def links(settings: Settings) -> list[tuple[str, str]]:
         ("a title", at("api", f"/#/title/{row[0]}") if row else None),
         ("API docs", at("api", "/docs")),
         ("Dagster", at("dagster")),
-        ("MLflow", settings.mlflow_url or at("mlflow")),
+        ("MLflow", settings.mlflow_url or at("mlflow", "/#/models/matinee-recommender")),
         *pages(settings),
     ]
     return [(name, address) for name, address in candidates if address]

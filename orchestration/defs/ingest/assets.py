@@ -27,16 +27,17 @@ def catalogue(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg
 @dg.asset(**room("ingest"), deps=[catalogue], kinds={"pyav"})
 def masters(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.MaterializeResult:
     """Video files in the media store: every file in the inbox, probed, hashed, copied and linked to its title."""
-    from ingest.masters import ingest_masters
+    from ingest.masters import ingest_masters, link
     from matinee.db.connect import connect
 
     settings = matinee.settings()
     inbox = settings.home.inbox / "masters"
-    with connect(settings) as connection:
+    reserve = settings.disk_watermark_mb * 2**20
+    with connect(settings, autocommit=True) as connection:  # each film commits by itself
         if inbox.is_dir():
-            summary = ingest_masters(connection, inbox, settings.media)
-            connection.commit()
-            context.log.info("%s", summary)
+            for outcome in ingest_masters(connection, inbox, settings.media, reserve_bytes=reserve):
+                context.log.info("%s", outcome)
+        link(connection)
         counts = dict(connection.execute("SELECT state, count(*) FROM master GROUP BY state").fetchall())
     return dg.MaterializeResult(metadata={"accepted": counts.get("accepted", 0), "refused": counts.get("refused", 0)})
 
