@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 MATINEE = Path(sys.executable).with_name("matinee")
-COMMANDS = (
-    "admin", "backup", "bench", "build", "deadletters", "demo", "doctor", "down", "drain", "import", "ingest", "notebook",
-    "report", "restore", "simulate", "sql", "status", "token", "up", "worker",
-)  # fmt: skip
+COMMANDS = {
+    *("admin", "backup", "bench", "build", "deadletters", "demo", "doctor", "down", "drain", "import", "ingest"),
+    *("notebook", "report", "restore", "simulate", "sql", "status", "token", "up", "worker"),
+}
+HEAVY = ("dagster", "dbt", "duckdb", "polars", "mlflow", "feast", "av", "fastapi", "numpy")
 
 
 def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -21,14 +22,11 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     shown = run(tmp_path, "--help")
     assert shown.returncode == 0
     listed = {line.strip("│ ").split(" ")[0] for line in shown.stdout.splitlines()}
-    assert set(COMMANDS) <= listed
+    assert listed >= COMMANDS
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
-    code = (
-        "import sys, orchestration.cli; "
-        "print([n for n in ('dagster','dbt','duckdb','polars','mlflow','feast','av','fastapi','numpy') if n in sys.modules])"
-    )
+    code = f"import sys, orchestration.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
