@@ -11,6 +11,8 @@ from warehouse.errors import WarehouseError
 if TYPE_CHECKING:
     import duckdb
 
+# What DuckDB may hold in memory before it works on disk; with Python around it, a build stays below 1 GB.
+MEMORY = "500MB"
 _WAIT_S = 600
 _SCHEMA = Path(__file__).parent / "raw.sql"
 
@@ -51,6 +53,8 @@ def opened(path: Path) -> Iterator["duckdb.DuckDBPyConnection"]:
         raise WarehouseError(f"{path} cannot be opened ({_first_line(error)}): close what reads it") from None
     with connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"SET memory_limit = '{MEMORY}'")
+        connection.execute("SET preserve_insertion_order = false")
         prepare(connection)
         yield connection
 

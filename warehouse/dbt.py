@@ -62,6 +62,7 @@ def environment(settings: Settings) -> dict[str, str]:
     folder = home_folder(settings)
     return {
         "MATINEE_BUILD_FILE": str(settings.lake.build_file),
+        "MATINEE_BUILD_MEMORY": build_file.MEMORY,
         "DBT_TARGET_PATH": str(folder / "target"),
         "DBT_LOG_PATH": str(folder / "logs"),
         "DBT_PROJECT_DIR": str(PROJECT),

@@ -5,6 +5,7 @@ landing contract's schema and as long as the ledger says.
 """
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -143,6 +144,9 @@ def _engine() -> tuple[Any, Any]:
     # Read when the library is imported; nothing of ours is to be reported to anybody.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
+
+    # It tells every reader of our output where it keeps its temporary files.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     context = gx.get_context(mode="ephemeral")

@@ -7,7 +7,7 @@ and running again does what is left.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,8 +35,10 @@ _INSERT = """
 _TOUCH = """
     INSERT INTO raw.touched_days
     SELECT DISTINCT CAST(event_ts AS DATE), now() FROM raw.events
-    WHERE event_id IN (SELECT event_id FROM raw.events WHERE source_file IN (SELECT unnest($files)))
+    WHERE event_id IN (SELECT event_id FROM read_parquet($paths, hive_partitioning = false))
 """
+# Batches that passed go in together up to this many rows: each transaction looks through the ids of all events.
+_ROWS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -120,42 +122,44 @@ def _load(
     settings: Settings, find: "Callable[[psycopg.Connection], list[_Known]]", recheck: bool, clock: Clock
 ) -> LoadSummary:
     lake = settings.lake.root
-    done: list[GateResult] = []
-    files = rows = 0
+    results: list[GateResult] = []
     with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
         loaded = _loaded(warehouse)
         known = find(ledger)
-        batches = list(plan(known, loaded, recheck=recheck))
+        passed: list[LandedFile] = []
+        taken: list[LandedFile] = []
         with progress() as bar:
-            for batch in bar.track(batches, description="loading"):
+            for batch in bar.track(list(plan(known, loaded, recheck=recheck)), description="loading"):
                 if not batch.trusted:
-                    done.append(gate.check(lake, batch.name, batch.files, settings.lake.build_file.parent / "gate"))
-                    if not done[-1].success:
-                        _hold(ledger, done[-1], clock.now())
+                    result = gate.check(lake, batch.name, batch.files, settings.lake.build_file.parent / "gate")
+                    results.append(result)
+                    if not result.success:
+                        held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
                         continue
-                _insert(warehouse, lake, batch.files)
-                files, rows = files + len(batch.files), rows + sum(file.rows for file in batch.files)
-                loaded |= {file.path for file in batch.files}
+                passed += batch.files
+                if sum(file.rows for file in passed) >= _ROWS_AT_ONCE:
+                    taken += _insert(warehouse, lake, passed)
+                    passed = []
+            taken += _insert(warehouse, lake, passed)
         # Also what an earlier run loaded and had no time to strike off.
-        struck = [k.file.path for k in known if k.state != "new" and k.file.path in loaded]
-        if struck:
+        inside = loaded | {file.path for file in taken}
+        if struck := [k.file.path for k in known if k.state != "new" and k.file.path in inside]:
             held.release(ledger, struck)
-    return LoadSummary(files, rows, tuple(done))
+    return LoadSummary(len(taken), sum(file.rows for file in taken), tuple(results))
 
 
 def _loaded(warehouse: "duckdb.DuckDBPyConnection") -> set[str]:
     return {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
 
 
-def _hold(ledger: "psycopg.Connection", result: GateResult, at: datetime) -> None:
-    held.hold(ledger, result.batch, result.files, result.reasons, at)
-
-
-def _insert(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> None:
-    """The rows, the names of their files and the days they touch: all or nothing."""
-    paths = [file.path for file in files]
+def _insert(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> Sequence[LandedFile]:
+    """The rows, the days they touch and the names of their files: all or nothing. Returns the files."""
+    if not files:
+        return files
+    paths = [str(lake / file.path) for file in files]
     with build_file.transaction(warehouse):
-        warehouse.execute(_INSERT, {"root": str(lake), "paths": [str(lake / path) for path in paths]})
-        warehouse.execute(_TOUCH, {"files": paths})
+        warehouse.execute(_INSERT, {"root": str(lake), "paths": paths})
+        warehouse.execute(_TOUCH, {"paths": paths})
         rows = [[file.path, file.rows] for file in files]
         warehouse.executemany("INSERT INTO raw.loaded_file VALUES (?, ?, now())", rows)
+    return files
