@@ -56,7 +56,7 @@ def token(
     settings = Settings.load()
     with services(settings):
         known = _role_of(settings, account)
-    typer.echo(_issue(settings, account, role or known, timedelta(hours=hours)))
+    typer.echo(issue_token(settings, account, role or known, timedelta(hours=hours)))
 
 
 def _create_admin(settings: Settings, email: str, password: str) -> str:
@@ -102,7 +102,8 @@ def _role_of(settings: Settings, account_id: str) -> str:
     return found[0]
 
 
-def _issue(settings: Settings, account_id: str, role: str, life: timedelta) -> str:
+def issue_token(settings: Settings, account_id: str, role: str, life: timedelta) -> str:
+    """A bearer token for an account, whether it has a password or not."""
     from matinee.clock import SystemClock
     from matinee.secrets import secret
     from serving.accounts.tokens import Tokens

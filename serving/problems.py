@@ -62,36 +62,43 @@ def unavailable(what: str) -> Problem:
     )
 
 
+def problem_of(error: Exception) -> Problem | None:
+    """The refusal that stands for an error; None for what nobody foresaw."""
+    match error:
+        case Problem():
+            return error
+        case HTTPException():
+            code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
+            return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+        case RequestValidationError():
+            return _invalid(error)
+        case psycopg.OperationalError() | psycopg_pool.PoolTimeout():
+            return unavailable("postgres")
+        case redis.RedisError():
+            return unavailable("redis")
+    return None
+
+
+def _invalid(error: RequestValidationError) -> Problem:
+    # The values stay out: one of them may be a password.
+    errors = [{"at": ".".join(map(str, e["loc"])), "reason": e["msg"], "rule": e["type"]} for e in error.errors()]
+    if any(e["rule"] == "json_invalid" for e in errors):
+        return Problem(400, "invalid_json", "the body is not JSON", errors=errors)
+    return Problem(422, "invalid_request", "the request does not fit its schema", errors=errors)
+
+
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
 
-    async def as_problem(_: Request, error: Problem) -> Response:
-        return error.response()
+    async def answer(_: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem is None:
+            raise error
+        return problem.response()
 
-    async def http(_: Request, error: HTTPException) -> Response:
-        code = _CODES.get(error.status_code, HTTPStatus(error.status_code).name.lower())
-        return Problem(error.status_code, code, str(error.detail), headers=error.headers).response()
-
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        # The values stay out: one of them may be a password.
-        errors = [{"at": ".".join(map(str, e["loc"])), "reason": e["msg"], "rule": e["type"]} for e in error.errors()]
-        if any(e["rule"] == "json_invalid" for e in errors):
-            return Problem(400, "invalid_json", "the body is not JSON", errors=errors).response()
-        return Problem(422, "invalid_request", "the request does not fit its schema", errors=errors).response()
-
-    async def database(_: Request, __: Exception) -> Response:
-        return unavailable("postgres").response()
-
-    async def cache(_: Request, __: Exception) -> Response:
-        return unavailable("redis").response()
-
-    handlers: dict[type[Exception], Any] = {
-        Problem: as_problem,
-        HTTPException: http,
-        RequestValidationError: invalid,
-        psycopg.OperationalError: database,
-        psycopg_pool.PoolTimeout: database,
-        redis.RedisError: cache,
-    }
-    for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+    foreseen = (
+        Problem, HTTPException, RequestValidationError, psycopg.OperationalError, psycopg_pool.PoolTimeout,
+        redis.RedisError,
+    )  # fmt: skip
+    for kind in foreseen:
+        app.add_exception_handler(kind, answer)

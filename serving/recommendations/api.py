@@ -18,5 +18,7 @@ async def recommendations(request: Request) -> Response:
     if surface not in SURFACES:
         raise Problem(422, "unknown_surface", f"surface must be one of {', '.join(SURFACES)}, not {surface[:40]!r}")
     home = context_of(request.app).home
-    body = await home.page(claims.account_id, claims.session_id, query.get("profile_id"))
+    body = await home.page(
+        claims.account_id, claims.session_id, query.get("profile_id"), request.scope["matinee.request_id"]
+    )
     return Response(body, media_type="application/json")

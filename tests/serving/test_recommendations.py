@@ -181,3 +181,21 @@ async def test_who_may_ask(client, ada, problem):
     answer = await ada.get("/api/recommendations", params={"surface": "fridge"})
     assert problem(answer) == (422, "unknown_surface")
     assert problem(await ada.get("/api/recommendations", params={"profile_id": "x"})) == (404, "unknown_profile")
+
+
+async def test_what_leaves_the_catalogue_leaves_the_pages_within_seconds(catalogue, running, browser, lists):
+    from datetime import timedelta
+
+    from matinee.clock import ManualClock, SystemClock
+
+    clock = ManualClock(SystemClock().now())
+    async with running(catalogue, clock) as app, browser(app) as client:
+        await client.sign_up()
+        lists(["otters", "harbour"])
+        assert "harbour" in (await home(client)).titles
+        with psycopg.connect(catalogue.database()) as connection:
+            connection.execute("UPDATE offer SET open = tstzrange(NULL, now()) WHERE title_id = 'harbour'")
+        clock.advance(timedelta(seconds=6))
+        page = await home(client)
+        assert "harbour" not in page.titles
+        assert "otters" in page.titles

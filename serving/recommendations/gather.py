@@ -1,0 +1,45 @@
+"""Reads of many requests in one command: whoever asks within a turn of the event loop shares it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Gather(Generic[V]):
+    """Wraps `read`, which answers many keys at once, in their order, so that it is called once a turn."""
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Sequence[V]]]) -> None:
+        self._read = read
+        self._asked: dict[str, asyncio.Future[V]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    def get(self, key: str) -> asyncio.Future[V]:
+        """The value of a key; the future carries the error of the read where it fails."""
+        asked = self._asked.get(key)
+        if asked is None:
+            loop = asyncio.get_running_loop()
+            if not self._asked:
+                loop.call_soon(self._start)
+            asked = self._asked[key] = loop.create_future()
+        return asked
+
+    def _start(self) -> None:
+        asked, self._asked = self._asked, {}
+        task = asyncio.ensure_future(self._answer(asked))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _answer(self, asked: dict[str, asyncio.Future[V]]) -> None:
+        try:
+            values = await self._read(list(asked))
+        except Exception as error:  # noqa: BLE001 - every request that waits hears of it and decides
+            for waiting in asked.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
+                    waiting.exception()  # a request may have left: nobody else has to look at it
+            return
+        for waiting, value in zip(asked.values(), values, strict=True):
+            if not waiting.done():
+                waiting.set_result(value)
