@@ -10,8 +10,10 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -81,13 +83,20 @@ def _become(uid: int, gid: int) -> None:
     capability: to read and search (where the machine does not grant that: to override) file permissions.
     """
     _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    # access(2) forgets the capabilities of whoever is not root, unless this bit is set; initdb looks for postgres so.
+    _libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
     for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE):
-        header = _CapHeader(_CAPABILITY_VERSION_3, 0)
-        bit = 1 << capability
-        data = (_CapData * 2)(_CapData(bit, bit, bit), _CapData(0, 0, 0))
-        if _libc.capset(ctypes.byref(header), ctypes.byref(data)) == 0:
+        if _keep_only(1 << capability):
             _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
             return
+    _keep_only(0)
+
+
+def _keep_only(capabilities: int) -> bool:
+    """Reduce this process to these capabilities (a bit mask below 2^32); False where it has not got them."""
+    header = _CapHeader(_CAPABILITY_VERSION_3, 0)
+    data = (_CapData * 2)(_CapData(capabilities, capabilities, capabilities), _CapData(0, 0, 0))
+    return _libc.capset(ctypes.byref(header), ctypes.byref(data)) == 0
