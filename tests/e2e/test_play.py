@@ -202,6 +202,13 @@ def test_a_viewer_plays_resumes_and_goes_on(films: None, address: str, page: Any
     assert max(e["played_ms"] for e in plays) >= 7_000
     assert [e for e in plays if not (e["profile_id"] and e["account_id"] and e["bits"] > 0)] == []
 
+    without_mse = page.context.new_page()
+    without_mse.add_init_script("delete window.MediaSource; delete window.ManagedMediaSource")
+    without_mse.goto(f"{address}/#/watch/beacon-2")
+    plain = Video(without_mse)
+    without_mse.locator("video").click()
+    wait(20, lambda: plain.at() > 2, "the browser's own HLS plays where Media Source Extensions are missing")
+
 
 def events(settings: Settings) -> list[dict[str, Any]]:
     store = redis.Redis.from_url(settings.redis())

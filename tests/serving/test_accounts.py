@@ -155,6 +155,7 @@ def forged(settings, account_id):
     }
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
 async def test_forged_tokens_open_nothing(app, client, settings, problem):
     await client.sign_up()
     account_id = client.session["account_id"]

@@ -66,27 +66,28 @@ async def test_viewers_do_not_see_what_is_for_staff(ada, problem):
     assert problem(await ada.get("/api/analytics/titles")) == (403, "forbidden")
 
 
-@pytest.mark.parametrize(
-    ("method", "url", "expected"),
-    [
-        ("GET", "/nothing", (404, "not_found")),
-        ("GET", "/api/nothing", (404, "not_found")),
-        ("GET", "/static/nothing.js", (404, "not_found")),
-        ("GET", "/static/../app.py", (404, "not_found")),
-        ("DELETE", "/api/media", (405, "method_not_allowed")),
-        ("GET", "/api/events", (405, "method_not_allowed")),
-        ("TRACE", "/api/media", (405, "method_not_allowed")),
-        ("GET", "/api/media?limit=1000", (422, "invalid_request")),
-        ("GET", "/api/media?kind=song", (422, "invalid_request")),
-    ],
-)
-async def test_errors_are_problem_documents_with_the_headers_of_every_answer(client, problem, method, url, expected):
-    answer = await client.request(method, url)
-    assert problem(answer) == expected
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["cache-control"] == "no-store"
-    assert len(answer.headers["x-request-id"]) == 36
+ERRORS = {
+    ("GET", "/nothing"): (404, "not_found"),
+    ("GET", "/api/nothing"): (404, "not_found"),
+    ("GET", "/static/nothing.js"): (404, "not_found"),
+    ("GET", "/static/../app.py"): (404, "not_found"),
+    ("DELETE", "/api/media"): (405, "method_not_allowed"),
+    ("GET", "/api/events"): (405, "method_not_allowed"),
+    ("TRACE", "/api/media"): (405, "method_not_allowed"),
+    ("GET", "/api/media?limit=1000"): (422, "invalid_request"),
+    ("GET", "/api/media?kind=song"): (422, "invalid_request"),
+    ("GET", "/api/recommendations"): (401, "unauthenticated"),
+}
+
+
+async def test_errors_are_problem_documents_with_the_headers_of_every_answer(client, problem):
+    for (method, url), expected in ERRORS.items():
+        answer = await client.request(method, url)
+        assert problem(answer) == expected, url
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert len(answer.headers["x-request-id"]) == 36
 
 
 async def test_bodies_that_are_not_json_or_too_large(client, problem):
