@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+WORKERS ?= 2
 
 .PHONY: help demo install install-test test test-all lint types imports check system-deps lock schemas clean
 
@@ -31,11 +32,12 @@ install: $(VENV)/installed
 
 install-test: $(VENV)/installed-test
 
+# Two workers, each with a PostgreSQL and a Redis of its own; a file's tests stay together.
 test: install-test
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
 test-all: install-test
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: lint types imports
 
