@@ -145,8 +145,8 @@ def _engine() -> tuple[Any, Any]:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
     import great_expectations as gx
 
-    # It tells every reader of our output where it keeps its temporary files.
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    # This one sets itself to INFO and tells every reader of our output where it keeps temporary files.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     context = gx.get_context(mode="ephemeral")

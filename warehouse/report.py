@@ -125,7 +125,7 @@ def _experiments(snapshot: Snapshot, marts: "duckdb.DuckDBPyConnection") -> list
     )
     if not rows:
         return [_section(title, note, _nothing())]
-    chart = intervals_chart([(f"{row[0]} · {row[1]}", *row[5:8]) for row in rows])
+    chart = intervals_chart([(f"{row[0]} · {row[1]} ({row[2]})", *row[5:8]) for row in rows])
     head = [Text("Experiment", "Эксперимент"), Text("Metric", "Показатель"), Text("Method", "Метод"),
             Text("Units", "Участники"), Text("Difference", "Разница"), Text("Interval", "Интервал"),
             Text("Split p-value", "p-value деления")]  # fmt: skip
