@@ -31,6 +31,7 @@ def catalog(feed: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Line
     Ends with 0 when at least one line could be used (or the file is empty), with 1 when none could.
     """
     from ingest.catalog import ingest_feed
+    from ingest.errors import IngestError
     from ingest.masters import link
     from matinee.db.connect import connect
     from matinee.stack.session import services
@@ -44,7 +45,7 @@ def catalog(feed: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Line
     console.print(table(f"Catalogue feed {feed.name}", ("new", "changed", "unchanged", "rejected"), rows))
     _print_rejected(summary.rejected)
     if summary.rejected and not summary.used:
-        raise typer.Exit(1)
+        raise IngestError(f"no line of {feed} could be used: the table above has the reasons")
 
 
 @ingest.command()
@@ -55,6 +56,7 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
     draft title named after its file. What cannot be used is refused with its reason, and the rest goes on.
     Ends with 0 also when some were refused, with 1 when there is no film at all that could be used.
     """
+    from ingest.errors import IngestError
     from ingest.masters import ingest_masters, readable
     from matinee.console import progress
     from matinee.db.connect import connect
@@ -81,8 +83,10 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
     console.print(f"{accepted} accepted, {len(outcomes) - accepted - refused} unchanged, {refused} refused")
     if accepted:
         console.print(f"stored in {settings.media}: `matinee build` makes them play")
+    if not outcomes:
+        raise IngestError(f"no film in {folder}: hidden files, subtitles, pictures and JSON are passed over")
     if refused == len(outcomes):
-        raise typer.Exit(1)
+        raise IngestError(f"no film of {folder} could be used: the reasons are above")
 
 
 @imports.command()

@@ -28,6 +28,19 @@ def matinee(settings, monkeypatch):
     return run
 
 
+@pytest.fixture
+def fails(matinee):
+    """Runs the command as a person does; it must end with 1. Returns its one line on stderr, and its output."""
+
+    def run(*words: object) -> tuple[str, str]:
+        command = [Path(sys.executable).with_name("matinee"), *(str(word) for word in words)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        return done.stderr, done.stdout
+
+    return run
+
+
 def test_a_feed_with_wrong_lines_ends_well_and_names_them(matinee, tmp_path):
     feed = tmp_path / "feed.jsonl"
     feed.write_text(json.dumps({"id": "a", "kind": "film", "titles": {"en": "A"}}) + "\n{broken [bold]\n")
@@ -36,16 +49,19 @@ def test_a_feed_with_wrong_lines_ends_well_and_names_them(matinee, tmp_path):
     assert "not JSON" in result.output
 
 
-def test_a_feed_with_no_usable_line_fails(matinee, tmp_path):
+def test_a_feed_with_no_usable_line_fails(matinee, fails, connection, tmp_path):
     feed = tmp_path / "feed.jsonl"
     feed.write_text("nothing\nat all\n")
-    assert matinee("ingest", "catalog", feed).exit_code == 1
+    said, shown = fails("ingest", "catalog", feed)
+    assert said == f"matinee: no line of {feed} could be used: the table above has the reasons\n"
+    assert shown.count("not JSON") == 2
+    assert connection.execute("SELECT count(*) FROM feed_rejection").fetchone() == (2,)
     empty = tmp_path / "empty.jsonl"
     empty.touch()
     assert matinee("ingest", "catalog", empty).exit_code == 0
 
 
-def test_films_are_listed_with_what_became_of_them(matinee, tmp_path, clip):
+def test_films_are_listed_with_what_became_of_them(matinee, fails, tmp_path, clip):
     folder = tmp_path / "films"
     folder.mkdir()
     (folder / "[red]good.mp4").write_bytes(clip.read_bytes())
@@ -57,7 +73,17 @@ def test_films_are_listed_with_what_became_of_them(matinee, tmp_path, clip):
     assert "[red]good.mp4" in result.output
     assert "a text file, not a film" in result.output
     (folder / "[red]good.mp4").unlink()
-    assert matinee("ingest", "masters", folder).exit_code == 1
+    said, shown = fails("ingest", "masters", folder)
+    assert said == f"matinee: no film of {folder} could be used: the reasons are above\n"
+    assert "refused bad.mp4: a text file, not a film" in shown
+
+
+def test_a_folder_without_films_fails(fails, tmp_path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "poster.jpg").touch()
+    said, _ = fails("ingest", "masters", folder)
+    assert said.startswith(f"matinee: no film in {folder}: ")
 
 
 def test_events_are_drained_and_dead_letters_seen_and_replayed(matinee, client, event, now):
