@@ -48,7 +48,10 @@ State = Literal["accepted", "refused", "unchanged"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. `refused` has a reason; `unchanged`: its content was here before."""
+    """What became of one file (or of a folder that cannot be looked into, which is refused).
+
+    `refused` has a reason; `unchanged`: its content was here before.
+    """
 
     path: Path
     state: State
@@ -76,19 +79,27 @@ def ingest_masters(
 ) -> list[Outcome]:
     """Take in every film below a folder (or one file); returns what became of each, in the order of their paths.
 
-    Hidden files and sidecars (subtitles, pictures, JSON) are passed over. A file that cannot be used is refused with
-    its reason, and the rest goes on. On an autocommit connection each film is committed by itself. `reserve_bytes` of
-    the disk stay free. Running twice changes nothing, and reads only files that are new, changed or were refused.
+    Hidden files and sidecars (subtitles, pictures, JSON) are passed over. A file that cannot be used and a subfolder
+    that cannot be looked into are refused with their reason, and the rest goes on. On an autocommit connection each
+    film is committed by itself. `reserve_bytes` of the disk stay free. Running twice changes nothing, and reads only
+    files that are new, changed or were refused.
 
     Raises:
-        IngestError: the folder does not exist, or the media store is full or cannot be written.
+        IngestError: the folder is not there or cannot be looked into, or the media store is full or cannot be written.
     """
     if not folder.exists():
         raise IngestError(f"no such folder: {folder}")
     folder, store = folder.resolve(), media / STORE
     outcomes: list[Outcome] = []
+
+    def closed(error: OSError) -> None:
+        path = Path(error.filename)
+        if path == folder:
+            raise IngestError(f"cannot look into {folder}: {error.strerror or error}") from error
+        outcomes.append(Outcome(path, "refused", reason=_unreadable(error)))
+
     with _alone(connection, store):
-        for path, alone in _candidates(folder):
+        for path, alone in _candidates(folder, closed):
             on_file(path)
             try:
                 file = _stable(path, folder, alone=alone)
@@ -96,7 +107,7 @@ def ingest_masters(
             except RefusedError as refused:
                 outcomes.append(Outcome(path, "refused", reason=str(refused)))
             except OSError as error:
-                outcomes.append(Outcome(path, "refused", reason=f"cannot be read: {error.strerror or error}"))
+                outcomes.append(Outcome(path, "refused", reason=_unreadable(error)))
         link(connection)
     owners = dict(connection.execute(_QUERIES["title_of_masters"], ([o.master_id for o in outcomes],)).fetchall())
     return [replace(outcome, title_id=owners.get(outcome.master_id)) for outcome in outcomes]
@@ -127,20 +138,22 @@ def link(connection: psycopg.Connection) -> dict[str, str]:
     return changed
 
 
-def _candidates(folder: Path) -> Iterator[tuple[Path, bool]]:
+def _candidates(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[tuple[Path, bool]]:
     """Files that may be films, and whether each is the only one in its folder."""
     if folder.is_file():
         yield folder, False
         return
-    for place, folders, names in os.walk(folder, onerror=_raise):
+    for place, folders, names in os.walk(folder, onerror=on_closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         films = [n for n in sorted(names) if not n.startswith(".") and Path(n).suffix.lower() not in SIDECARS]
         for name in films:
             yield Path(place) / name, len(films) == 1 and Path(place) != folder
 
 
-def _raise(error: OSError) -> None:
-    raise IngestError(f"cannot look into {error.filename}: {error.strerror}") from error
+def _unreadable(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "may not be read: give the user that runs matinee the right to read it"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def _stable(path: Path, folder: Path, *, alone: bool) -> _File:
@@ -259,7 +272,7 @@ def _read(source: BinaryIO) -> bytes:
     try:
         return source.read(_PIECE)
     except OSError as error:
-        raise RefusedError(f"cannot be read: {error.strerror or error}") from error
+        raise RefusedError(_unreadable(error)) from error
 
 
 def readable(path: Path | str) -> str:

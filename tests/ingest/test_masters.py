@@ -1,6 +1,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -10,6 +13,30 @@ import pytest
 from ingest.catalog import ingest_feed
 from ingest.errors import IngestError
 from ingest.masters import STORE, Outcome, ingest_masters, link
+
+# Root may read everything, so it becomes somebody else; only then, for the others cannot reach the database's socket
+# or, below a private folder, this code. `warm` is taken in before, which loads what is loaded late.
+AS_SOMEBODY = """
+import json, os, pwd, sys
+from pathlib import Path
+from ingest.errors import IngestError
+from ingest.masters import ingest_masters
+from matinee.db.connect import connect
+from matinee.settings import Settings
+
+warm, folder, media = map(Path, sys.argv[1:])
+connection = connect(Settings.load(), autocommit=True)
+ingest_masters(connection, warm, media)
+if os.getuid() == 0:
+    somebody = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setgid(somebody.pw_gid)
+    os.setuid(somebody.pw_uid)
+try:
+    print(json.dumps({o.path.name: [o.state, o.title_id, o.reason] for o in ingest_masters(connection, folder, media)}))
+except IngestError as error:
+    print(json.dumps(str(error)))
+"""
 
 
 @pytest.fixture
@@ -201,6 +228,57 @@ def test_a_name_that_is_not_unicode(connection, settings, films, clip):
     (outcome,) = ingest_masters(connection, films, settings.media)
     assert outcome.state == "accepted"
     assert connection.execute("SELECT file_name FROM master").fetchone() == ("caf\\xe9.mp4",)
+
+
+@pytest.fixture
+def as_somebody(settings, clip):
+    """Takes in a folder of films as a user who is not root, and a place for such a folder that this user may enter."""
+    place = Path(tempfile.mkdtemp(prefix="matinee-films-"))  # not below pytest's folder, which only its owner may enter
+    place.chmod(0o755)
+    mask = os.umask(0o022)
+    warm, media = place / "warm.mp4", place / "media"
+    _place(clip, warm, tail=b"warm")
+    (media / STORE).mkdir(parents=True)
+    if os.getuid() == 0:
+        for folder in (media, media / STORE):
+            shutil.chown(folder, "nobody")
+
+    def run(folder: Path):
+        command = [sys.executable, "-c", AS_SOMEBODY, warm, folder, media]
+        done = subprocess.run(command, env={**os.environ, **settings.environment()}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    yield run, place
+    os.umask(mask)
+    for path in place.rglob("closed*"):
+        path.chmod(0o755)
+    shutil.rmtree(place)
+
+
+def test_what_may_not_be_read_is_refused_and_the_rest_goes_on(connection, as_somebody, clip):
+    run, place = as_somebody
+    films = place / "films"
+    _place(clip, films / "a.mp4", tail=b"a")
+    _place(clip, films / "closed" / "in.mp4", tail=b"in")
+    _place(clip, films / "closed.mp4", tail=b"closed")
+    _place(clip, films / "open" / "z.mp4", tail=b"z")
+    for name in ("closed", "closed.mp4"):
+        (films / name).chmod(0)
+    refused = ["refused", None, "may not be read: give the user that runs matinee the right to read it"]
+    accepted = {"a.mp4": ["accepted", "a", ""], "z.mp4": ["accepted", "z", ""]}
+    assert run(films) == {"closed": refused, "closed.mp4": refused, **accepted}
+    (films / "closed").chmod(0o755)
+    assert run(films) == {
+        "closed.mp4": refused, "a.mp4": ["unchanged", "a", ""], "in.mp4": ["accepted", "in", ""],
+        "z.mp4": ["unchanged", "z", ""],
+    }  # fmt: skip
+
+
+def test_a_folder_that_may_not_be_read_itself(as_somebody):
+    run, place = as_somebody
+    (place / "closed").mkdir(mode=0)
+    assert run(place / "closed") == f"cannot look into {place / 'closed'}: Permission denied"
 
 
 def test_a_folder_that_is_not_there(connection, settings, tmp_path):
