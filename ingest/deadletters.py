@@ -1,4 +1,9 @@
-"""Dead letters: refused entries of the event log, kept whole and sealed, and a second chance for them."""
+"""Dead letters: refused entries of the event log, kept whole and sealed, and a second chance for them.
+
+Codes are those of `ingest.intake.Code`, which a replay judges again, and those of other rules, of which nothing is
+known here: `profile_mismatch` comes from the API (the event names a profile of another account). A replay refuses
+what has such a code again.
+"""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +32,10 @@ _QUERIES = load(Path(__file__).parent)
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One refused entry; `path` is its file below the lake's root. `replayed_as`: its new log id once accepted."""
+    """One refused entry; `path` is its file below the lake's root. `replayed_as`: its new log id once accepted.
+
+    `code` is one of `ingest.intake.Code` or of another rule's own, so plain text.
+    """
 
     log_id: str
     path: str
@@ -86,7 +94,8 @@ def replay(
 ) -> ReplaySummary:
     """Judge the waiting dead letters once more, as of when they were received, and append those that pass to the log.
 
-    An event keeps its id, so a replay that is interrupted and repeated counts once in the warehouse.
+    Those with a code of another rule than the intake's are refused again. An event keeps its id, so a replay that is
+    interrupted and repeated counts once in the warehouse.
 
     Raises:
         LogUnavailableError: the event log does not take entries; nothing is marked.

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from matinee.contracts.events import MAX_LATENESS, MAX_LEAD, SCHEMA_MAJOR, SCHEMA_NAME, Event, Origin
 
+# The intake's own codes. A sender with further rules of its own writes its own codes into the log beside these.
 Code = Literal["invalid_json", "invalid_event", "unknown_schema", "from_the_future", "too_late", "too_large"]
 
 MAX_EVENT_BYTES = 64 * 1024
