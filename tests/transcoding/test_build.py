@@ -150,7 +150,6 @@ def test_an_interrupted_run_cancels_its_encoders(
     add_master(film("long.mp4", "testsrc2=size=854x480:rate=30:duration=14"), "film-long")
     cancel = threading.Event()
     job = build.Job("m" * 64, "film-long", next((settings.media / "~masters").iterdir()))
-    started = time.monotonic()
 
     def report(step: TitleProgress) -> None:
         if step.fraction > 0:
@@ -158,7 +157,6 @@ def test_an_interrupted_run_cancels_its_encoders(
 
     with pytest.raises(build.TransientError, match="cancelled"):
         build.transcode(job, settings.media, report, cancel)
-    assert time.monotonic() - started < 10
     assert encoders_of(settings.media / DRAFTS) == []
     assert not (settings.media / "film-long").exists()
 

@@ -1,5 +1,4 @@
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -39,10 +38,9 @@ def test_an_error_names_its_cause() -> None:
 
 
 def test_the_time_limit_ends_it() -> None:
-    started = time.monotonic()
     with pytest.raises(TranscodingError, match="not done after 1 s"):
         ffmpeg.run(ENDLESS, timeout_s=1)
-    assert time.monotonic() - started < 10
+    assert living_encoders() == []
 
 
 def test_cancelling_ends_it() -> None:
@@ -52,14 +50,18 @@ def test_cancelling_ends_it() -> None:
 
 
 def test_a_listener_that_fails_ends_it() -> None:
-    import psutil
-
     def fail(_: Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ffmpeg.run(ENDLESS, timeout_s=60, on_progress=fail)
-    assert not [child for child in psutil.Process().children() if "ffmpeg" in child.name()]
+    assert living_encoders() == []
+
+
+def living_encoders() -> list[str]:
+    import psutil
+
+    return [child.name() for child in psutil.Process().children() if "ffmpeg" in child.name()]
 
 
 def test_the_bundled_ffmpeg_tone_maps(ffmpeg: Path) -> None:
