@@ -153,12 +153,18 @@ def _ports(settings: Settings) -> str:
     return ", ".join(f"{name.lower()} {port}" for name, port in wanted.items() if port) or "chosen free"
 
 
-def _browser(_: Settings) -> str:
-    for name in _BROWSERS:
+def chromium() -> Path | None:
+    """The browser of the tests: `MATINEE_CHROMIUM`, one on the PATH, or Playwright's own."""
+    for name in filter(None, (os.environ.get("MATINEE_CHROMIUM"), *_BROWSERS)):
         if path := shutil.which(name):
-            return path
-    for found in sorted(Path.home().glob(".cache/ms-playwright/chromium-*")):
-        return str(found)
+            return Path(path)
+    own = Path.home() / ".cache" / "ms-playwright"
+    return max(own.glob("chromium-*/chrome-linux*/chrome"), default=None)
+
+
+def _browser(_: Settings) -> str:
+    if path := chromium():
+        return str(path)
     raise _MissingError("browser tests will be skipped")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from stack_harness import Stack
 
-from matinee.doctor import examine
+from matinee.doctor import chromium, examine
 from matinee.settings import Settings
 
 
@@ -56,3 +56,17 @@ def test_the_command_ends_with_1_when_something_required_is_missing(tmp_path: Pa
     done = bad.run("doctor")
     assert done.returncode == 1
     assert "free some space" in " ".join(done.stdout.split())
+
+
+def test_chromium_is_found_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MATINEE_CHROMIUM", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert chromium() is None
+    own = tmp_path / ".cache/ms-playwright/chromium-1208/chrome-linux64/chrome"
+    for path in (own, tmp_path / "bin/google-chrome", tmp_path / "bin/chromium-browser", tmp_path / "mine"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o755)
+        if path.name == "mine":
+            monkeypatch.setenv("MATINEE_CHROMIUM", str(path))
+        assert chromium() == path

@@ -2,13 +2,13 @@
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from matinee.doctor import chromium
 from transcoding.encode import encode
 from transcoding.package import measure, write_manifests
 from transcoding.plan import plan_ladder
@@ -65,15 +65,15 @@ def address(film: Callable[..., Path], tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.browser
 def test_it_plays_across_a_change_of_rung(address: str) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+    executable = chromium()
+    if executable is None:
         pytest.skip("Chromium is not installed: `make system-deps` installs it where it may")
     from playwright.sync_api import sync_playwright
 
     rungs = [{"codec": "avc1.64001f", "folder": f"video/{name}"} for name in ("720p", "480p")]
     sound = {"codec": "mp4a.40.2", "folder": "audio/en"}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         try:
             page = browser.new_page()
             page.goto(f"{address}/page.html")
