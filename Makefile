@@ -58,6 +58,11 @@ system-deps:
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; \
 	else echo "chromium: not installed (needs root and apt); browser tests will skip"; fi
 
+# What is generated from the code and committed, held to it by tests.
+schemas: install
+	$(BIN)/python -m matinee.contracts.schemas
+	$(BIN)/python -m serving.openapi
+
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock

@@ -56,7 +56,7 @@ def build(settings: Settings, selection: str = "*") -> Build:
         result = loaded.resolve_job_def("build").execute_in_process(
             instance=instance,
             tags=received_between(first.isoformat(), last.isoformat()),
-            run_config={"loggers": {"console": {"config": {"log_level": "ERROR"}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
         return _summary(result)
@@ -90,11 +90,10 @@ def _name(event: "dg.DagsterEvent") -> str:
 def _summary(result: "dg.ExecuteInProcessResult") -> Build:
     failures = [event for event in result.all_events if event.is_step_failure]
     if failures:
-        data = failures[0].step_failure_data
-        error = data.error
+        error = failures[0].step_failure_data.error
         while error and error.cause:
             error = error.cause
-        reason = error.message.strip().splitlines()[0] if error else "no reason given"
+        reason = error.message.strip().splitlines()[0].split("Error: ", 1)[-1] if error else "no reason given"
         raise BuildError(f"{failures[0].step_key} failed: {reason} (all of it: logs/build.log, run {result.run_id})")
     return Build(
         run_id=result.run_id,

@@ -93,7 +93,9 @@ def _login_for_a_viewer(settings: Settings) -> str | None:
             "JOIN profile p USING (account_id) WHERE a.origin = 'simulate' AND p.maturity = 18"
         ).fetchall()
     by_key = {Salt(bytes(salt)).key(account): account for account, salt in adults}
-    account = next(by_key[key] for (key,) in busiest if key in by_key)
+    account = next((by_key[key] for (key,) in busiest if key in by_key), None)
+    if account is None:  # a few viewers only, all of them children
+        return None
     password = secrets.token_urlsafe(9)
     return password if asyncio.run(_give_login(settings, account, password)) else None
 
@@ -110,7 +112,9 @@ def _show_summary(settings: Settings, seconds: float, password: str | None) -> N
     with matinee.connect(settings.home.root) as marts:
         rows = [(name, (marts.execute(query).fetchone() or (0,))[0]) for name, query in _COUNTS.items()]
     console.print(table("the demo", ("what", "how many"), rows))
-    if password:
+    if password is None:
+        console.print(f"{DEMO_EMAIL} logs in with the password that was printed when this home was first built")
+    else:
         console.print(f"log in as [bold]{DEMO_EMAIL}[/bold], password [bold]{password}[/bold] (a simulated viewer)")
     console.print(f"built in {seconds:.0f} s into {settings.home.root}", soft_wrap=True)
 

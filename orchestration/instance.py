@@ -1,6 +1,7 @@
 """The Dagster instance of a home: its environment, and the definitions with a fresh dbt manifest."""
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 from matinee.settings import Settings
@@ -18,17 +19,18 @@ def environment(settings: Settings) -> dict[str, str]:
         **settings.environment(),
         **dbt(settings),
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DAGSTER_HOME": str(REPOSITORY),
+        "DAGSTER_HOME": str(settings.home.dagster),
         "DAGSTER_PG_URL": settings.database("dagster"),
-        "MATINEE_DAGSTER_STORAGE": str(settings.home.dagster),
+        "MATINEE_DAGSTER_STORAGE": str(settings.home.dagster / "storage"),
     }
 
 
 def prepare(settings: Settings) -> None:
-    """Set this process up for Dagster: environment, and the dbt manifest that definitions are made from."""
+    """Set this process up for Dagster: environment, instance configuration, and the dbt manifest of the definitions."""
     from warehouse.dbt import PROJECT, home_folder, parse
 
     os.environ.update(environment(settings))
+    shutil.copyfile(REPOSITORY / "dagster.yaml", settings.home.dagster / "dagster.yaml")
     manifest = home_folder(settings) / "target" / "manifest.json"
     newest = max(path.stat().st_mtime for path in PROJECT.rglob("*") if path.suffix in {".sql", ".yml"})
     if not manifest.exists() or manifest.stat().st_mtime < newest:

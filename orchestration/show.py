@@ -15,6 +15,8 @@ def show_build(settings: Settings, built: Build) -> None:
     console.print(table("built", ("asset", "what"), rows))
     for check in built.failed_checks:
         console.print(f"[red]check failed:[/red] {check}")
+    if any("landing_gate" in check for check in built.failed_checks):
+        console.print("landed batches are held back: `matinee held list` says which and why")
     for name, address in pages(settings):
         console.print(f"{name:<12} [link={address}]{address}[/link]")
 
@@ -42,7 +44,7 @@ def links(settings: Settings) -> list[tuple[str, str]]:
     candidates = [
         ("watch", at("api", "/")),
         ("a title", at("api", f"/#/title/{row[0]}") if row else None),
-        ("API docs", at("api", "/docs")),
+        ("API docs", at("api", "/api/docs")),
         ("Dagster", at("dagster")),
         ("MLflow", settings.mlflow_url or at("mlflow", "/#/models/matinee-recommender")),
         *pages(settings),

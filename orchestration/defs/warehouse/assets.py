@@ -5,8 +5,9 @@ from datetime import date, timedelta
 
 import dagster as dg
 
+from matinee.settings import Settings
 from orchestration.partitions import RECEIVED_DAYS
-from orchestration.policies import BUILD_FILE_POOL, room
+from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
 
 TABLES = ("title", "account", "profile", "package")
@@ -25,11 +26,8 @@ PUBLISHED = (
     "mart_title_day",
     "mart_title_week",
 )
-LANDING_GATE = dg.AssetCheckSpec(
-    "landing_gate",
-    asset=["warehouse", "events"],
-    description="Great Expectations over every new landed file; a file that fails is held back, the rest goes on.",
-)
+GATE = "landing_gate"
+GATE_SAYS = "Great Expectations over the new landed files. A batch that fails is held back whole, the rest goes on."
 
 
 @dg.multi_asset(
@@ -44,6 +42,7 @@ LANDING_GATE = dg.AssetCheckSpec(
         )
         for name in TABLES
     ],
+    retry_policy=RETRIES,
     pool=BUILD_FILE_POOL,
 )
 def exports(matinee: MatineeResource) -> Iterator[dg.MaterializeResult]:
@@ -59,37 +58,60 @@ def exports(matinee: MatineeResource) -> Iterator[dg.MaterializeResult]:
     deps=[["ingest", "landing"], ["warehouse", "imports"]],
     partitions_def=RECEIVED_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    check_specs=[LANDING_GATE],
+    check_specs=[dg.AssetCheckSpec(GATE, asset=["warehouse", "events"], description=GATE_SAYS)],
     pool=BUILD_FILE_POOL,
     kinds={"duckdb", "greatexpectations"},
 )
 def events(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.MaterializeResult:
-    """`raw.events`: the landed files of these received days that passed the gate, each loaded exactly once."""
-    from warehouse.load import load_days
+    """`raw.events`: the landed files of these received days that passed the gate, each loaded exactly once.
+
+    What earlier days still have waiting (a replayed dead letter, a batch let in late) is loaded with them.
+    """
+    from warehouse.load import load_days, waiting_days
 
     window = context.partition_key_range
     first, last = date.fromisoformat(window.start), date.fromisoformat(window.end)
-    days = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
-    summary = load_days(matinee.settings(), days)
+    days = {first + timedelta(days=offset) for offset in range((last - first).days + 1)}
+    settings = matinee.settings()
+    summary = load_days(settings, days | {day for day in waiting_days(settings) if day < first})
     return dg.MaterializeResult(
         metadata={"files": summary.files, "rows": summary.rows},
-        check_results=[
-            dg.AssetCheckResult(
-                check_name="landing_gate",
-                passed=not summary.held,
-                metadata={result.batch: dg.MetadataValue.json(result.reasons) for result in summary.held},
-            )
-        ],
+        check_results=[_gate(settings, imports=False)],
     )
 
 
-@dg.asset(**room("warehouse"), deps=[["ingest", "landing"]], pool=BUILD_FILE_POOL, kinds={"duckdb"})
+def _gate(settings: Settings, *, imports: bool) -> dg.AssetCheckResult:
+    """Red as long as anything is held back, not only in the run that held it."""
+    from matinee.db.connect import connect
+    from warehouse.held import held
+
+    with connect(settings) as connection:
+        out = [
+            file for file in held(connection) if file.state == "held" and file.batch.startswith("import:") == imports
+        ]
+    return dg.AssetCheckResult(
+        check_name=GATE,
+        passed=not out,
+        metadata={file.path: dg.MetadataValue.json(list(file.reasons)) for file in out},
+    )
+
+
+@dg.asset(
+    **room("warehouse"),
+    deps=[["ingest", "landing"]],
+    check_specs=[dg.AssetCheckSpec(GATE, asset=["warehouse", "imports"], description=GATE_SAYS)],
+    pool=BUILD_FILE_POOL,
+    kinds={"duckdb", "greatexpectations"},
+)
 def imports(matinee: MatineeResource) -> dg.MaterializeResult:
     """Imported histories in `raw.events`: no lateness rule, no day partitions."""
     from warehouse.load import load_imports
 
-    summary = load_imports(matinee.settings())
-    return dg.MaterializeResult(metadata={"files": summary.files, "rows": summary.rows})
+    settings = matinee.settings()
+    summary = load_imports(settings)
+    return dg.MaterializeResult(
+        metadata={"files": summary.files, "rows": summary.rows}, check_results=[_gate(settings, imports=True)]
+    )
 
 
 @dg.asset(
