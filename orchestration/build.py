@@ -13,6 +13,7 @@ from matinee.settings import Settings
 
 if TYPE_CHECKING:
     import dagster as dg
+    from dagster import SerializableErrorInfo
 
 
 class BuildError(MatineeError):
@@ -34,8 +35,10 @@ class Build:
     failed_checks: list[str]
 
 
-def build(settings: Settings, selection: str = "*") -> Build:
+def build(settings: Settings, selection: str = "*", *, full_refresh: bool = False) -> Build:
     """Materialise the selected assets (Dagster's selection syntax, e.g. `group:warehouse+`).
+
+    `full_refresh` makes dbt build its incremental models from all events, as a changed model needs.
 
     PostgreSQL and Redis must be running.
 
@@ -46,6 +49,7 @@ def build(settings: Settings, selection: str = "*") -> Build:
 
     from orchestration.defs.schedules import received_between
     from orchestration.instance import definitions, prepare
+    from orchestration.policies import FULL_REFRESH
 
     prepare(settings)
     first, last = pending_days(settings)
@@ -55,7 +59,8 @@ def build(settings: Settings, selection: str = "*") -> Build:
     with _talk_to(settings.home.logs / "build.log"), dg.DagsterInstance.get() as instance:
         result = loaded.resolve_job_def("build").execute_in_process(
             instance=instance,
-            tags=received_between(first.isoformat(), last.isoformat()),
+            tags=received_between(first.isoformat(), last.isoformat())
+            | ({FULL_REFRESH: "true"} if full_refresh else {}),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
@@ -90,10 +95,7 @@ def _name(event: "dg.DagsterEvent") -> str:
 def _summary(result: "dg.ExecuteInProcessResult") -> Build:
     failures = [event for event in result.all_events if event.is_step_failure]
     if failures:
-        error = failures[0].step_failure_data.error
-        while error and error.cause:
-            error = error.cause
-        reason = error.message.strip().splitlines()[0].split("Error: ", 1)[-1] if error else "no reason given"
+        reason = _reason(failures[0].step_failure_data.error)
         raise BuildError(f"{failures[0].step_key} failed: {reason} (all of it: logs/build.log, run {result.run_id})")
     return Build(
         run_id=result.run_id,
@@ -110,3 +112,13 @@ def _summary(result: "dg.ExecuteInProcessResult") -> Build:
             if not check.passed
         ],
     )
+
+
+def _reason(error: "SerializableErrorInfo | None") -> str:
+    """The line that a person needs: the first cause's, or the first that dbt named."""
+    while error and error.cause:
+        error = error.cause
+    if error is None:
+        return "no reason given"
+    lines = [line.strip() for line in error.message.split("Errors parsed from dbt logs:")[-1].splitlines()]
+    return " ".join([line for line in lines if line][:2]).split("Error: ", 1)[-1]

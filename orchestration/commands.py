@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def build(
     selection: Annotated[str, typer.Argument(help="Dagster asset selection, e.g. 'group:features'.")] = "*",
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Transform all events again.")] = False,
 ) -> None:
     """Materialise the asset graph: land, transcode, load, transform, publish, train, serve."""
     from matinee.console import console
@@ -28,7 +29,7 @@ def build(
 
     settings = Settings.load()
     with services(settings), console.status("building the asset graph"):
-        made = run(settings, selection)
+        made = run(settings, selection, full_refresh=full_refresh)
     show_build(settings, made)
 
 

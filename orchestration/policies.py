@@ -8,7 +8,10 @@ import dagster as dg
 # One writer owns the DuckDB build file.
 BUILD_FILE_POOL = "duckdb_build"
 
-RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL)
+# On a run: dbt builds its incremental models from all events.
+FULL_REFRESH = "matinee/full_refresh"
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 # The nightly build runs once a day; half a day of slack before somebody is told.
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26))

@@ -7,7 +7,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, DbtProjectComponent
 
 from matinee.settings import Settings
-from orchestration.policies import FRESHNESS, OWNERS
+from orchestration.policies import FRESHNESS, FULL_REFRESH, OWNERS
 
 # Sources that a load writes in the same transaction as the events.
 _LOADED_WITH: dict[str, str] = {"touched_days": "events", "loaded_file": "events"}
@@ -28,6 +28,11 @@ class TransformsComponent(DbtProjectComponent):
             owners=[OWNERS["transforms"]],
             freshness_policy=FRESHNESS,
         )
+
+    def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
+        """The component's arguments, and a full refresh where the run's tag asks for one."""
+        refresh = ["--full-refresh"] if context.run.tags.get(FULL_REFRESH) == "true" else []
+        return [*super().get_cli_args(context), *refresh]
 
     def execute(self, context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
         """Build over the touched days, on the claimed build file; the project's own hooks record what became of it."""
