@@ -102,7 +102,8 @@ function start(id, video, badge, panel) {
   const timer = setInterval(() => { badge.textContent = playback.rung ?? ""; }, 250);
   playback.addEventListener("ended", () => offerNext(panel, playback));
   playback.addEventListener("failed", () => message(panel, t("error.playback")));
-  playback.open(id, state.profile?.profile_id).then(() => {
+  playback.open(id, state.profile?.profile_id).then((session) => {
+    if (!session) return;
     video.focus();
     video.play().catch(() => notice(t("press_play")));
   }).catch((refusal) => message(panel, explain(refusal)));
@@ -118,8 +119,10 @@ function message(panel, text) {
 
 function offerNext(panel, playback) {
   const following = playback.next;
+  // The next episode takes this one's place in the history: closing the player leads back to where the viewer came from.
+  const onclick = (event) => { event.preventDefault(); location.replace(event.currentTarget.href); };
   const button = following
-    ? h("a", { class: "button", id: "next", href: `#/watch/${encodeURIComponent(following.title_id)}` }, `${t("next")}: ${local(following.titles)}`)
+    ? h("a", { class: "button", id: "next", href: `#/watch/${encodeURIComponent(following.title_id)}`, onclick }, `${t("next")}: ${local(following.titles)}`)
     : h("a", { class: "button", href: "#/" }, t("home"));
   panel.replaceChildren(h("p", {}, following ? "" : t("the_end")), button);
   panel.hidden = false;
