@@ -38,6 +38,25 @@ async def third_refresh(browser, app, token):
         return await client.post("/api/auth/refresh", json={"refresh_token": token})
 
 
+async def test_what_was_given_out_before_a_logout_lives_out_its_ten_minutes(catalogue, running, browser, problem):
+    clock = ManualClock(SystemClock().now())
+    async with running(catalogue, clock) as app, browser(app) as client, browser(app) as bare:
+        await client.sign_up()
+        bearer = {"authorization": f"Bearer {client.session['access_token']}"}
+        film = (await client.post("/api/watch/otters")).json()["manifest"]["hls"]
+        assert (await client.post("/api/auth/logout")).status_code == 204
+        assert problem(await client.get("/api/profile")) == (401, "unauthenticated")
+        assert problem(await client.post("/api/watch/otters")) == (401, "unauthenticated")
+        refused = await bare.post("/api/auth/refresh", json={"refresh_token": client.session["refresh_token"]})
+        assert problem(refused) == (401, "invalid_refresh_token")
+        clock.advance(timedelta(minutes=9, seconds=59))
+        assert (await bare.get("/api/profile", headers=bearer)).status_code == 200
+        assert (await client.get(film)).status_code == 200
+        clock.advance(timedelta(seconds=2))
+        assert (await bare.get("/api/profile", headers=bearer)).status_code == 401
+        assert problem(await client.get(film)) == (410, "media_expired")
+
+
 async def test_passwords_are_kept_as_argon2id_and_refresh_tokens_as_hashes(ada, settings):
     with psycopg.connect(settings.database()) as connection:
         (stored,) = connection.execute("SELECT password_hash FROM account").fetchone()
