@@ -5,13 +5,15 @@ import { AdaptivePlayer } from "./adaptive.js";
 import { telemetry } from "./telemetry.js";
 
 const FIRST_BEAT_MS = 3000;
+const nothingYet = () => ({ played_ms: 0, stall_ms: 0, stalls: 0, paused_ms: 0, startup_ms: null });
 
 export class Playback extends EventTarget {
   next = null;
   #video; #session; #player = null; #surface; #experiments;
   #asked = performance.now();
-  #counters = { played_ms: 0, stall_ms: 0, stalls: 0, paused_ms: 0, startup_ms: null };
+  #counters = nothingYet(); #bitsBefore = 0;
   #since = null; #last = null; #timers = []; #started = false; #over = false; #renewing = false;
+  #moved = false; #place = null;
   #leaving = new AbortController();
 
   constructor(video, { surface = null, experiments = {} } = {}) {
@@ -21,9 +23,11 @@ export class Playback extends EventTarget {
     this.#experiments = experiments;
   }
 
-  /** Ask to watch and start. Throws the refusal of the server. */
+  /** Ask to watch and start; null when the viewer left meanwhile. Throws the refusal of the server. */
   async open(titleId, profileId) {
-    this.#session = await post(`/api/watch/${encodeURIComponent(titleId)}`, { profile_id: profileId });
+    const session = await post(`/api/watch/${encodeURIComponent(titleId)}`, { profile_id: profileId });
+    if (this.#over) return null;
+    this.#session = session;
     this.next = this.#session.next;
     this.#listen();
     const start = this.#session.resume_ms / 1000;
@@ -33,9 +37,9 @@ export class Playback extends EventTarget {
       this.#player.addEventListener("failed", (event) => this.#broken(event.detail));
       await this.#player.load(this.#session.manifest.hls, start);
     } else {
-      this.#video.src = this.#session.manifest.hls;
-      this.#video.addEventListener("loadedmetadata", () => { this.#video.currentTime = start; }, { once: true });
+      this.#start(this.#session.manifest.hls, start);
     }
+    if (this.#over) return null;
     const every = this.#session.heartbeat_s * 1000;
     this.#timers = [setTimeout(() => this.#beat(), FIRST_BEAT_MS), setInterval(() => this.#pulse(), every)];
     return this.#session;
@@ -56,7 +60,23 @@ export class Playback extends EventTarget {
       telemetry.flush(true);
     }
     this.#leaving.abort();
-    this.#player?.close();
+    if (this.#player) this.#player.close();
+    else {
+      this.#video.removeAttribute("src");
+      this.#video.load();
+    }
+  }
+
+  get #position() { return Math.round((this.#place ?? this.#video.currentTime) * 1000); }
+
+  /** Let the browser play an address from this place on. */
+  #start(address, seconds) {
+    this.#place = seconds;
+    this.#video.src = address;
+    this.#video.addEventListener("loadedmetadata", () => {
+      this.#video.currentTime = seconds;
+      this.#place = null;
+    }, { once: true, signal: this.#leaving.signal });
   }
 
   #listen() {
@@ -68,7 +88,7 @@ export class Playback extends EventTarget {
     on("pause", () => { if (!this.#video.ended) { this.#enter("paused"); this.#beat(); } });
     on("play", () => this.#leave());
     on("ended", () => this.#ended());
-    on("error", () => this.#broken(this.#video.error?.message));
+    on("error", () => this.#player ? this.#broken(this.#video.error?.message) : this.#reopen(this.#video.error?.message));
     addEventListener("pagehide", () => this.close(), { signal: this.#leaving.signal });
   }
 
@@ -83,7 +103,10 @@ export class Playback extends EventTarget {
 
   #advance() {
     const now = this.#video.currentTime;
-    if (this.#last !== null && now > this.#last && now - this.#last < 2) this.#counters.played_ms += (now - this.#last) * 1000;
+    if (this.#last !== null && now > this.#last && now - this.#last < 2) {
+      this.#counters.played_ms += (now - this.#last) * 1000;
+      this.#moved = true;
+    }
     this.#last = this.#video.seeking ? null : now;
   }
 
@@ -113,7 +136,7 @@ export class Playback extends EventTarget {
   }
 
   async #beat(leaving = false) {
-    const position = Math.round(this.#video.currentTime * 1000);
+    const position = this.#position;
     if (!this.#started && !position) return;
     try {
       const renewed = await post(`/api/watch/${this.#session.playback_id}/heartbeat`, { position_ms: position }, { keepalive: leaving });
@@ -128,14 +151,51 @@ export class Playback extends EventTarget {
     if (this.#renewing) return;
     this.#renewing = true;
     try {
-      const again = await post(`/api/watch/${encodeURIComponent(this.#session.title_id)}`, { profile_id: telemetry.profileId });
-      this.#session = { ...again, next: this.next };
-      this.#player.renew(again.manifest.hls);
+      this.#player.renew(await this.#address());
     } catch (refusal) {
       this.#broken(refusal.code);
     } finally {
       this.#renewing = false;
     }
+  }
+
+  /** The browser's own HLS keeps the address that it was given: when its time is over the film is opened anew. */
+  async #reopen(reason) {
+    // An error before it moved again has another cause than an old address.
+    if (!this.#moved || this.#place !== null) return this.#broken(reason);
+    // Not `video.paused`: the browser itself stops at an error, and its `pause` event comes after this one.
+    const paused = this.#since?.state === "paused";
+    this.#moved = false;
+    this.#last = null;
+    this.#place = this.#video.currentTime;
+    try {
+      const address = await this.#address();
+      if (this.#over) return;
+      this.#start(address, this.#place);
+      // Where the browser wants a gesture first, its own controls ask for it.
+      if (!paused) this.#video.play().catch(() => this.#enter("paused"));
+    } catch (refusal) {
+      this.#broken(refusal.code);
+    }
+  }
+
+  /** A fresh address: of this session, or of a new one, with counters of its own, when this one (or its cookie) is gone. */
+  async #address() {
+    try {
+      const renewed = await post(`/api/watch/${this.#session.playback_id}/heartbeat`, { position_ms: this.#position });
+      return renewed.manifest.hls;
+    } catch (refusal) {
+      if (!["unknown_playback", "media_forbidden"].includes(refusal.code)) throw refusal;
+    }
+    const again = await post(`/api/watch/${encodeURIComponent(this.#session.title_id)}`, { profile_id: telemetry.profileId });
+    if (!this.#over) {
+      this.#note("stop");
+      this.#session = { ...again, next: this.next };
+      this.#counters = nothingYet();
+      this.#bitsBefore = this.#player?.bits ?? 0;
+      this.#note("play");
+    }
+    return again.manifest.hls;
   }
 
   #broken(reason) {
@@ -149,9 +209,9 @@ export class Playback extends EventTarget {
     telemetry.note(type, {
       playback_id: this.#session.playback_id,
       title_id: this.#session.title_id,
-      position_ms: Math.round(this.#video.currentTime * 1000),
+      position_ms: this.#position,
       ...Object.fromEntries(whole.map(([name, value]) => [name, Math.round(value)])),
-      bits: this.#player?.bits ?? 0,
+      bits: (this.#player?.bits ?? 0) - this.#bitsBefore,
       rendition: this.rung,
       surface: this.#surface,
       experiments: this.#experiments,

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +17,25 @@ import orjson
 import psycopg
 import pytest
 import redis
+import uvicorn
 
 from ingest.catalog import ingest_feed
+from matinee.clock import Clock, ManualClock, SystemClock
+from matinee.doctor import chromium
 from matinee.settings import Settings
+from serving.app import create_app
+from serving.playback.core import SESSION_LIFE
 from serving.process import service
 from transcoding.build import transcode_pending
 
-CHROMIUM = Path(os.environ.get("MATINEE_CHROMIUM", "/usr/bin/chromium"))
+CHROMIUM = chromium()
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no Chromium at {CHROMIUM}: `make system-deps` installs it"),
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: `make system-deps` installs it"),
 ]
 
 FREE = [{"kind": "free"}]
@@ -55,28 +63,30 @@ def catalogue(settings: Settings, tmp_path: Path) -> None:
 @pytest.fixture
 def films(settings: Settings, catalogue: None, ffmpeg: Path) -> None:
     """The two episodes as films of 20 s in 720p, packaged by the real pipeline."""
-    with psycopg.connect(settings.database()) as connection:
-        for number, tone in (("1", 330), ("2", 440)):
-            path = settings.media / "~masters" / f"{number}.mp4"
-            path.parent.mkdir(exist_ok=True)
-            _film(ffmpeg, path, tone)
-            connection.execute(
-                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
-                "VALUES (%s, %s, %s, %s, %s, 'accepted')",
-                (number * 64, f"beacon-{number}", path.name, f"~masters/{path.name}", path.stat().st_size),
-            )
-    outcomes = transcode_pending(settings)
-    assert [outcome.state for outcome in outcomes] == ["published", "published"]
+    outcomes = package(settings, ffmpeg, {"beacon-1": 330, "beacon-2": 440}, seconds=20, size="1280x720")
     assert [len(outcome.rungs) for outcome in outcomes] == [2, 2]
 
 
-def _film(ffmpeg: Path, path: Path, tone: int) -> None:
-    subprocess.run(
-        [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=12:duration=20", "-f", "lavfi",
-         "-i", f"sine=frequency={tone}:duration=20", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
-         "-c:a", "aac", path],
-        check=True,
-    )  # fmt: skip
+def package(settings: Settings, ffmpeg: Path, tones: dict[str, int], *, seconds: int, size: str) -> Sequence[Any]:
+    """Films with these tones for these titles, through the real pipeline."""
+    with psycopg.connect(settings.database()) as connection:
+        for number, (title_id, tone) in enumerate(tones.items()):
+            path = settings.media / "~masters" / f"{number}.mp4"
+            path.parent.mkdir(exist_ok=True)
+            subprocess.run(
+                [ffmpeg, "-v", "error", "-f", "lavfi", "-i", f"testsrc2=size={size}:rate=12:duration={seconds}",
+                 "-f", "lavfi", "-i", f"sine=frequency={tone}:duration={seconds}", "-c:v", "libx264",
+                 "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", path],
+                check=True,
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
+                "VALUES (%s, %s, %s, %s, %s, 'accepted')",
+                (str(number) * 64, title_id, path.name, f"~masters/{path.name}", path.stat().st_size),
+            )
+    outcomes = transcode_pending(settings)
+    assert {outcome.state for outcome in outcomes} == {"published"}
+    return outcomes
 
 
 @pytest.fixture
@@ -194,6 +204,7 @@ def test_a_viewer_plays_resumes_and_goes_on(films: None, address: str, page: Any
     wait(15, lambda: 0.5 < video.at() < 10, "the next episode plays from its start")
 
     page.get_by_role("button", name="Close player").click()
+    page.get_by_role("heading", name="The Beacon").wait_for()
     page.goto(address)
     page.get_by_role("heading", name="Continue watching").wait_for()
     assert page.problems == []
@@ -202,12 +213,58 @@ def test_a_viewer_plays_resumes_and_goes_on(films: None, address: str, page: Any
     assert max(e["played_ms"] for e in plays) >= 7_000
     assert [e for e in plays if not (e["profile_id"] and e["account_id"] and e["bits"] > 0)] == []
 
-    without_mse = page.context.new_page()
-    without_mse.add_init_script("delete window.MediaSource; delete window.ManagedMediaSource")
-    without_mse.goto(f"{address}/#/watch/beacon-2")
-    plain = Video(without_mse)
-    without_mse.locator("video").click()
-    wait(20, lambda: plain.at() > 2, "the browser's own HLS plays where Media Source Extensions are missing")
+
+NO_MSE = "delete window.MediaSource; delete window.ManagedMediaSource"
+
+
+@pytest.mark.parametrize("away", [timedelta(minutes=11), timedelta(minutes=90)], ids=["session lives", "session over"])
+def test_the_browsers_own_hls_goes_on_when_its_address_has_expired(
+    settings: Settings, catalogue: None, ffmpeg: Path, page: Any, away: timedelta
+) -> None:
+    package(settings, ffmpeg, {"beacon-1": 330}, seconds=90, size="320x180")
+    clock = ManualClock(SystemClock().now())
+    with app_of(settings, clock) as address:
+        register(page, address)
+        page.add_init_script(NO_MSE)
+        page.reload()
+        page.get_by_role("button", name="Log out").wait_for()
+        page.goto(f"{address}/#/watch/beacon-1")
+        video = Video(page)
+        wait(20, lambda: (video.get("readyState") or 0) >= 2, "the film is there")
+        if video.get("paused"):
+            page.locator("video").press("Space")
+        wait(20, lambda: video.at() > 2, "the browser's own HLS plays where Media Source Extensions are missing")
+        first = video.get("currentSrc")
+        assert first.startswith(f"{address}/v/"), "its own HLS, not the player of the page"
+
+        clock.advance(away)
+        page.evaluate("document.querySelector('video').currentTime = 70")
+        wait(30, lambda: video.get("currentSrc") != first and video.at() > 71, "it goes on at its place")
+        assert video.at() < 85
+        assert page.locator(".panel").is_hidden()
+        page.get_by_role("button", name="Close player").click()
+        wait(10, lambda: any(e["position_ms"] > 71_000 for e in stops(settings)), "it stops")
+    playbacks = {event["playback_id"] for event in stops(settings)}
+    assert len(playbacks) == (1 if away < SESSION_LIFE else 2)
+    assert all(event["played_ms"] < 30_000 for event in stops(settings)), "what was skipped does not count"
+
+
+@contextmanager
+def app_of(settings: Settings, clock: Clock) -> Iterator[str]:
+    """The API in this process, under a clock of the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings, clock), log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def stops(settings: Settings) -> list[dict[str, Any]]:
+    return [event for event in events(settings) if event["type"] == "stop"]
 
 
 def events(settings: Settings) -> list[dict[str, Any]]:
