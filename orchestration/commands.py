@@ -68,7 +68,7 @@ def worker(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="warehouse, transcoding, recommenders or serving.")],
+    name: Annotated[str, typer.Argument(help="demo, warehouse, transcoding, recommenders or serving.")],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
 ) -> None:
     """Measure one part of Matinee against its reference, both in one run."""
