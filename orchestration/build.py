@@ -70,6 +70,7 @@ def build(settings: Settings, selection: str = "*", *, full_refresh: bool = Fals
 @contextmanager
 def _talk_to(log: Path) -> Iterator[None]:
     """Send what libraries and dbt print to a file; the terminal is for people."""
+    logging.captureWarnings(True)
     logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
     with log.open("a") as output, redirect_stdout(output):
         yield

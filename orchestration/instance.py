@@ -19,6 +19,7 @@ def environment(settings: Settings) -> dict[str, str]:
         **settings.environment(),
         **dbt(settings),
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
         "DAGSTER_HOME": str(settings.home.dagster),
         "DAGSTER_PG_URL": settings.database("dagster"),
         "MATINEE_DAGSTER_STORAGE": str(settings.home.dagster / "storage"),
