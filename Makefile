@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
 
-.PHONY: help demo install install-test test test-all lint types imports check system-deps lock schemas clean
+.PHONY: help demo install install-test install-notebook test test-all lint types imports check system-deps lock \
+	schemas clean
 
 help:
 	@echo "make demo [ARGS=--no-serve]   install, build a small service from nothing, serve it"
@@ -29,6 +30,10 @@ $(VENV)/installed-test: $(VENV)/installed requirements-test.lock
 	touch $@
 
 install: $(VENV)/installed
+
+# JupyterLab for `matinee notebook`.
+install-notebook: $(VENV)/installed requirements-notebook.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-notebook.lock
 
 install-test: $(VENV)/installed-test
 
@@ -66,8 +71,10 @@ schemas: install
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock
-	uv pip compile pyproject.toml --extra test --extra notebook -c requirements.lock --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-test.lock
+	for extra in test notebook; do \
+		uv pip compile pyproject.toml --extra $$extra -c requirements.lock --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-$$extra.lock; \
+	done
 
 clean:
 	rm -rf $(VENV) .matinee transforms/target transforms/logs

@@ -94,7 +94,7 @@ def bench(
 def notebook() -> None:
     """Open JupyterLab in notebooks/; there, `matinee.connect()` is the current snapshot."""
     if importlib.util.find_spec("jupyterlab") is None:
-        raise MatineeError("JupyterLab is not installed: run `make install-test`, then try again")
+        raise MatineeError("JupyterLab is not installed: run `make install-notebook`, then try again")
     settings = Settings.load()
     os.environ.update(settings.environment())
     folder = REPOSITORY / "notebooks"
