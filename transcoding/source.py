@@ -95,7 +95,7 @@ def read_source(path: Path) -> Source:
     except FFmpegError as error:
         raise TranscodingError(f"{path.name}: {error.strerror or error}") from None
     return Source(
-        path=path,
+        path=path.absolute(),  # ffmpeg runs in another folder
         frame_rate=timing.frame_rate,
         steady=timing.steady,
         frames=timing.frames,

@@ -145,6 +145,8 @@ def _because(parts: dict[str, Fitted], history: Ints, items: Ints, sources: list
             causes[source] = [None] * len(items)
             continue
         shares = part.contributions(history, items)
+        # A title that was begun may be recommended again, but never because of itself.
+        shares = np.where(history[:, None] == items[None, :], 0.0, shares)
         best = shares.argmax(axis=0)
         gained = shares[best, np.arange(len(items))] > 0
         causes[source] = [int(history[row]) if gain else None for row, gain in zip(best, gained, strict=True)]

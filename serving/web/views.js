@@ -78,7 +78,7 @@ function playButton(found) {
 
 function episodes(found) {
   const seasons = found.children.filter((child) => child.kind === "season");
-  const groups = seasons.length ? seasons.map((season) => [t("season", { n: season.number ?? "" }), season.children]) : [[t("episodes"), found.children]];
+  const groups = seasons.length ? seasons.map((season) => [t("season", { n: season.number ?? "" }), season.children]) : [[t(found.children.every((child) => child.kind === "extra") ? "extras" : "episodes"), found.children]];
   return groups.filter(([, list]) => list.length).map(([name, list]) => h("section", { class: "episodes" }, h("h2", {}, name),
     h("ol", {}, list.map((episode) => h("li", {}, h("a", { class: "card wide", href: `#/watch/${encodeURIComponent(episode.title_id)}`, "data-title": episode.title_id },
       poster(episode), h("span", { class: "name" }, `${episode.number ?? ""} ${local(episode.titles)}`.trim()),
