@@ -31,6 +31,7 @@ def prepare(settings: Settings) -> None:
     from warehouse.dbt import PROJECT, home_folder, parse
 
     os.environ.update(environment(settings))
+    settings.home.create()
     shutil.copyfile(REPOSITORY / "dagster.yaml", settings.home.dagster / "dagster.yaml")
     manifest = home_folder(settings) / "target" / "manifest.json"
     newest = max(path.stat().st_mtime for path in PROJECT.rglob("*") if path.suffix in {".sql", ".yml"})
