@@ -74,10 +74,13 @@ def bench(
     """Measure one part of Matinee against its reference, both in one run."""
     from matinee.console import console, table
 
-    path = REPOSITORY / "benchmarks" / f"{name}.py"
+    folder = REPOSITORY / "benchmarks"
+    package = folder / name / "__init__.py"
+    path = package if package.exists() else folder / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", path)
     if not path.exists() or spec is None or spec.loader is None:
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.py")))
+        found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
+        known = ", ".join(sorted(file.stem for file in found))
         raise typer.BadParameter(f"there is no benchmark {name!r}: choose one of {known}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

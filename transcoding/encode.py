@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transcoding import ffmpeg
-from transcoding.plan import Plan, encode_arguments, folders
+from transcoding.arguments import encode_arguments, folders
+from transcoding.plan import Plan
 from transcoding.source import Source
 
 # The slowest that is still work and not a hang: this many seconds for each second of film, and a floor for the start.

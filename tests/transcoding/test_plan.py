@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcoding.plan import HEIGHTS, Plan, cap_kbps, encode_arguments, filter_graph, folders, plan_ladder
+from transcoding.arguments import encode_arguments, filter_graph, folders
+from transcoding.plan import HEIGHTS, Plan, cap_kbps, plan_ladder
 from transcoding.source import AudioTrack, Source, frame_rate, language_tag
 
 SOURCE = Source(

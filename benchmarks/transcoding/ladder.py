@@ -17,7 +17,8 @@ from pathlib import Path
 from matinee.console import progress
 from matinee.settings import Settings
 from transcoding import ffmpeg
-from transcoding.plan import Plan, encode_arguments, filter_graph, folders, plan_ladder
+from transcoding.arguments import encode_arguments, filter_graph, folders
+from transcoding.plan import Plan, plan_ladder
 from transcoding.source import Source, read_source
 
 HEIGHTS = (1080, 720, 480, 360)

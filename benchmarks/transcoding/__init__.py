@@ -1,0 +1,17 @@
+"""The figures of the transcoding room: each module measures one of them against its reference, in one run."""
+
+import importlib
+from pathlib import Path
+
+# In the order of the table; what is not written yet is not in it.
+_PARTS = ("ladder", "scale", "bits", "probes", "watermark")
+
+
+def run(json: bool = False) -> list[dict]:
+    """Rows of every part that is here."""
+    here = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    rows: list[dict] = []
+    for part in _PARTS:
+        if part in here:
+            rows += importlib.import_module(f"{__name__}.{part}").run(json)
+    return rows
