@@ -1,7 +1,7 @@
 """Settings from the environment and `.env`; every backing service by URL, embedded where the URL is unset."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, field_validator
@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     mlflow_port: int | None = None
     disk_watermark_mb: int = 500
     log_rotate_mb: int = 20
+    watermark: bool = False
+    transcode_treatment: Literal["fast", "standard", "premium"] = "standard"
 
     @field_validator("home_path", mode="after")
     @classmethod

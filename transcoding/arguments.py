@@ -29,14 +29,14 @@ def encode_arguments(plan: Plan, source: Source, out: Path, *, threads: int = 0)
     for rendition in plan.audio:
         arguments += ["-map", f"0:{rendition.stream_index}", "-af", _audio_filter(plan)]
         arguments += ["-c:a", "aac", "-b:a", f"{rendition.kbps}k"]
-        arguments += _segments(plan, out / "audio" / rendition.language)
+        arguments += _segments(plan, out / "audio" / rendition.name)
     return arguments
 
 
 def folders(plan: Plan) -> list[Path]:
     """Where the renditions go, relative to the package."""
     video = [Path("video") / rung.name for rung in plan.rungs]
-    return video + [Path("audio") / rendition.language for rendition in plan.audio]
+    return video + [Path("audio") / rendition.name for rendition in plan.audio]
 
 
 def filter_graph(plan: Plan, source: Source) -> str:
@@ -64,7 +64,7 @@ def _scale(rung: Rung) -> str:
 
 def _video_options(plan: Plan, rung: Rung, threads: int) -> list[str]:
     return [
-        "-c:v", "libx264", "-preset", plan.preset, "-profile:v", "high", "-crf", str(rung.crf),
+        "-c:v", "libx264", "-preset", rung.preset, "-profile:v", "high", "-crf", f"{rung.crf:g}",
         "-maxrate", f"{rung.maxrate_kbps}k", "-bufsize", f"{rung.bufsize_kbps}k",
         "-g", str(plan.gop), "-keyint_min", str(plan.gop), "-sc_threshold", "0", "-flags", "+cgop",
         "-fps_mode", "passthrough", "-threads", str(threads),

@@ -38,7 +38,7 @@ def package_id(title_id: str, source_hash: str, plan: Plan | None) -> str:
 def measure(draft: Path, plan: Plan) -> tuple[list[Rendition], list[Rendition]]:
     """The video (largest first) and audio renditions of a draft, from the boxes of its files."""
     video = [_rendition(draft, "video", rung.name, plan) for rung in plan.rungs]
-    return video, [_rendition(draft, "audio", audio.language, plan) for audio in plan.audio]
+    return video, [_rendition(draft, "audio", audio.name, plan) for audio in plan.audio]
 
 
 def _rendition(draft: Path, kind: str, name: str, plan: Plan) -> Rendition:

@@ -184,7 +184,7 @@ def test_the_description_is_json_and_true(made: Made) -> None:
 def test_the_name_follows_title_source_plan_and_tools(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     name = package_id("t", "s", made.plan)
     assert name == package_id("t", "s", made.plan)
-    slower = dataclasses.replace(made.plan, preset="medium")
+    slower = dataclasses.replace(made.plan, treatment="premium")
     others = [package_id("u", "s", made.plan), package_id("t", "z", made.plan), package_id("t", "s", slower)]
     monkeypatch.setattr("transcoding.package.PLAN_VERSION", "next")
     assert len({name, *others, package_id("t", "s", made.plan), package_id("t", "s", None)}) == 6
