@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from matinee.languages import language_tag
 from transcoding.errors import TranscodingError
 
 if TYPE_CHECKING:
@@ -328,21 +329,3 @@ def frame_rate(times: Sequence[int], base: Fraction, declared: Fraction | None =
     if steady and declared and abs(declared / rate - 1) <= max(Fraction(1, 200), Fraction(1, times[-1] - times[0])):
         return declared, True
     return rate.limit_denominator(1001), steady
-
-
-_SHORT = {
-    "ara": "ar", "bul": "bg", "ces": "cs", "chi": "zh", "cze": "cs", "dan": "da", "deu": "de", "dut": "nl", "ell": "el",
-    "eng": "en", "est": "et", "fin": "fi", "fra": "fr", "fre": "fr", "geo": "ka", "ger": "de", "gre": "el", "heb": "he",
-    "hin": "hi", "hun": "hu", "hye": "hy", "arm": "hy", "ita": "it", "jpn": "ja", "kat": "ka", "kaz": "kk", "kor": "ko",
-    "lav": "lv", "lit": "lt", "nld": "nl", "nor": "no", "pol": "pl", "por": "pt", "ron": "ro", "rum": "ro", "rus": "ru",
-    "slk": "sk", "slo": "sk", "slv": "sl", "spa": "es", "srp": "sr", "swe": "sv", "tur": "tr", "ukr": "uk", "vie": "vi",
-    "zho": "zh",
-}  # fmt: skip
-
-
-def language_tag(written: str | None) -> str:
-    """BCP 47 from what a container says (ISO 639-1 or 639-2); 'und' for nothing or nonsense."""
-    tag = (written or "und").strip().lower()
-    if not (tag.isascii() and tag.isalpha() and len(tag) in (2, 3)):
-        return "und"
-    return _SHORT.get(tag, tag)
