@@ -1,0 +1,96 @@
+"""What a report shows besides the curve: sample frames, sound, subtitles, keys."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transcoding.report.samples import FOLDER, SOURCE
+from transcoding.report.words import NOTHING, Text, number, section, table
+
+Facts = Mapping[str, Any]
+
+
+def frames(draft: Path, facts: Facts) -> str:
+    """The pictures in `report/`: for each moment the source and every rung, the same part of the screen."""
+    pictures: dict[int, dict[str, str]] = {}
+    for path in sorted((draft / FOLDER).glob("*.jpg")):
+        second, _, name = path.stem.partition("-")
+        pictures.setdefault(int(second), {})[name] = f"{FOLDER}/{path.name}"
+    if not pictures:
+        return ""
+    order = [SOURCE, *(rung["name"] for rung in facts["video"])]
+    content = "".join(
+        f'<h3>{second // 3600}:{second // 60 % 60:02d}:{second % 60:02d}</h3><div class="frames">'
+        + "".join(_figure(name, shown[name]) for name in order if name in shown)
+        + "</div>"
+        for second, shown in pictures.items()
+    )
+    note = Text(
+        "The middle of the screen at the size of the largest rung: smaller rungs are enlarged as a player does.",
+        "Середина экрана в размере наибольшей ступени: меньшие увеличены, как это делает плеер.",
+    )
+    return section(Text("Source and rungs side by side", "Исходник и ступени рядом"), note, content)
+
+
+def _figure(name: str, path: str) -> str:
+    caption = Text("source", "исходник").html() if name == SOURCE else html.escape(name)
+    address = html.escape(path)
+    return (
+        f'<figure><a href="{address}"><img src="{address}" alt="" loading="lazy"></a>'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def audio(facts: Facts) -> str:
+    head = [Text("Track", "Дорожка"), Text("Language", "Язык"), Text("Channels", "Каналы"), Text("Codec", "Кодек"),
+            Text("kbit/s", "кбит/с"), Text("Loudness, LUFS", "Громкость, LUFS"),
+            Text("True peak, dBTP", "Истинный пик, dBTP")]  # fmt: skip
+    planned = {track.get("name", track["language"]): track for track in facts["plan"].get("audio", ())}
+    body = []
+    for track in facts["audio"]:
+        plan = planned.get(track["name"], {})
+        channels = track.get("channels", plan.get("channels"))
+        body.append(
+            [
+                track["name"], str(track.get("language") or plan.get("language") or NOTHING),
+                {2: "2", 6: "5.1"}.get(channels, number(channels)), str(track.get("codec", NOTHING)),
+                number(track["average_bps"] / 1000), number(track.get("loudness_lufs"), 1),
+                number(track.get("true_peak"), 1),
+            ]
+        )  # fmt: skip
+    content = table(head, body) if body else f"<p><i>{Text('No sound.', 'Звука нет.').html()}</i></p>"
+    return section(Text("Sound", "Звук"), None, content)
+
+
+def text(facts: Facts) -> str:
+    known = facts.get("text", ())
+    if not known:
+        return ""
+    head = [Text("Subtitles", "Субтитры"), Text("Language", "Язык"), Text("Forced", "Форсированные"),
+            Text("Cues", "Реплик")]  # fmt: skip
+    body = [
+        [
+            str(track["name"]), str(track.get("language", NOTHING)),
+            Text("yes", "да") if track.get("forced") else Text("no", "нет"), number(track.get("cues")),
+        ]
+        for track in known
+    ]  # fmt: skip
+    return section(Text("Text", "Текст"), None, table(head, body))
+
+
+def keys(facts: Facts) -> str:
+    """Which key opens what; the keys themselves are not here."""
+    known = facts.get("keys", ())
+    if not known:
+        return ""
+    head = [Text("Key", "Ключ"), Text("Tier", "Разряд"), Text("Period", "Период"), Text("Segments", "Сегменты")]
+    body = [
+        [
+            str(key.get("key_id", NOTHING)), str(key.get("tier", NOTHING)), number(key.get("period")),
+            str(key.get("segments", NOTHING)),
+        ]
+        for key in known
+    ]  # fmt: skip
+    note = Text("Names of keys, never the keys.", "Имена ключей, самих ключей здесь нет.")
+    return section(Text("Keys", "Ключи"), note, table(head, body))
