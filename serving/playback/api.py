@@ -11,7 +11,7 @@ from serving.auth import SignedIn, authenticate
 from serving.catalog.api import TitleId
 from serving.context import Context, Ctx, context_of
 from serving.playback import core
-from serving.playback.tokens import COOKIE, Grant, browser_cookie
+from serving.playback.tokens import COOKIE, Grant, browser_cookie, fingerprint
 from serving.playback.types import Position, Watch, WatchRequest
 from serving.problems import Problem
 
@@ -24,10 +24,10 @@ async def watch(
 ) -> Response:
     """Ask to watch: a signed address of the film, where to resume, what comes next; or 403 with the reason."""
     now = context.clock.now()
+    cookie = browser_cookie(request.cookies.get(COOKIE))
     async with context.transaction() as connection:
         viewer = await viewer_of(connection, claims.account_id, body.profile_id if body else None)
-        playback = await core.watch(connection, viewer, title_id, now)
-    cookie = browser_cookie(request.cookies.get(COOKIE))
+        playback = await core.watch(connection, viewer, title_id, now, fingerprint(cookie))
     answer = {
         "playback_id": playback.grant.playback_id,
         "title_id": playback.grant.title_id,

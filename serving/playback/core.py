@@ -63,8 +63,12 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
     return next_episode(episodes, last["title_id"]) or episodes[0]["title_id"]
 
 
-async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime) -> Playback:
+async def watch(
+    connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime, browser: bytes
+) -> Playback:
     """Open a playback session for a title, or for the right episode of a series.
+
+    `browser` is the fingerprint of the cookie that the browser plays with.
 
     Raises:
         Problem: 404, no such title; 403 with the reason and the offers, the viewer may not play it.
@@ -82,7 +86,7 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
         episode = go_on_with(episodes)
         if episode is None:
             raise refuse("not_playable", title_id, offers)
-        return await watch(connection, viewer, episode, now)
+        return await watch(connection, viewer, episode, now, browser)
     package = await row(connection, QUERIES["playable"], {"title_id": title_id})
     if package is None:
         raise refuse("not_playable", title_id, offers)
@@ -100,6 +104,7 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
             "package_id": grant.package_id,
             "now": now,
             "expires_at": now + SESSION_LIFE,
+            "browser": browser,
         },
     )
     return Playback(

@@ -2,8 +2,8 @@
 SELECT p.package_id, p.duration_ms, p.rungs FROM playable p WHERE p.title_id = %(title_id)s
 
 -- name: open_session
-INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at)
-VALUES (%(playback_id)s, %(account_id)s, %(profile_id)s, %(title_id)s, %(package_id)s, %(now)s, %(expires_at)s)
+INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser)
+VALUES (%(playback_id)s, %(account_id)s, %(profile_id)s, %(title_id)s, %(package_id)s, %(now)s, %(expires_at)s, %(browser)s)
 
 -- name: heartbeat
 WITH session AS (

@@ -60,7 +60,7 @@ class MediaTokens:
         return grant
 
     def _mac(self, grant: Grant, cookie: str) -> str:
-        bound = hashlib.sha256(cookie.encode()).hexdigest()
+        bound = fingerprint(cookie).hex()
         parts = (str(grant.expires_at), grant.playback_id, grant.title_id, grant.package_id, bound)
         digest = hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -69,6 +69,11 @@ class MediaTokens:
 def browser_cookie(present: str | None) -> str:
     """The value of the playback cookie: the browser's own, so that its other tabs play on, or a new one."""
     return present if present and _COOKIE_VALUE.match(present) else secrets.token_urlsafe(32)
+
+
+def fingerprint(cookie: str) -> bytes:
+    """What is kept of a playback cookie: its SHA-256."""
+    return hashlib.sha256(cookie.encode()).digest()
 
 
 def _forbidden() -> Problem:

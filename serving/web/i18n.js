@@ -10,7 +10,7 @@ const WORDS = {
     limit: "Fit for age", language: "Language", all: "All", more: "Show more", nothing: "Nothing found.",
     welcome: "Films for an evening in", welcome_text: "Log in to watch. Until then, look around.",
     have_account: "I have an account", no_account: "I am new here", loading: "One moment…",
-    close: "Close player", people: "People", minutes: "{n} min", seconds: "{n} s", not_playable_badge: "Not here yet",
+    close: "Close player", sound: "Sound", people: "People", minutes: "{n} min", seconds: "{n} s", not_playable_badge: "Not here yet",
     degraded: "Recommendations will get personal as you watch.",
     press_play: "Press play to start", skip: "Skip to content", add: "Add", switch_language: "Русский",
     "reason.continue": "Go on watching", "reason.new": "New in the catalogue", "reason.popular_now": "Popular now",
@@ -24,6 +24,7 @@ const WORDS = {
     "error.invalid_request": "Something in the form does not fit.",
     "error.too_many_profiles": "There is no room for another profile.",
     "error.network": "The server does not answer. Try again in a moment.",
+    "error.key_refused": "This film may not be played here any more. Ask to watch it again.",
     "error.playback": "The film cannot be played here.", "error.other": "That did not work: {detail}",
   },
   ru: {
@@ -35,7 +36,7 @@ const WORDS = {
     name: "Имя", limit: "Подходит с возраста", language: "Язык", all: "Все", more: "Показать ещё",
     nothing: "Ничего не нашлось.", welcome: "Кино на вечер", welcome_text: "Чтобы смотреть, войдите. А пока осмотритесь.",
     have_account: "У меня есть аккаунт", no_account: "Я здесь впервые", loading: "Минуту…",
-    close: "Закрыть плеер", people: "Люди", minutes: "{n} мин", seconds: "{n} с", not_playable_badge: "Скоро",
+    close: "Закрыть плеер", sound: "Звук", people: "Люди", minutes: "{n} мин", seconds: "{n} с", not_playable_badge: "Скоро",
     degraded: "Чем больше вы смотрите, тем точнее советы.",
     press_play: "Нажмите, чтобы начать", skip: "К содержанию", add: "Добавить", switch_language: "English",
     "reason.continue": "Досмотреть", "reason.new": "Новое в каталоге", "reason.popular_now": "Сейчас популярно",
@@ -47,6 +48,7 @@ const WORDS = {
     "error.wrong_credentials": "Неверная почта или пароль.", "error.email_taken": "С этой почтой уже есть аккаунт.",
     "error.invalid_request": "Что-то в форме не так.", "error.too_many_profiles": "Больше профилей не добавить.",
     "error.network": "Сервер не отвечает. Попробуйте ещё раз.",
+    "error.key_refused": "Этот фильм здесь больше не открывается. Запустите его снова.",
     "error.playback": "Этот фильм здесь не воспроизводится.", "error.other": "Не получилось: {detail}",
   },
 };

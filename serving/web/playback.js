@@ -2,6 +2,7 @@
 
 import { post } from "./api.js";
 import { AdaptivePlayer } from "./adaptive.js";
+import { language } from "./i18n.js";
 import { telemetry } from "./telemetry.js";
 
 const FIRST_BEAT_MS = 3000;
@@ -35,7 +36,7 @@ export class Playback extends EventTarget {
       this.#player = new AdaptivePlayer(this.#video);
       this.#player.addEventListener("expired", () => this.#renew());
       this.#player.addEventListener("failed", (event) => this.#broken(event.detail));
-      await this.#player.load(this.#session.manifest.hls, start);
+      await this.#player.load(this.#session.manifest.hls, start, language);
     } else {
       this.#start(this.#session.manifest.hls, start);
     }
@@ -48,6 +49,13 @@ export class Playback extends EventTarget {
   get titleId() { return this.#session?.title_id; }
 
   get rung() { return this.#player?.rung ?? (this.#video.videoHeight ? `${this.#video.videoHeight}p` : null); }
+
+  /** The languages to hear it in, and the one that is heard. */
+  get sounds() { return this.#player?.sounds ?? []; }
+
+  get sound() { return this.#player?.sound ?? null; }
+
+  set sound(sound) { this.#player.sound = sound; }
 
   /** Leave: the place is kept, the last counters are sent. */
   close() {

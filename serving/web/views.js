@@ -90,24 +90,34 @@ function episodes(found) {
 export function watch(id) {
   const video = h("video", { controls: true, playsinline: true, "aria-label": t("play") });
   const badge = h("span", { class: "rung", "aria-hidden": "true" });
+  const sounds = h("select", { class: "sounds", "aria-label": t("sound"), hidden: true });
   const panel = h("div", { class: "panel", hidden: true });
   const close = h("button", { class: "close", "aria-label": t("close"), onclick: () => history.length > 1 ? history.back() : go("#/") }, "✕");
-  const after = () => start(id, video, badge, panel);
-  return { nodes: [h("div", { class: "player" }, video, badge, panel, close)], after };
+  const after = () => start(id, { video, badge, sounds, panel });
+  return { nodes: [h("div", { class: "player" }, video, badge, sounds, panel, close)], after };
 }
 
-function start(id, video, badge, panel) {
+function start(id, { video, badge, sounds, panel }) {
   document.body.classList.add("watching");
   const playback = new Playback(video, surfaceOf(id));
   const timer = setInterval(() => { badge.textContent = playback.rung ?? ""; }, 250);
   playback.addEventListener("ended", () => offerNext(panel, playback));
-  playback.addEventListener("failed", () => message(panel, t("error.playback")));
+  playback.addEventListener("failed", (event) => message(panel, t(`error.${event.detail}`) || t("error.playback")));
   playback.open(id, state.profile?.profile_id).then((session) => {
     if (!session) return;
+    offerSounds(sounds, playback);
     video.focus();
     video.play().catch(() => notice(t("press_play")));
   }).catch((refusal) => message(panel, explain(refusal)));
   return () => { clearInterval(timer); playback.close(); document.body.classList.remove("watching"); };
+}
+
+function offerSounds(select, playback) {
+  if (playback.sounds.length < 2) return;
+  const options = playback.sounds.map((sound, n) => h("option", { value: n, selected: sound === playback.sound }, sound.label));
+  select.replaceChildren(...options);
+  select.onchange = () => { playback.sound = playback.sounds[select.value]; };
+  select.hidden = false;
 }
 
 function message(panel, text) {
