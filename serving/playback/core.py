@@ -63,9 +63,7 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
     return next_episode(episodes, last["title_id"]) or episodes[0]["title_id"]
 
 
-async def watch(
-    connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime, browser: bytes
-) -> Playback:
+async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime, browser: bytes) -> Playback:
     """Open a playback session for a title, or for the right episode of a series.
 
     `browser` is the fingerprint of the cookie that the browser plays with.
