@@ -1,8 +1,6 @@
 """A viewer in Chromium: registers, finds a series, plays it on two rungs, comes back to the place, goes on."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import threading
@@ -21,22 +19,12 @@ import uvicorn
 
 from ingest.catalog import ingest_feed
 from matinee.clock import Clock, ManualClock, SystemClock
-from matinee.doctor import chromium
 from matinee.settings import Settings
 from serving.app import create_app
 from serving.playback.core import SESSION_LIFE
-from serving.process import service
 from transcoding.build import transcode_pending
 
-CHROMIUM = chromium()
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: `make system-deps` installs it"),
-]
+pytestmark = pytest.mark.browser
 
 FREE = [{"kind": "free"}]
 FEED = [
@@ -90,48 +78,10 @@ def package(settings: Settings, ffmpeg: Path, tones: dict[str, int], *, seconds:
 
 
 @pytest.fixture
-def address(settings: Settings, catalogue: None) -> Iterator[str]:
+def address(settings: Settings, catalogue: None, running_api: Callable[..., Any]) -> Iterator[str]:
     """The API as the supervisor runs it."""
     with running_api(settings) as address:
         yield address
-
-
-@contextmanager
-def running_api(settings: Settings) -> Iterator[str]:
-    api = service(settings)
-    log = settings.home.logs / "api.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            api.argv, env={**os.environ, **api.env}, cwd=api.cwd, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 30
-        while not api.ready():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield api.address
-    finally:
-        process.terminate()
-        # Uvicorn shuts down in order and then hands the signal on.
-        assert process.wait(15) == -signal.SIGTERM, log.read_text()
-        assert "Application shutdown complete" in log.read_text()
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-        yield page
-        browser.close()
 
 
 def wait(seconds: float, ready: Callable[[], object], what: str) -> None:

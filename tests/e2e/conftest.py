@@ -1,0 +1,67 @@
+"""What journeys share: the API as the supervisor runs it, and a browser."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from matinee.doctor import chromium
+from matinee.settings import Settings
+from serving.process import service
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture
+def running_api() -> Callable[[Settings], AbstractContextManager[str]]:
+    """`with running_api(settings) as address:` the API in a process of its own."""
+    return _running_api
+
+
+@contextmanager
+def _running_api(settings: Settings) -> Iterator[str]:
+    api = service(settings)
+    log = settings.home.logs / "api.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            api.argv, env={**os.environ, **api.env}, cwd=api.cwd, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not api.ready():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield api.address
+    finally:
+        process.terminate()
+        # Uvicorn shuts down in order and then hands the signal on.
+        assert process.wait(15) == -signal.SIGTERM, log.read_text()
+        assert "Application shutdown complete" in log.read_text()
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    executable = chromium()
+    if executable is None:
+        pytest.skip("Chromium is not installed: `make system-deps` installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+        yield page
+        browser.close()
