@@ -4,14 +4,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from transcoding import ffmpeg
-from transcoding.boxes import read_segment, read_track
+from transcoding.boxes import read_segment, read_track, seconds
+from transcoding.dash import dash_manifest
 from transcoding.errors import TranscodingError
-from transcoding.plan import GOP_S, PLAN_VERSION, Plan
-from transcoding.playlists import Rendition, dash_manifest, master_playlist, media_playlist, target_duration
+from transcoding.plan import GOP_S, PLAN_VERSION, Plan, Rung
+from transcoding.playlists import frames_target, master_playlist, media_playlist, text_playlist
+from transcoding.protect import KeyOf, segment_keys
+from transcoding.renditions import Rendition, Renditions, TextRendition
 
 # Cannot be the beginning of a title id, so a draft is never taken for a title.
 DRAFTS = "~drafts"
@@ -26,44 +30,92 @@ def tools() -> str:
     return f"plan {PLAN_VERSION}, ffmpeg {ffmpeg.version()}"
 
 
-def package_id(title_id: str, source_hash: str, plan: Plan | None) -> str:
-    """The name of a package: 32 hexadecimal digits of SHA-256 over title, source, plan and tools.
+def package_id(
+    title_id: str,
+    source_hash: str,
+    plan: Plan | None,
+    *,
+    protection: str = "clear",
+    rungs: Sequence[Rung] | None = None,
+    sidecars: Sequence[str] = (),
+) -> str:
+    """The name of a package: 32 hexadecimal digits of SHA-256 over all that decides its bytes.
 
-    `plan` is None for a master that could not even be looked into.
+    That is title, source, plan (with its treatment), the rungs that are in it (`None`: all), protection, the SHA-256 of
+    each file of subtitles beside the source, and tools. `plan` is None for a master that could not even be looked into.
     """
-    facts = [title_id, source_hash, plan.as_json() if plan else None, tools()]
+    told = plan.as_json() if plan else None
+    names = [rung.name for rung in rungs] if rungs is not None and plan and len(rungs) < len(plan.rungs) else None
+    facts = [title_id, source_hash, told, names, protection, sorted(sidecars), tools()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def measure(draft: Path, plan: Plan) -> tuple[list[Rendition], list[Rendition]]:
-    """The video (largest first) and audio renditions of a draft, from the boxes of its files."""
-    video = [_rendition(draft, "video", rung.name, plan) for rung in plan.rungs]
-    return video, [_rendition(draft, "audio", audio.name, plan) for audio in plan.audio]
+def measure(draft: Path, plan: Plan, rungs: Sequence[Rung] | None = None) -> Renditions:
+    """All renditions of a draft, from the boxes of its files; before it is encrypted.
+
+    Video in the order of `rungs` (None: all of the plan). Key frames, subtitles and second variants that are not there
+    are left out.
+
+    Raises:
+        TranscodingError: a rung or a sound is missing, or a file is not what its place says.
+    """
+    video = tuple(_rendition(draft, "video", rung.name, plan) for rung in (plan.rungs if rungs is None else rungs))
+    audio = tuple(_rendition(draft, "audio", sound.name, plan, sound.language) for sound in plan.audio)
+    folders = sorted((draft / "iframes").glob("*/"))
+    iframes = tuple(_rendition(draft, "iframes", folder.name, plan) for folder in folders)
+    durations = tuple(seconds(segment.duration, video[0].track) for segment in video[0].segments)
+    text = tuple(
+        TextRendition(track.name, track.language, track.forced, durations, (folder / "whole.vtt").is_file())
+        for track in plan.subtitles
+        if (folder := draft / "subtitles" / track.name).is_dir()
+    )
+    return Renditions(video, audio, iframes, text, plan.segment)
 
 
-def _rendition(draft: Path, kind: str, name: str, plan: Plan) -> Rendition:
+def _rendition(draft: Path, kind: str, name: str, plan: Plan, language: str = "und") -> Rendition:
     folder = draft / kind / name
-    segments = tuple(read_segment(path) for path in sorted(folder.glob("*.m4s"), key=lambda path: int(path.stem)))
+    segments = tuple(read_segment(path) for path in _in_order(folder))
     if not segments:
         raise TranscodingError(f"{kind} {name}: the encoder wrote no segment")
-    return Rendition(
-        kind, name, read_track(folder / "init.mp4"), segments, plan.frame_rate if kind == "video" else None
-    )
+    twins = _in_order(draft / "variants" / name) if kind == "video" else []
+    if twins and [path.name for path in twins] != [segment.name for segment in segments]:
+        raise TranscodingError(f"{kind} {name}: {len(segments)} segments, but {len(twins)} second variants")
+    sizes = tuple(path.stat().st_size for path in twins)
+    rate = {"video": plan.frame_rate, "iframes": 1 / seconds(segments[0].duration, read_track(folder / "init.mp4"))}
+    return Rendition(kind, name, read_track(folder / "init.mp4"), segments, rate.get(kind), language, sizes)
 
 
-def write_manifests(draft: Path, video: Sequence[Rendition], audio: Sequence[Rendition]) -> None:
-    """Every playlist and the MPD, from what was measured; the encoder's own playlists are overwritten."""
-    target = target_duration([*video, *audio])
-    for rendition in [*video, *audio]:
-        (draft / rendition.folder / "main.m3u8").write_text(media_playlist(rendition, target))
-    (draft / "master.m3u8").write_text(master_playlist(video, audio))
-    (draft / "manifest.mpd").write_text(dash_manifest(video, audio))
+def _in_order(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.m4s"), key=lambda path: int(path.stem))
 
 
-def write_poster(draft: Path, video: Sequence[Rendition]) -> None:
-    """`poster.jpg`: the most typical of some key frames after a tenth of the film, at most 1280 pixels wide."""
+def write_manifests(draft: Path, renditions: Renditions, key_of: KeyOf | None = None) -> None:
+    """Every playlist, from what was measured; those of the encoder are overwritten.
+
+    With `key_of` the playlists name the segments' keys. A DASH manifest is for clear packages only: what players agree
+    on for encrypted DASH is another scheme.
+    """
+    for rendition in renditions.media:
+        target = frames_target(rendition) if rendition.kind == "iframes" else renditions.target
+        keys = [key.key_id for key in segment_keys(rendition, renditions.segment, key_of)] if key_of else []
+        (draft / rendition.folder / "main.m3u8").write_text(media_playlist(rendition, target, keys))
+    for text in renditions.text:
+        (draft / text.folder / "main.m3u8").write_text(text_playlist(text, renditions.target))
+    (draft / "master.m3u8").write_text(master_playlist(renditions))
+    if key_of:
+        (draft / "manifest.mpd").unlink(missing_ok=True)
+    else:
+        (draft / "manifest.mpd").write_text(dash_manifest(renditions))
+
+
+def write_poster(draft: Path, renditions: Renditions) -> None:
+    """`poster.jpg`: the most typical of some key frames after a tenth of the film, at most 1280 pixels wide.
+
+    From the playlists of a draft that is still clear.
+    """
+    video = [r for r in renditions.video if r.track.video_range == "SDR"] or list(renditions.video)
     wide = [rendition for rendition in video if rendition.track.width >= _POSTER_WIDTH]
-    picked = wide[-1] if wide else video[0]
+    picked = min(wide or video, key=lambda r: r.track.width) if wide else max(video, key=lambda r: r.track.width)
     # Skipped by a filter: seeking to zero in a playlist of one key frame yields nothing.
     start = int(picked.duration / 10 / GOP_S) * GOP_S
     ffmpeg.run(
@@ -82,38 +134,57 @@ def write_poster(draft: Path, video: Sequence[Rendition]) -> None:
 
 
 def describe(
-    name: str, title_id: str, source_hash: str, plan: Plan, video: Sequence[Rendition], audio: Sequence[Rendition]
-) -> dict[str, object]:
-    """What `package.json` says: where the package comes from, how it was made and what it weighs."""
+    name: str,
+    title_id: str,
+    source_hash: str,
+    plan: Plan,
+    renditions: Renditions,
+    *,
+    protection: str = "clear",
+    vmaf: Mapping[str, float] | None = None,
+    key_ids: Sequence[str] = (),
+    more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What `package.json` says: where the package comes from, how it was made and what it weighs.
+
+    `vmaf`: of the final segments, by the name of the rung. `key_ids`: the public names of its keys. `more`: what others
+    measured (loudness, the checker's findings), added as it is.
+    """
+    scores = vmaf or {}
     return {
         "package_id": name,
         "title_id": title_id,
         "source_sha256": source_hash,
-        "duration_ms": round(video[0].duration * 1000),
+        "duration_ms": round(renditions.video[0].duration * 1000),
         "segment_s": float(plan.segment),
+        "protection": protection,
+        "treatment": plan.treatment,
         "plan": plan.as_json(),
-        "video": [_facts(rendition) for rendition in video],
-        "audio": [_facts(rendition) for rendition in audio],
+        "video": [_facts(r) | ({"vmaf": scores[r.name]} if r.name in scores else {}) for r in renditions.video],
+        "audio": [_facts(rendition) for rendition in renditions.audio],
+        "iframes": [_facts(rendition) for rendition in renditions.iframes],
+        "subtitles": [{"name": t.name, "language": t.language, "forced": t.forced} for t in renditions.text],
+        "bytes": sum(rendition.size for rendition in renditions.media),
+        "key_ids": list(key_ids),
         "tools": tools(),
+        **(more or {}),
     }
 
 
-def _facts(rendition: Rendition) -> dict[str, object]:
-    facts: dict[str, object] = {
+def _facts(rendition: Rendition) -> dict[str, Any]:
+    track = rendition.track
+    facts: dict[str, Any] = {
         "name": rendition.name,
-        "codec": rendition.track.codec,
+        "codec": track.codec,
         "bytes": rendition.size,
         "segments": len(rendition.segments),
         "average_bps": rendition.average_bps,
         "peak_bps": rendition.peak_bps,
     }
-    if rendition.kind == "video":
-        facts |= {"width": rendition.track.width, "height": rendition.track.height, "frames": frames(rendition)}
-    return facts
-
-
-def frames(rendition: Rendition) -> int:
-    return sum(segment.samples for segment in rendition.segments)
+    if rendition.kind == "audio":
+        return facts | {"language": rendition.language, "channels": track.channels}
+    facts |= {"width": track.width, "height": track.height, "frames": rendition.frames}
+    return facts | {"video_range": track.video_range, "marked": bool(rendition.twins)}
 
 
 def publish(draft: Path, destination: Path) -> None:
@@ -143,8 +214,15 @@ def new_draft(media: Path, name: str) -> Path:
     return draft
 
 
-def clear_drafts(media: Path) -> None:
-    """Throw away what an earlier run left unfinished; only for who holds the lock of the drafts."""
+def clear_drafts(media: Path, alive: Callable[[], Collection[str]] = tuple) -> None:
+    """Throw away the drafts that belong to nobody.
+
+    `alive` names those that somebody works on. It is asked after the folder was listed: a draft that is made meanwhile
+    is not on the list, and one that is on the list was made by who is asked about.
+    """
     drafts = media / DRAFTS
-    if drafts.exists():
-        shutil.rmtree(drafts)
+    there = list(drafts.iterdir()) if drafts.exists() else []
+    working = set(alive())
+    for draft in there:
+        if draft.name not in working:
+            shutil.rmtree(draft, ignore_errors=True)

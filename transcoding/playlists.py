@@ -1,191 +1,170 @@
-"""HLS (RFC 8216, fragmented MP4) and DASH (ISO/IEC 23009-1) manifests from measured segments: pure functions.
+"""HLS playlists (RFC 8216, fragmented MP4) after Apple's authoring specification, from measurements: pure functions.
 
-Both describe the same files. All names are relative, so the package can be served from anywhere.
+All names are relative, so a package can be served from anywhere; only the keys of an encrypted one have an address.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import groupby
-from xml.sax.saxutils import quoteattr
+from collections.abc import Iterable, Mapping, Sequence
 
-from transcoding.boxes import Segment, Track, seconds
+from transcoding.boxes import seconds
+from transcoding.renditions import Rendition, Renditions, TextRendition, target_duration
 
+KEY_ADDRESS = "/api/watch/keys/"
 _START_BPS = 2_000_000  # Apple's HLS authoring specification, 1.32: the first variant is near 2 Mbit/s
-_CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
-_NAMES = {"en": "English", "ru": "Русский", "de": "Deutsch", "fr": "Français", "es": "Español", "it": "Italiano"}
+_CODEC_ORDER = {"h264": 0, "av1": 1, "hevc": 2}
+_NAMES = {
+    "ar": "العربية", "be": "Беларуская", "bg": "Български", "cs": "Čeština", "da": "Dansk", "de": "Deutsch",
+    "el": "Ελληνικά", "en": "English", "es": "Español", "et": "Eesti", "fi": "Suomi", "fr": "Français", "he": "עברית",
+    "hi": "हिन्दी", "hu": "Magyar", "hy": "Հայերեն", "it": "Italiano", "ja": "日本語", "ka": "ქართული", "kk": "Қазақша",
+    "ko": "한국어", "lt": "Lietuvių", "lv": "Latviešu", "nl": "Nederlands", "no": "Norsk", "pl": "Polski",
+    "pt": "Português", "ro": "Română", "ru": "Русский", "sk": "Slovenčina", "sl": "Slovenščina", "sr": "Српски",
+    "sv": "Svenska", "tr": "Türkçe", "uk": "Українська", "vi": "Tiếng Việt", "zh": "中文",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Rendition:
-    """One folder of segments below the package, as measured. `frame_rate` for video, `language` for audio."""
-
-    kind: str  # 'video' or 'audio'
-    name: str
-    track: Track
-    segments: tuple[Segment, ...]
-    frame_rate: Fraction | None = None
-
-    @property
-    def folder(self) -> str:
-        return f"{self.kind}/{self.name}"
-
-    @property
-    def duration(self) -> Fraction:
-        """Seconds that the playlist adds up to."""
-        return seconds(sum(segment.duration for segment in self.segments), self.track)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all segments."""
-        return sum(segment.size for segment in self.segments)
-
-    @property
-    def average_bps(self) -> int:
-        return _ceil(self.size * 8 / self.duration)
-
-    @property
-    def peak_bps(self) -> int:
-        """The most bits a second of any run of neighbouring segments that lasts half to one and a half targets.
-
-        RFC 8216, 4.3.4.2 and 4.1. A rendition shorter than that is one run.
-        """
-        target = target_duration([self])
-        peak = Fraction(0)
-        for first in range(len(self.segments)):
-            length, bits = Fraction(0), 0
-            for segment in self.segments[first:]:
-                length += seconds(segment.duration, self.track)
-                bits += segment.size * 8
-                if length > Fraction(3, 2) * target:
-                    break
-                if length >= Fraction(target, 2):
-                    peak = max(peak, bits / length)
-        return max(_ceil(peak), self.average_bps)
+def language_name(tag: str) -> str:
+    """What speakers call their language; the tag itself where we do not know."""
+    return _NAMES.get(tag, tag)
 
 
-def target_duration(renditions: Sequence[Rendition]) -> int:
-    """The longest segment in whole seconds, rounded as RFC 8216 compares it; one for all playlists of a package."""
-    longest = max(seconds(segment.duration, r.track) for r in renditions for segment in r.segments)
-    return max(1, int(longest + Fraction(1, 2)))
+def media_playlist(rendition: Rendition, target: int, keys: Sequence[str] = ()) -> str:
+    """The playlist of a rendition. `keys`: the id of each segment's key, none where they are clear.
+
+    The initialisation segment stands before the first key: it stays clear. Without an IV of its own a segment has its
+    media sequence number (RFC 8216, 5.2).
+    """
+    only = ["#EXT-X-I-FRAMES-ONLY"] if rendition.kind == "iframes" else []
+    lines = [*_head(target), *only, "#EXT-X-INDEPENDENT-SEGMENTS", '#EXT-X-MAP:URI="init.mp4"']
+    before = None
+    for number, segment in enumerate(rendition.segments):
+        if keys and keys[number] != before:
+            before = keys[number]
+            lines.append(f'#EXT-X-KEY:METHOD=AES-128,URI="{KEY_ADDRESS}{before}"')
+        lines += [f"#EXTINF:{float(seconds(segment.duration, rendition.track)):.6f},", segment.name]
+    return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
 
 
-def media_playlist(rendition: Rendition, target: int) -> str:
-    lines = [
+def text_playlist(text: TextRendition, target: int) -> str:
+    """The playlist of segmented WebVTT; it spans the whole film, cues or not."""
+    lines = _head(target)
+    for number, duration in enumerate(text.durations):
+        lines += [f"#EXTINF:{float(duration):.6f},", f"{number:05d}.vtt"]
+    return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
+
+
+def _head(target: int) -> list[str]:
+    return [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
         f"#EXT-X-TARGETDURATION:{target}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:VOD",
-        "#EXT-X-INDEPENDENT-SEGMENTS",
-        '#EXT-X-MAP:URI="init.mp4"',
     ]
-    for segment in rendition.segments:
-        lines += [f"#EXTINF:{float(seconds(segment.duration, rendition.track)):.6f},", segment.name]
-    return "\n".join([*lines, "#EXT-X-ENDLIST", ""])
 
 
-def master_playlist(video: Sequence[Rendition], audio: Sequence[Rendition]) -> str:
-    """The variants, each with the one audio group; BANDWIDTH counts the worst audio rendition in."""
+def master_playlist(renditions: Renditions) -> str:
+    """The variants with each audio group, the subtitles and the key frames for trick play.
+
+    BANDWIDTH is that of the worst combination a player may choose: the variant with the group's highest peak.
+    """
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    for number, rendition in enumerate(audio):
-        default = "YES" if number == 0 else "NO"
-        lines.append(
-            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="aac",NAME="{_NAMES.get(rendition.name, rendition.name)}",'
-            f'LANGUAGE="{rendition.name}",DEFAULT={default},AUTOSELECT=YES,CHANNELS="2",'
-            f'URI="{rendition.folder}/main.m3u8"'
-        )
-    loudest = max((rendition.peak_bps for rendition in audio), default=0)
-    fullest = max((rendition.average_bps for rendition in audio), default=0)
-    for rendition in _start_first(video):
-        track = rendition.track
-        facts = [
-            f"BANDWIDTH={rendition.peak_bps + loudest}",
-            f"AVERAGE-BANDWIDTH={rendition.average_bps + fullest}",
-            f'CODECS="{",".join([track.codec, *sorted({sound.track.codec for sound in audio})])}"',
-            f"RESOLUTION={track.width}x{track.height}",
-            f"FRAME-RATE={float(rendition.frame_rate or 0):.3f}",
-            *(['AUDIO="aac"'] if audio else []),
-        ]
-        lines += [f"#EXT-X-STREAM-INF:{','.join(facts)}", f"{rendition.folder}/main.m3u8"]
+    groups = audio_groups(renditions.audio)
+    for group, members in groups.items():
+        lines += [_audio(group, member, default=member is members[0]) for member in members]
+    lines += [_subtitles(text) for text in renditions.text]
+    ranged = any(video.track.video_range != "SDR" for video in renditions.video)
+    for group, members in groups.items() or [("", ())]:
+        for video in _start_first(renditions.video):
+            facts = _variant(video, members, ranged=ranged)
+            facts |= {"AUDIO": _quoted(group)} if members else {}
+            facts |= {"SUBTITLES": '"subtitles"'} if renditions.text else {}
+            facts["CLOSED-CAPTIONS"] = "NONE"
+            lines += [_line("#EXT-X-STREAM-INF", facts), f"{video.folder}/main.m3u8"]
+    for frames in renditions.iframes:
+        facts = _variant(frames, (), ranged=ranged)
+        del facts["FRAME-RATE"]
+        lines.append(_line("#EXT-X-I-FRAME-STREAM-INF", facts | {"URI": _quoted(f"{frames.folder}/main.m3u8")}))
     return "\n".join([*lines, ""])
 
 
+def audio_groups(audio: Sequence[Rendition]) -> dict[str, tuple[Rendition, ...]]:
+    """Stereo, and surround where a language has it; both with a member for every language (RFC 8216, 4.3.4.1.1)."""
+    stereo = {track.language: track for track in audio if track.track.channels <= 2}
+    surround = {track.language: track for track in audio if track.track.channels > 2}
+    if not surround or not stereo:
+        return {"audio": tuple(audio)} if audio else {}
+    languages = dict.fromkeys(track.language for track in audio)
+    return {
+        "stereo": tuple(stereo.get(language) or surround[language] for language in languages),
+        "surround": tuple(surround.get(language) or stereo[language] for language in languages),
+    }
+
+
+def _audio(group: str, track: Rendition, *, default: bool) -> str:
+    facts = {
+        "TYPE": "AUDIO",
+        "GROUP-ID": _quoted(group),
+        "NAME": _quoted(language_name(track.language)),
+        "LANGUAGE": _quoted(track.language),
+        "DEFAULT": _yes(default),
+        "AUTOSELECT": "YES",
+        "CHANNELS": _quoted(str(track.track.channels)),
+        "URI": _quoted(f"{track.folder}/main.m3u8"),
+    }
+    return _line("#EXT-X-MEDIA", facts)
+
+
+def _subtitles(text: TextRendition) -> str:
+    """Off unless the viewer or the language of the device asks for them; forced ones go with the sound's language."""
+    facts = {
+        "TYPE": "SUBTITLES",
+        "GROUP-ID": '"subtitles"',
+        "NAME": _quoted(f"{language_name(text.language)}{' (forced)' if text.forced else ''}"),
+        "LANGUAGE": _quoted(text.language),
+        "DEFAULT": "NO",
+        "AUTOSELECT": "YES",
+        "FORCED": _yes(text.forced),
+        "URI": _quoted(f"{text.folder}/main.m3u8"),
+    }
+    return _line("#EXT-X-MEDIA", facts)
+
+
+def _variant(video: Rendition, sounds: Iterable[Rendition], *, ranged: bool) -> dict[str, str]:
+    sounds = list(sounds)
+    track = video.track
+    facts = {
+        "BANDWIDTH": str(video.peak_bps + max((sound.peak_bps for sound in sounds), default=0)),
+        "AVERAGE-BANDWIDTH": str(video.average_bps + max((sound.average_bps for sound in sounds), default=0)),
+        "CODECS": _quoted(",".join([track.codec, *sorted({sound.track.codec for sound in sounds})])),
+        "RESOLUTION": f"{track.width}x{track.height}",
+        "FRAME-RATE": f"{float(video.frame_rate or 0):.3f}",
+    }
+    return facts | ({"VIDEO-RANGE": track.video_range} if ranged else {})
+
+
 def _start_first(video: Sequence[Rendition]) -> list[Rendition]:
-    """The variant to start with in front, the others from high to low: players begin with the first one."""
-    first = min(video, key=lambda rendition: abs(rendition.average_bps - _START_BPS))
+    """The variant to start with in front, for players begin with the first one: H.264 and SDR near 2 Mbit/s.
+
+    The others from high to low; of equal heights the codec that everybody has comes first.
+    """
+    everywhere = [r for r in video if r.codec == "h264" and r.track.video_range == "SDR"] or video
+    first = min(everywhere, key=lambda rendition: abs(rendition.average_bps - _START_BPS))
     rest = [rendition for rendition in video if rendition is not first]
-    return [first, *sorted(rest, key=lambda rendition: -rendition.average_bps)]
+    order = sorted(rest, key=lambda r: (-r.track.height, _CODEC_ORDER.get(r.codec, 9), -r.average_bps))
+    return [first, *order]
 
 
-def dash_manifest(video: Sequence[Rendition], audio: Sequence[Rendition]) -> str:
-    """A static MPD with explicit segment timelines over the same files."""
-    length = max(rendition.duration for rendition in [*video, *audio])
-    root = _tag(
-        "MPD",
-        xmlns="urn:mpeg:dash:schema:mpd:2011",
-        profiles="urn:mpeg:dash:profile:isoff-live:2011",
-        type="static",
-        mediaPresentationDuration=f"PT{float(length):.6f}S",
-        minBufferTime=f"PT{target_duration([*video, *audio])}S",
-    )
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', root, " " + _tag("Period", id="0", start="PT0S")]
-    for kind, group in [("video", video), *(("audio", [rendition]) for rendition in audio)]:
-        language = {"lang": group[0].name} if kind == "audio" else {}
-        common = {"contentType": kind, "mimeType": f"{kind}/mp4", "segmentAlignment": "true", "startWithSAP": "1"}
-        lines.append("  " + _tag("AdaptationSet", **common, **language))
-        lines += [f"   {line}" for rendition in group for line in _representation(rendition)]
-        lines.append("  </AdaptationSet>")
-    return "\n".join([*lines, " </Period>", "</MPD>", ""])
+def frames_target(frames: Rendition) -> int:
+    """The target duration of a playlist of key frames, which has its own: a second a frame."""
+    return target_duration([frames])
 
 
-def _representation(rendition: Rendition) -> list[str]:
-    track = rendition.track
-    if rendition.kind == "video":
-        size = {"width": f"{track.width}", "height": f"{track.height}"}
-        facts, inside = size | {"sar": "1:1", "frameRate": str(rendition.frame_rate)}, []
-    else:
-        facts = {"audioSamplingRate": f"{track.timescale}"}
-        inside = [" " + _empty_tag("AudioChannelConfiguration", schemeIdUri=_CHANNELS, value="2")]
-    template = _tag(
-        "SegmentTemplate",
-        timescale=f"{track.timescale}",
-        startNumber="0",
-        initialization=f"{rendition.folder}/init.mp4",
-        media=f"{rendition.folder}/$Number%05d$.m4s",
-    )
-    name = f"{rendition.kind}-{rendition.name}"
-    return [
-        _tag("Representation", id=name, codecs=track.codec, bandwidth=f"{rendition.peak_bps}", **facts),
-        *inside,
-        f" {template}",
-        "  <SegmentTimeline>",
-        *(f"   {line}" for line in _timeline(rendition.segments)),
-        "  </SegmentTimeline>",
-        " </SegmentTemplate>",
-        "</Representation>",
-    ]
+def _line(tag: str, facts: Mapping[str, str]) -> str:
+    return f"{tag}:{','.join(f'{name}={value}' for name, value in facts.items())}"
 
 
-def _timeline(segments: Sequence[Segment]) -> list[str]:
-    """Runs of equal durations, as `S` elements."""
-    lines, at = [], segments[0].start
-    for duration, run in groupby(segment.duration for segment in segments):
-        count = len(list(run))
-        repeat = {"r": str(count - 1)} if count > 1 else {}
-        lines.append(_empty_tag("S", t=str(at), d=str(duration), **repeat))
-        at += duration * count
-    return lines
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
-def _tag(name: str, /, **attributes: str) -> str:
-    words = " ".join(f"{key}={quoteattr(value)}" for key, value in attributes.items())
-    return f"<{name} {words}>"
-
-
-def _empty_tag(name: str, /, **attributes: str) -> str:
-    return _tag(name, **attributes)[:-1] + "/>"
-
-
-def _ceil(value: Fraction) -> int:
-    return -int(-value // 1)
+def _yes(value: bool) -> str:
+    return "YES" if value else "NO"

@@ -50,7 +50,7 @@ def address(film: Callable[..., Path], tmp_path: Path) -> Iterator[str]:
     source = read_source(film("browser.mp4", "testsrc2=size=1280x720:rate=25:duration=8", {"eng": 440}))
     plan = plan_ladder(source)
     encode(plan, source, tmp_path)
-    write_manifests(tmp_path, *measure(tmp_path, plan))
+    write_manifests(tmp_path, measure(tmp_path, plan))
     (tmp_path / "page.html").write_text(PAGE)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):

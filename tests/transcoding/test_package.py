@@ -18,7 +18,8 @@ from transcoding.encode import encode
 from transcoding.errors import TranscodingError
 from transcoding.package import describe, measure, package_id, write_manifests, write_poster
 from transcoding.plan import Plan, plan_ladder
-from transcoding.playlists import Rendition, media_playlist, target_duration
+from transcoding.playlists import media_playlist
+from transcoding.renditions import Rendition, Renditions, target_duration
 from transcoding.source import Source, read_source
 from transcoding.verify import verify
 
@@ -30,21 +31,28 @@ class Made:
     folder: Path
     source: Source
     plan: Plan
-    video: list[Rendition]
-    audio: list[Rendition]
+    renditions: Renditions
+
+    @property
+    def video(self) -> tuple[Rendition, ...]:
+        return self.renditions.video
+
+    @property
+    def audio(self) -> tuple[Rendition, ...]:
+        return self.renditions.audio
 
     def verify(self) -> None:
-        verify(self.folder, self.source, self.plan, self.video, self.audio)
+        verify(self.folder, self.source, self.plan, self.renditions)
 
 
 def make(folder: Path, path: Path) -> Made:
     source = read_source(path)
     plan = plan_ladder(source)
     encode(plan, source, folder)
-    video, audio = measure(folder, plan)
-    write_manifests(folder, video, audio)
-    write_poster(folder, video)
-    return Made(folder, source, plan, video, audio)
+    renditions = measure(folder, plan)
+    write_manifests(folder, renditions)
+    write_poster(folder, renditions)
+    return Made(folder, source, plan, renditions)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +81,7 @@ def test_the_master_playlist_lists_every_rendition_truly(made: Made) -> None:
         name = playlist.uri.split("/")[1]
         assert info.resolution == {"720p": (1280, 720), "480p": (854, 480)}[name]
         assert info.frame_rate == 29.97
-        assert info.audio == "aac"
+        assert (info.audio, info.closed_captions) == ("audio", "NONE")
         video, sound = info.codecs.split(",")
         assert re.fullmatch(r"avc1\.64[0-9a-f]{4}", video)
         assert sound == "mp4a.40.2"
@@ -170,7 +178,7 @@ def test_the_poster_is_a_picture_of_at_most_1280(made: Made) -> None:
 
 
 def test_the_description_is_json_and_true(made: Made) -> None:
-    text = json.dumps(describe("p", "t", "s", made.plan, made.video, made.audio))
+    text = json.dumps(describe("p", "t", "s", made.plan, made.renditions))
     facts = json.loads(text)
     assert facts["duration_ms"] == 13_013
     assert [(rung["name"], rung["frames"], rung["segments"]) for rung in facts["video"]] == [
@@ -209,16 +217,16 @@ def test_verification_finds_a_damaged_segment(broken: Made) -> None:
 
 def test_verification_finds_a_missing_segment(broken: Made) -> None:
     (broken.folder / "video/480p/00002.m4s").unlink()
-    video, audio = measure(broken.folder, broken.plan)
+    renditions = measure(broken.folder, broken.plan)
     with pytest.raises(TranscodingError, match="480p has 360 frames, the source gives 390"):
-        dataclasses.replace(broken, video=video, audio=audio).verify()
+        dataclasses.replace(broken, renditions=renditions).verify()
 
 
 def test_verification_finds_a_lost_sound(broken: Made) -> None:
     (broken.folder / "audio/ru/00002.m4s").unlink()
-    video, audio = measure(broken.folder, broken.plan)
+    renditions = measure(broken.folder, broken.plan)
     with pytest.raises(TranscodingError, match="sound ru lasts"):
-        dataclasses.replace(broken, video=video, audio=audio).verify()
+        dataclasses.replace(broken, renditions=renditions).verify()
 
 
 def test_verification_finds_rungs_that_do_not_line_up(made: Made) -> None:
@@ -229,8 +237,10 @@ def test_verification_finds_rungs_that_do_not_line_up(made: Made) -> None:
         dataclasses.replace(second, start=second.start - 60 * 1001, duration=second.duration + 60 * 1001),
         third,
     )
+    video = (made.video[0], dataclasses.replace(low, segments=shifted))
+    crooked = dataclasses.replace(made, renditions=dataclasses.replace(made.renditions, video=video))
     with pytest.raises(TranscodingError, match="480p is cut at other times than 720p"):
-        dataclasses.replace(made, video=[made.video[0], dataclasses.replace(low, segments=shifted)]).verify()
+        crooked.verify()
 
 
 def test_boxes_that_lie_about_their_size_are_refused(broken: Made) -> None:
