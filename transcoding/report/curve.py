@@ -11,7 +11,7 @@ from transcoding.fixed import APPLE_H264
 from transcoding.report.words import number
 
 _WIDTH, _HEIGHT = 900, 430
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 16, 58
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 20, 30, 58
 _COLOURS = ("#c8472f", "#2f6fc8", "#2a8f5b", "#8e4fb8", "#b98616", "#1f9aa6", "#7a5a43", "#5c6470")
 _TICKS = (100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 
@@ -150,7 +150,7 @@ def _axes(scale: _Scale) -> list[str]:
             x = scale.x(kbps)
             parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_TOP}" y2="{bottom}"/>')
             parts.append(f'<text x="{x}" y="{bottom + 18}" text-anchor="middle">{number(kbps)}</text>')
-    parts.append(f'<text x="{_LEFT - 40}" y="{_TOP - 4}">VMAF</text>')
+    parts.append(f'<text x="{_LEFT - 40}" y="{_TOP - 16}">VMAF</text>')
     for language, unit in (("en", "kbit/s"), ("ru", "кбит/с")):
         x, y = _WIDTH - _RIGHT, bottom + 40
         parts.append(f'<text lang="{language}" x="{x}" y="{y}" text-anchor="end">{unit}</text>')
