@@ -1,88 +1,178 @@
 """How ffmpeg is told to carry out a plan: pure functions."""
 
 import math
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 
-from transcoding.plan import Plan, Rung
+from transcoding.plan import Chunk, Plan, Rung
 from transcoding.source import Source
 
+# A constant, not the machine's cores: any worker must give the same bytes. x264 with several frame threads does not give
+# them even twice when its buffer model (VBV) binds; cores are kept busy by the rungs of a ladder and by other chunks.
+ENCODER_THREADS = 1
+QUIET = ("-hide_banner", "-nostdin", "-y", "-v", "error", "-nostats", "-progress", "pipe:1", "-stats_period", "0.2")
 _TONE_MAPPING = (
     "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv"
 )
+_SDR, _HDR = "yuv420p", "yuv420p10le"
+# Ten bits cost AV1 little, save bits in dark gradients, and every decoder of its main profile has them.
+_PIXELS = {"h264": _SDR, "av1": _HDR, "hevc": _HDR}
 
 
-def encode_arguments(plan: Plan, source: Source, out: Path, *, threads: int = 0) -> list[str]:
-    """ffmpeg's arguments: one process, one decode, each rung scaled from the next larger one, all outputs at once.
+def encode_arguments(
+    plan: Plan,
+    source: Source,
+    out: Path,
+    *,
+    rungs: Sequence[Rung] | None = None,
+    chunk: Chunk | None = None,
+    threads: int = ENCODER_THREADS,
+) -> list[str]:
+    """ffmpeg's arguments for the picture: one process, one decode, each size scaled from the next larger one.
 
-    Every output is a folder of CMAF segments below `out`, which must exist with its folders (`folders`). The master's
-    format is not guessed and nothing but plain files is opened. `threads` of each encoder; 0: the encoder decides.
+    Every output is a folder of CMAF segments below `out`, which must exist with its folders (`folders`); times start at
+    zero, also in a `chunk`. The master's format is not guessed and nothing but plain files is opened. `threads` of each
+    encoder; 0: the encoder decides, and the bytes differ between machines.
     """
-    arguments = [
-        "-hide_banner", "-nostdin", "-y", "-v", "error", "-nostats", "-progress", "pipe:1", "-stats_period", "0.2",
-        "-protocol_whitelist", "file,pipe", "-format_whitelist", source.container, "-i", f"file:{source.path}",
-        "-filter_complex", filter_graph(plan, source),
-    ]  # fmt: skip
-    for number, rung in enumerate(plan.rungs):
-        arguments += ["-map", f"[v{number}]", *_video_options(plan, rung, threads)]
-        arguments += _segments(plan, out / "video" / rung.name)
-    for rendition in plan.audio:
-        arguments += ["-map", f"0:{rendition.stream_index}", "-af", _audio_filter(plan)]
-        arguments += ["-c:a", "aac", "-b:a", f"{rendition.kbps}k"]
-        arguments += _segments(plan, out / "audio" / rendition.name)
+    rungs = plan.rungs if rungs is None else rungs
+    arguments = [*QUIET, *input_arguments(plan, source, chunk), "-filter_complex"]
+    arguments.append(filter_graph(plan, source, rungs=rungs, chunk=chunk))
+    shift = plan.crf_shifts[chunk.number] if chunk is not None and plan.crf_shifts else 0.0
+    for number, rung in enumerate(rungs):
+        arguments += ["-map", f"[v{number}]", *video_options(plan, rung, source, shift=shift, threads=threads)]
+        arguments += segment_options(plan, out / "video" / rung.name)
     return arguments
 
 
-def folders(plan: Plan) -> list[Path]:
-    """Where the renditions go, relative to the package."""
-    video = [Path("video") / rung.name for rung in plan.rungs]
-    return video + [Path("audio") / rendition.name for rendition in plan.audio]
+def folders(plan: Plan, rungs: Sequence[Rung] | None = None) -> list[Path]:
+    """Where the picture's renditions go, relative to the folder of the package or chunk."""
+    return [Path("video") / rung.name for rung in (plan.rungs if rungs is None else rungs)]
 
 
-def filter_graph(plan: Plan, source: Source) -> str:
-    """`[0:v]` -> `[v0]`, `[v1]`, ...: largest rung first, each from the one before it."""
-    prepare = ["bwdif=mode=send_field:deint=all"] if plan.deinterlace else []
-    # A picture that begins after the sound stands still until then: every rung starts at zero.
-    prepare.append(f"fps=fps={plan.frame_rate}:start_time=0")
-    if plan.tone_map:
-        prepare.append(_TONE_MAPPING)
-    chains, inlet = [], f"[0:{source.video_index}]"
-    for number, rung in enumerate(plan.rungs):
-        steps = [*(prepare if number == 0 else []), _scale(rung)]
-        if number + 1 < len(plan.rungs):
-            chains.append(f"{inlet}{','.join(steps)},split[v{number}][c{number}]")
-            inlet = f"[c{number}]"
-        else:
-            chains.append(f"{inlet}{','.join(steps)}[v{number}]")
-    return ";".join(chains)
+def input_arguments(plan: Plan, source: Source, chunk: Chunk | None = None) -> list[str]:
+    """The master as ffmpeg's input: opened as what it is, entered early enough for every frame of the chunk.
 
-
-def _scale(rung: Rung) -> str:
-    # Square pixels: players take RESOLUTION from the picture, and some break on anything else.
-    return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1,format=yuv420p"
-
-
-def _video_options(plan: Plan, rung: Rung, threads: int) -> list[str]:
+    Times are the file's own, less its start, wherever reading begins: the filters then pick the same frames, and sound
+    that is read by another process stays where it was. (ffmpeg's own zero is the start of the streams that are used.)
+    """
+    begin = _entry(plan, source, chunk)
+    # Not `accurate`: that would drop a frame that comes on screen before the entry and stays.
+    seek = ["-noaccurate_seek", "-ss", f"{float(begin):.6f}"] if begin is not None else []
     return [
-        "-c:v", "libx264", "-preset", rung.preset, "-profile:v", "high", "-crf", f"{rung.crf:g}",
-        "-maxrate", f"{rung.maxrate_kbps}k", "-bufsize", f"{rung.bufsize_kbps}k",
-        "-g", str(plan.gop), "-keyint_min", str(plan.gop), "-sc_threshold", "0", "-flags", "+cgop",
-        "-fps_mode", "passthrough", "-threads", str(threads),
+        "-copyts", "-itsoffset", f"{-float(source.origin):.6f}", "-protocol_whitelist", "file,pipe",
+        "-format_whitelist", source.container, *seek, "-i", f"file:{source.path}",
     ]  # fmt: skip
 
 
-def _audio_filter(plan: Plan) -> str:
-    # As long as the picture. The encoder puts 1024 samples of its own in front, so that many less are given to it:
-    # the playlists of sound and picture then add up to the same length.
-    end = max(plan.duration - Fraction(1024, 48_000), Fraction(1, 1000))
-    length = f"{float(end):.6f}"
-    return (
-        "aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,"
-        f"apad=whole_dur={length},atrim=end={length}"
-    )
+def _entry(plan: Plan, source: Source, chunk: Chunk | None) -> Fraction | None:
+    """Seconds to seek to; None to read from the beginning."""
+    if chunk is None or not chunk.first_frame or not source.seekable:
+        return None
+    begin = chunk.first_frame / plan.frame_rate - source.seek_margin
+    return begin if begin > source.offset else None
 
 
-def _segments(plan: Plan, folder: Path) -> list[str]:
+def front(plan: Plan, source: Source, chunk: Chunk | None = None) -> str:
+    """The filters between decoder and first scaling: whole frames at the plan's rate, those of the chunk only."""
+    steps = ["bwdif=mode=send_field:deint=all"] if plan.deinterlace else []
+    # A picture that begins after the sound stands still until then: every rung starts at zero. Who has sought sees no
+    # beginning, and starts with the number of the frame that was found.
+    begins = "" if _entry(plan, source, chunk) is not None else ":start_time=0"
+    steps.append(f"fps=fps={plan.frame_rate}{begins}")
+    if chunk is not None:
+        # Here one unit of time is one frame.
+        steps.append(f"trim=start_pts={chunk.first_frame}:end_pts={chunk.first_frame + chunk.frames},setpts=N")
+    return ",".join(steps)
+
+
+def filter_graph(plan: Plan, source: Source, *, rungs: Sequence[Rung] | None = None, chunk: Chunk | None = None) -> str:
+    """`[0:v]` -> `[v0]`, `[v1]`, ...: one for each rung, in order; HDR rungs branch off before tone mapping."""
+    numbered = list(enumerate(plan.rungs if rungs is None else rungs))
+    hdr = [(number, rung) for number, rung in numbered if rung.hdr]
+    sdr = [(number, rung) for number, rung in numbered if not rung.hdr]
+    start, chains = f"[0:{source.video_index}]{front(plan, source, chunk)}", []
+    mapped = f"{_TONE_MAPPING}," if plan.tone_map else ""
+    if hdr and sdr:
+        chains = [f"{start},split[hdr][sdr]"]
+        return ";".join([*chains, *_cascade("[hdr]", hdr, _HDR), *_cascade(f"[sdr]{mapped}", sdr, _SDR)])
+    return ";".join(_cascade(f"{start},{'' if hdr else mapped}", numbered, _HDR if hdr else _SDR))
+
+
+def _cascade(inlet: str, rungs: Iterable[tuple[int, Rung]], pixels: str) -> list[str]:
+    """Chains that scale from the largest size down, each from the one before; rungs of one size share the picture."""
+
+    def size(numbered: tuple[int, Rung]) -> tuple[int, int]:
+        return -numbered[1].width * numbered[1].height, -numbered[1].width
+
+    sizes = [list(group) for _, group in groupby(sorted(rungs, key=size), size)]
+    chains = []
+    for step, group in enumerate(sizes):
+        first = group[0][1]
+        outlets = [f"[v{number}]" for number, rung in group if _PIXELS[rung.codec] == pixels]
+        deeper = [(number, rung) for number, rung in group if _PIXELS[rung.codec] != pixels]
+        outlets += [f"[d{number}]" for number, _ in deeper]
+        following = f"[c{group[0][0]}]"
+        if step + 1 < len(sizes):
+            outlets.append(following)
+        share = f",split={len(outlets)}" if len(outlets) > 1 else ""
+        chains.append(f"{inlet}{_scale(first, pixels)}{share}{''.join(outlets)}")
+        chains += [f"[d{number}]format={_PIXELS[rung.codec]}[v{number}]" for number, rung in deeper]
+        inlet = following
+    return chains
+
+
+def _scale(rung: Rung, pixels: str) -> str:
+    # Square pixels: players take RESOLUTION from the picture, and some break on anything else.
+    return f"scale={rung.width}:{rung.height}:flags=bicubic:out_range=tv,setsar=1,format={pixels}"
+
+
+def video_options(
+    plan: Plan, rung: Rung, source: Source, *, shift: float = 0.0, threads: int = ENCODER_THREADS
+) -> list[str]:
+    """Options of one rung's encoder; `shift` is added to its CRF. Headers do not depend on the CRF."""
+    crf = rung.crf + shift
+    options = {"h264": _h264, "av1": _av1, "hevc": _hevc}[rung.codec](plan, rung, source, crf, threads)
+    return [
+        *options, "-maxrate", f"{rung.maxrate_kbps}k", "-bufsize", f"{rung.bufsize_kbps}k", "-g", str(plan.gop),
+        "-flags", "+cgop", "-fps_mode", "passthrough",
+    ]  # fmt: skip
+
+
+def _h264(plan: Plan, rung: Rung, source: Source, crf: float, threads: int) -> list[str]:  # noqa: ARG001 - one shape
+    return [
+        "-c:v", "libx264", "-preset", rung.preset, "-profile:v", "high", "-crf", f"{crf:g}",
+        "-keyint_min", str(plan.gop), "-sc_threshold", "0", "-x264-params", "stitchable=1", "-threads", str(threads),
+    ]  # fmt: skip
+
+
+def _av1(plan: Plan, rung: Rung, source: Source, crf: float, threads: int) -> list[str]:  # noqa: ARG001 - one shape
+    return [
+        "-c:v", "libsvtav1", "-preset", rung.preset, "-crf", str(round(crf)),
+        "-svtav1-params", f"lp={threads}:scd=0:enable-overlays=0",
+    ]  # fmt: skip
+
+
+def _hevc(plan: Plan, rung: Rung, source: Source, crf: float, threads: int) -> list[str]:
+    """HEVC Main10. HDR10 carries its mastering display and light levels in the headers (SMPTE ST 2086, CTA-861.3)."""
+    told = {
+        "log-level": "error", "pools": str(max(1, threads)), "frame-threads": "1", "keyint": str(plan.gop),
+        "min-keyint": str(plan.gop), "scenecut": "0", "open-gop": "0", "repeat-headers": "0", "info": "0",
+    }  # fmt: skip
+    if rung.hdr:
+        told |= {"hdr10": "1"} if source.mastering_display or source.max_cll else {}
+        told |= {"master-display": source.mastering_display} if source.mastering_display else {}
+        told |= {"max-cll": source.max_cll} if source.max_cll else {}
+    params = ":".join(f"{name}={value}" for name, value in told.items())
+    return [
+        "-c:v", "libx265", "-preset", rung.preset, "-profile:v", "main10", "-crf", f"{crf:g}", "-tag:v", "hvc1",
+        "-x265-params", params,
+    ]  # fmt: skip
+
+
+def segment_options(plan: Plan, folder: Path) -> list[str]:
+    """An output of CMAF segments: `init.mp4`, `00000.m4s`, ... of the plan's length in a folder."""
     # Microseconds are cut, not rounded: ffmpeg splits at the first key frame at or after this time.
     seconds = f"{math.floor(plan.segment * 1_000_000) / 1_000_000:.6f}"
     return [

@@ -1,14 +1,15 @@
-"""Carry out a plan: the one ffmpeg process that makes all renditions of a master."""
+"""Carry out a plan: the ffmpeg processes that make the renditions of a master, or of one chunk of it."""
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from transcoding import ffmpeg
-from transcoding.arguments import encode_arguments, folders
-from transcoding.plan import Plan
+from transcoding.arguments import ENCODER_THREADS, encode_arguments, folders
+from transcoding.errors import TranscodingError
+from transcoding.plan import Chunk, Plan, Rung
 from transcoding.source import Source
 
 # The slowest that is still work and not a hang: this many seconds for each second of film, and a floor for the start.
@@ -18,10 +19,13 @@ _LEAST_TIMEOUT_S = 300
 
 @dataclass(frozen=True)
 class EncodeProgress:
-    """`fraction` of the film that is encoded, 0 to 1, and the estimated seconds that are left (none at first)."""
+    """`fraction` of the work that is done, 0 to 1, and the estimated seconds that are left (none at first)."""
 
     fraction: float
     seconds_left: float | None
+
+
+OnEncode = Callable[[EncodeProgress], None]
 
 
 def encode(
@@ -29,31 +33,71 @@ def encode(
     source: Source,
     out: Path,
     *,
-    on_progress: Callable[[EncodeProgress], None] | None = None,
+    on_progress: OnEncode | None = None,
     timeout_s: float | None = None,
     cancel: threading.Event | None = None,
-    threads: int = 0,
+    threads: int = ENCODER_THREADS,
 ) -> None:
-    """Write the segments of every rendition below `out`, which must be a folder.
+    """Write picture and sound of an undivided film below `out`, which must be a folder.
 
     Raises:
         TranscodingError: ffmpeg failed, was cancelled or took too long.
     """
-    for folder in folders(plan):
-        (out / folder).mkdir(parents=True)
+    from transcoding.audio import encode_audio  # which tells its progress in the words of this module
+
+    _make(out, folders(plan))
+    limit = timeout_s or max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration))
+    # Relative names: whatever the home's path holds, ffmpeg sees no pattern in it.
+    picture = encode_arguments(plan, source, Path(), threads=threads)
+    ffmpeg.run(picture, cwd=out, timeout_s=limit, on_progress=_reporter(plan.frames, on_progress), cancel=cancel)
+    encode_audio(plan, source, out, cancel=cancel)
+
+
+def encode_chunk(
+    plan: Plan,
+    source: Source,
+    chunk: Chunk,
+    rungs: Sequence[Rung],
+    out: Path,
+    *,
+    on_progress: OnEncode | None = None,
+    cancel: threading.Event | None = None,
+    threads: int = ENCODER_THREADS,
+) -> None:
+    """Write some rungs of one chunk below `out`, which must be a folder: segments from 00000, times from zero.
+
+    Raises:
+        TranscodingError: ffmpeg failed, was cancelled or took too long, or the source gives other frames than planned.
+    """
+    _make(out, folders(plan, rungs))
+    # An unseekable source is decoded from its beginning, so the time that is allowed grows with the chunk's end.
+    end = float((chunk.first_frame + chunk.frames) / plan.frame_rate)
+    told = ffmpeg.run(
+        encode_arguments(plan, source, Path(), rungs=rungs, chunk=chunk, threads=threads),
+        cwd=out,
+        timeout_s=max(_LEAST_TIMEOUT_S, _PATIENCE * end),
+        on_progress=_reporter(chunk.frames, on_progress),
+        cancel=cancel,
+    )
+    if told.frames != chunk.frames:
+        at = float(chunk.first_frame / plan.frame_rate)
+        raise TranscodingError(
+            f"{source.path.name}: gives {told.frames} frames from {at:.3f} s on where {chunk.frames} were planned"
+        )
+
+
+def _make(out: Path, names: Sequence[Path]) -> None:
+    for name in names:
+        (out / name).mkdir(parents=True)
+
+
+def _reporter(frames: int, listener: OnEncode | None) -> Callable[[ffmpeg.Progress], None]:
     started = time.monotonic()
 
     def report(progress: ffmpeg.Progress) -> None:
-        if on_progress is not None:
-            fraction = min(1.0, progress.seconds / float(plan.duration))
+        if listener is not None:
+            fraction = min(1.0, progress.frames / frames)
             spent = time.monotonic() - started
-            on_progress(EncodeProgress(fraction, spent * (1 - fraction) / fraction if fraction > 0 else None))
+            listener(EncodeProgress(fraction, spent * (1 - fraction) / fraction if fraction > 0 else None))
 
-    ffmpeg.run(
-        # Relative names: whatever the home's path holds, ffmpeg sees no pattern in it.
-        encode_arguments(plan, source, Path(), threads=threads),
-        cwd=out,
-        timeout_s=timeout_s or max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration)),
-        on_progress=report,
-        cancel=cancel,
-    )
+    return report

@@ -93,6 +93,7 @@ class Source:
     subtitles: tuple[SubtitleTrack, ...] = ()
     seekable: bool = False
     seek_margin: Fraction = Fraction(0)
+    origin: Fraction = Fraction(0)  # seconds: the time stamp at which the film begins, its zero
 
     def as_json(self) -> dict[str, Any]:
         """As `from_json` takes it: paths and fractions are text."""
@@ -101,7 +102,7 @@ class Source:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Source":
-        fractions = ("sample_aspect", "frame_rate", "offset", "duration", "seek_margin")
+        fractions = ("sample_aspect", "frame_rate", "offset", "duration", "seek_margin", "origin")
         typed: dict[str, Any] = {name: Fraction(fields[name]) for name in fractions if name in fields} | {
             "path": Path(fields["path"]),
             "audio": tuple(AudioTrack(**track) for track in fields["audio"]),
@@ -160,6 +161,7 @@ def read_source(path: Path) -> Source:
         steady=timing.steady,
         frames=timing.frames,
         offset=max(Fraction(0), timing.first - origin),
+        origin=origin,
         duration=timing.duration,
         seekable=seekable,
         seek_margin=timing.seek_margin,
