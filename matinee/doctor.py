@@ -118,6 +118,12 @@ def _pyav(_: Settings) -> str:
     return av.__version__
 
 
+def _sandbox(_: Settings) -> str:
+    from matinee import sandbox
+
+    return sandbox.describe()
+
+
 def _home(settings: Settings) -> str:
     """Tried at the nearest folder that exists: asking must not make a home."""
     folder = settings.home_path
@@ -190,6 +196,9 @@ _WANTED = (
     _Wanted("ffmpeg with libx264", _ffmpeg, _INSTALL),
     _Wanted("libvmaf", _vmaf, "use the ffmpeg of imageio-ffmpeg: unset IMAGEIO_FFMPEG_EXE", required=False),
     _Wanted("PyAV", _pyav, _INSTALL),
+    _Wanted(
+        "sandbox for films", _sandbox, "run a Linux kernel from 5.13 on with Landlock in its `lsm=`", required=False
+    ),
     _Wanted("home", _home, "set MATINEE_HOME to a folder that you can write"),
     _Wanted("disk space", _disk, "free some space, or set MATINEE_HOME to another disk"),
     _Wanted("ports", _ports, "stop what listens there, or set another MATINEE_<NAME>_PORT"),

@@ -1,6 +1,5 @@
 """The bundled ffmpeg as a child process: progress, a time limit, cancelling, and one line when it fails."""
 
-import ctypes
 import os
 import re
 import selectors
@@ -16,12 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from matinee.sandbox import Limits, SandboxError, die_with, limits
 from transcoding.errors import TranscodingError, TransientError
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 _NOISE = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ?|^Conversion failed!$|^Error (opening|while) (output|filtering)")
 _POLL_S = 0.25
+_MOST_TOLD = 2**20  # bytes of complaints that are read: a damaged film can make gigabytes of them
+# Signals that end an ffmpeg which took more than it may, or which a film made crash: trying again would not help.
+_OF_THE_FILM: dict[int, str] = {
+    signal.SIGXCPU: "ffmpeg took more computing than it may",
+    signal.SIGXFSZ: "ffmpeg wrote more than it may",
+    signal.SIGSEGV: "ffmpeg crashed",
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,19 @@ def has_tone_mapper() -> bool:
     return {"zscale", "tonemap"} <= {words[1] for line in out.splitlines() if len(words := line.split()) > 1}
 
 
+def confined(
+    *read: Path, write: Sequence[Path] = (), timeout_s: float, memory_mb: int | None = None, file_mb: int = 2**20
+) -> Limits:
+    """Limits for an ffmpeg that reads a master: those files, those folders to write into, and no more.
+
+    Memory is three quarters of the machine's unless given; computing as much as all cores do until the time is over.
+    """
+    if memory_mb is None:
+        memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4 // 2**20
+    computing = int(timeout_s * (os.cpu_count() or 1)) + 1
+    return Limits(read, tuple(write), memory_mb=memory_mb, cpu_s=computing, file_mb=file_mb)
+
+
 def run(
     arguments: Sequence[str],
     *,
@@ -61,18 +79,21 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
     strict: bool = False,
+    sandbox: Limits | None = None,
 ) -> Progress:
     """Run ffmpeg to its end; the arguments must contain `-progress pipe:1`. Returns the last progress it told.
 
-    With `strict` an error that it reports and then conceals is a failure too.
+    With `strict` an error that it reports and then conceals is a failure too. `sandbox` (see `confined`) closes it off
+    from all other files, from the network and from more memory: for all that reads a master.
 
     ffmpeg and its children are one process group, killed when the time is over, when `cancel` is set, when
     `on_progress` raises, and when this process dies.
 
     Raises:
         TransientError: cancelled, killed from outside, or out of disk space.
-        TranscodingError: ffmpeg failed (the line that says why) or took longer than `timeout_s`.
+        TranscodingError: ffmpeg failed (the line that says why), took longer than `timeout_s` or more than `sandbox`.
     """
+    before_exec = _before_exec(sandbox)
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             [executable(), *arguments],
@@ -81,7 +102,7 @@ def run(
             stderr=complaints,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock is taken
+            preexec_fn=before_exec,  # noqa: PLW1509 - system calls only, no lock is taken
         )
         try:
             last = _follow(process, time.monotonic() + timeout_s, timeout_s, on_progress, cancel)
@@ -92,16 +113,37 @@ def run(
             if process.stdout:
                 process.stdout.close()
         complaints.seek(0)
-        told = complaints.read().decode(errors="replace")
+        told = complaints.read(_MOST_TOLD).decode(errors="replace")
         if process.returncode != 0 or (strict and told.strip()):
             line = telling_line(told, process.returncode)
+            if of_the_film := _OF_THE_FILM.get(-process.returncode):
+                raise TranscodingError(of_the_film)
             not_its_own = process.returncode < 0 or "No space left on device" in line
             raise (TransientError if not_its_own else TranscodingError)(line)
         return last
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _before_exec(sandbox: Limits | None) -> Callable[[], None]:
+    parent = os.getpid()
+    if sandbox is None:
+        return lambda: die_with(parent)
+    try:
+        close_off = limits(
+            sandbox.read,
+            sandbox.write,
+            memory_mb=sandbox.memory_mb,
+            cpu_s=sandbox.cpu_s,
+            file_mb=sandbox.file_mb,
+            execute=[Path(executable())],
+        )
+    except SandboxError as error:
+        raise TransientError(str(error)) from error
+
+    def before_exec() -> None:
+        die_with(parent)
+        close_off()
+
+    return before_exec
 
 
 def _follow(

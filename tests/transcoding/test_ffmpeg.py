@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from matinee.sandbox import landlock_version
 from transcoding import ffmpeg
 from transcoding.errors import TranscodingError, TransientError
 from transcoding.ffmpeg import Progress, parse_progress, telling_line
@@ -56,6 +57,38 @@ def test_a_listener_that_fails_ends_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         ffmpeg.run(ENDLESS, timeout_s=60, on_progress=fail)
     assert living_encoders() == []
+
+
+def _copy(source: Path, target: Path, *more: str) -> list[str]:
+    return ["-nostdin", "-v", "error", "-progress", "pipe:1", "-i", f"file:{source}", *more, f"file:{target}"]
+
+
+def test_a_closed_off_ffmpeg_reads_and_writes_what_it_may(clip: Path, tmp_path: Path) -> None:
+    allowed = ffmpeg.confined(clip, write=[tmp_path], timeout_s=20)
+    assert ffmpeg.run(_copy(clip, tmp_path / "copy.mkv", "-t", "1"), timeout_s=20, sandbox=allowed).frames == 24
+    small = ffmpeg.confined(clip, write=[tmp_path], timeout_s=20, memory_mb=40)
+    with pytest.raises(TranscodingError, match=r"allocate memory|crashed|temporarily unavailable"):
+        ffmpeg.run(_copy(clip, tmp_path / "again.mkv"), timeout_s=20, sandbox=small)
+    short = ffmpeg.confined(clip, write=[tmp_path], timeout_s=20, file_mb=0)
+    with pytest.raises(TranscodingError, match=r"wrote more than it may|File too large"):
+        ffmpeg.run(_copy(clip, tmp_path / "full.mkv"), timeout_s=20, sandbox=short)
+
+
+@pytest.mark.skipif(not landlock_version(), reason="this kernel has no Landlock")
+def test_a_closed_off_ffmpeg_reads_and_writes_nothing_else(clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with pytest.raises(TranscodingError, match="Permission denied"):
+        ffmpeg.run(
+            _copy(clip, tmp_path / "copy.mkv"),
+            timeout_s=20,
+            sandbox=ffmpeg.confined(clip, write=[tmp_path / "other"], timeout_s=20),
+        )
+    with pytest.raises(TranscodingError, match="Permission denied"):
+        ffmpeg.run(
+            _copy(clip, tmp_path / "other" / "copy.mkv"),
+            timeout_s=20,
+            sandbox=ffmpeg.confined(tmp_path, write=[tmp_path], timeout_s=20),
+        )
 
 
 def living_encoders() -> list[str]:
