@@ -103,3 +103,25 @@ def notebook() -> None:
     folder = REPOSITORY / "notebooks"
     arguments = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--notebook-dir={folder}"]
     os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter
+
+
+_secrets = typer.Typer(no_args_is_help=True, help="The secrets of this home.")
+app.add_typer(_secrets, name="secrets")
+
+
+@_secrets.command("rotate")
+def rotate_secrets() -> None:
+    """Change the key-encryption key: every content key is wrapped anew, packages stay as they are and play on."""
+    from matinee.console import console
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+    from transcoding.keys import rotate
+
+    settings = Settings.load()
+    with services(settings), connect(settings, autocommit=True) as connection, console.status("wrapping keys"):
+        version, changed = rotate(connection, settings)
+    console.print(
+        f"{changed} content keys are wrapped by key-encryption key {version} now, which lies in {settings.home.secrets}: "
+        "make a new `matinee backup`, older ones hold the old key",
+        soft_wrap=True,
+    )

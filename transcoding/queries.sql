@@ -21,3 +21,30 @@ VALUES (%(package_id)s, %(title_id)s, %(master_id)s, %(state)s, %(reason)s, %(du
 ON CONFLICT (package_id) DO UPDATE
 SET state = excluded.state, reason = excluded.reason, duration_ms = excluded.duration_ms, rungs = excluded.rungs,
     tools = excluded.tools, created_at = now();
+
+-- name: add_content_key
+INSERT INTO content_key (key_id, title_id, tier, period, wrapped, kek)
+VALUES (%(key_id)s, %(title_id)s, %(tier)s, %(period)s, %(wrapped)s, %(kek)s)
+ON CONFLICT (title_id, tier, period) DO NOTHING;
+
+-- name: content_key
+SELECT key_id, wrapped, kek FROM content_key
+WHERE title_id = %(title_id)s AND tier = %(tier)s AND period = %(period)s;
+
+-- name: content_key_by_id
+SELECT key_id, title_id, tier, wrapped, kek FROM content_key WHERE key_id = %(key_id)s;
+
+-- name: lock_content_keys
+LOCK TABLE content_key IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: content_keys_of_others
+SELECT key_id, wrapped, kek FROM content_key WHERE kek <> %(kek)s;
+
+-- name: rewrap_content_key
+UPDATE content_key SET wrapped = %(wrapped)s, kek = %(kek)s WHERE key_id = %(key_id)s;
+
+-- name: content_key_versions
+SELECT DISTINCT kek FROM content_key;
+
+-- name: sidecars
+SELECT language, stored_path, forced FROM master_sidecar WHERE master_id = %(master_id)s ORDER BY language, forced;
