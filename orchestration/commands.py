@@ -121,7 +121,7 @@ def rotate_secrets() -> None:
     with services(settings), connect(settings, autocommit=True) as connection, console.status("wrapping keys"):
         version, changed = rotate(connection, settings)
     console.print(
-        f"{changed} content keys are wrapped by key-encryption key {version} now, which lies in {settings.home.secrets}: "
-        "make a new `matinee backup`, older ones hold the old key",
+        f"{changed} content keys are wrapped by key-encryption key {version} now, which is in {settings.home.secrets}; "
+        "make a new `matinee backup`: older ones hold the old key",
         soft_wrap=True,
     )
