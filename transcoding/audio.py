@@ -95,12 +95,13 @@ def encode_audio(
         ffmpeg.run(
             arguments,
             cwd=out,
-            timeout_s=max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration)),
+            timeout_s=limit,
             on_progress=_reporter(plan, first, share, started, on_progress),
             cancel=cancel,
+            sandbox=ffmpeg.confined(source.path, write=(out,), timeout_s=limit),
         )
 
-    started = time.monotonic()
+    started, limit = time.monotonic(), max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration))
     run(measure_arguments(plan, source), 0.0, _SHARE_OF_MEASURING)
     measured = [_read_loudness(out / _NOTES, number) for number in range(len(plan.audio))]
     shutil.rmtree(out / _NOTES)
