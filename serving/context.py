@@ -25,6 +25,7 @@ from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
 from serving.recommendations.core import Home
 from serving.recommendations.exposures import Exposures
+from transcoding import watermark
 
 _REDIS_TIMEOUT_S = 2.0
 
@@ -41,6 +42,7 @@ class Context:
         self.events = _redis(settings.events()) if settings.events_url else self.redis
         self.tokens = Tokens(secret(settings.home, "token"), clock)
         self.media_tokens = MediaTokens(secret(settings.home, "media"))
+        self.watermark_key = watermark.key(settings)
         self.cursors = Cursors(secret(settings.home, "token"))
         self.passwords = Passwords()
         self.metrics = Metrics()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transcoding.plan import Chunk, Plan, Rung
 from transcoding.source import Source
+from transcoding.watermark import VARIANTS, mark_filter, pattern_input
 
 # A constant, not the machine's cores: any worker must give the same bytes. x264 with several frame threads does not give
 # them even twice when its buffer model (VBV) binds; cores are kept busy by the rungs of a ladder and by other chunks.
@@ -33,22 +34,34 @@ def encode_arguments(
     """ffmpeg's arguments for the picture: one process, one decode, each size scaled from the next larger one.
 
     Every output is a folder of CMAF segments below `out`, which must exist with its folders (`folders`); times start at
-    zero, also in a `chunk`. The master's format is not guessed and nothing but plain files is opened. `threads` of each
+    zero, also in a `chunk`. A marked rung has a second output in `variants/`; its pattern must lie in `out` (see
+    `watermark.Mark.write`). The master's format is not guessed and nothing but plain files is opened. `threads` of each
     encoder; 0: the encoder decides, and the bytes differ between machines.
     """
     rungs = plan.rungs if rungs is None else rungs
-    arguments = [*QUIET, *input_arguments(plan, source, chunk), "-filter_complex"]
+    arguments = [*QUIET, *input_arguments(plan, source, chunk)]
+    for rung in _marked(rungs):
+        arguments += pattern_input(rung, out)
+    arguments.append("-filter_complex")
     arguments.append(filter_graph(plan, source, rungs=rungs, chunk=chunk))
     shift = plan.crf_shifts[chunk.number] if chunk is not None and plan.crf_shifts else 0.0
     for number, rung in enumerate(rungs):
-        arguments += ["-map", f"[v{number}]", *video_options(plan, rung, source, shift=shift, threads=threads)]
-        arguments += segment_options(plan, out / "video" / rung.name)
+        options = video_options(plan, rung, source, shift=shift, threads=threads)
+        arguments += ["-map", f"[v{number}]", *options, *segment_options(plan, out / "video" / rung.name)]
+        if rung.marked:
+            arguments += ["-map", f"[w{number}]", *options, *segment_options(plan, out / VARIANTS / rung.name)]
     return arguments
+
+
+def _marked(rungs: Sequence[Rung]) -> list[Rung]:
+    """In the order of their patterns among ffmpeg's inputs; the master comes before them."""
+    return [rung for rung in rungs if rung.marked]
 
 
 def folders(plan: Plan, rungs: Sequence[Rung] | None = None) -> list[Path]:
     """Where the picture's renditions go, relative to the folder of the package or chunk."""
-    return [Path("video") / rung.name for rung in (plan.rungs if rungs is None else rungs)]
+    rungs = plan.rungs if rungs is None else rungs
+    return [Path("video") / rung.name for rung in rungs] + [Path(VARIANTS) / rung.name for rung in _marked(rungs)]
 
 
 def input_arguments(plan: Plan, source: Source, chunk: Chunk | None = None) -> list[str]:
@@ -88,16 +101,29 @@ def front(plan: Plan, source: Source, chunk: Chunk | None = None) -> str:
 
 
 def filter_graph(plan: Plan, source: Source, *, rungs: Sequence[Rung] | None = None, chunk: Chunk | None = None) -> str:
-    """`[0:v]` -> `[v0]`, `[v1]`, ...: one for each rung, in order; HDR rungs branch off before tone mapping."""
-    numbered = list(enumerate(plan.rungs if rungs is None else rungs))
+    """`[0:v]` -> `[v0]`, `[v1]`, ...: one for each rung, in order; HDR rungs branch off before tone mapping.
+
+    A marked rung also has `[w<n>]`, its variant B.
+    """
+    rungs = plan.rungs if rungs is None else rungs
+    numbered = list(enumerate(rungs))
+    marks = [
+        mark_filter(f"u{number}", f"{place + 1}:v", f"v{number}", f"w{number}", tag=f"m{number}")
+        for place, (number, _) in enumerate((number, rung) for number, rung in numbered if rung.marked)
+    ]
     hdr = [(number, rung) for number, rung in numbered if rung.hdr]
     sdr = [(number, rung) for number, rung in numbered if not rung.hdr]
     start, chains = f"[0:{source.video_index}]{front(plan, source, chunk)}", []
     mapped = f"{_TONE_MAPPING}," if plan.tone_map else ""
     if hdr and sdr:
         chains = [f"{start},split[hdr][sdr]"]
-        return ";".join([*chains, *_cascade("[hdr]", hdr, _HDR), *_cascade(f"[sdr]{mapped}", sdr, _SDR)])
-    return ";".join(_cascade(f"{start},{'' if hdr else mapped}", numbered, _HDR if hdr else _SDR))
+        return ";".join([*chains, *_cascade("[hdr]", hdr, _HDR), *_cascade(f"[sdr]{mapped}", sdr, _SDR), *marks])
+    return ";".join([*_cascade(f"{start},{'' if hdr else mapped}", numbered, _HDR if hdr else _SDR), *marks])
+
+
+def _outlet(number: int, rung: Rung) -> str:
+    """Where the picture of a rung leaves the cascade: to its encoder, or to be marked."""
+    return f"[u{number}]" if rung.marked else f"[v{number}]"
 
 
 def _cascade(inlet: str, rungs: Iterable[tuple[int, Rung]], pixels: str) -> list[str]:
@@ -110,7 +136,7 @@ def _cascade(inlet: str, rungs: Iterable[tuple[int, Rung]], pixels: str) -> list
     chains = []
     for step, group in enumerate(sizes):
         first = group[0][1]
-        outlets = [f"[v{number}]" for number, rung in group if _PIXELS[rung.codec] == pixels]
+        outlets = [_outlet(number, rung) for number, rung in group if _PIXELS[rung.codec] == pixels]
         deeper = [(number, rung) for number, rung in group if _PIXELS[rung.codec] != pixels]
         outlets += [f"[d{number}]" for number, _ in deeper]
         following = f"[c{group[0][0]}]"
@@ -118,7 +144,7 @@ def _cascade(inlet: str, rungs: Iterable[tuple[int, Rung]], pixels: str) -> list
             outlets.append(following)
         share = f",split={len(outlets)}" if len(outlets) > 1 else ""
         chains.append(f"{inlet}{_scale(first, pixels)}{share}{''.join(outlets)}")
-        chains += [f"[d{number}]format={_PIXELS[rung.codec]}[v{number}]" for number, rung in deeper]
+        chains += [f"[d{number}]format={_PIXELS[rung.codec]}{_outlet(number, rung)}" for number, rung in deeper]
         inlet = following
     return chains
 

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import typer
 
 from matinee.settings import Settings
+from transcoding import watermark_commands
 
 app = typer.Typer(no_args_is_help=True)
+app.add_typer(watermark_commands.app, name="watermark")
 _POLL_S = 2.0
 
 

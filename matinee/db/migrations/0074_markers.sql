@@ -22,3 +22,7 @@ CREATE TABLE title_marker (
     PRIMARY KEY (title_id, kind),
     CHECK (end_ms > start_ms)
 );
+
+-- Read by transcoding.forensics: who was given which package.
+CREATE VIEW watched_package AS
+SELECT playback_id, account_id, package_id, created_at FROM playback_session;

@@ -1,0 +1,1 @@
+"""A leaked copy back to the playback session that it came from."""
