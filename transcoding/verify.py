@@ -73,7 +73,10 @@ def verify_protected(draft: Path, protected: Protected, key_for: Callable[[str],
                 key_id = (uri or "").removeprefix(KEY_ADDRESS)
                 if key_id not in secrets:
                     raise TranscodingError(f"{path}: its playlist names the key {uri!r}, which is not of this package")
-                clear = decrypt_segment((draft / path).read_bytes(), secrets[key_id], sequence)
+                try:
+                    clear = decrypt_segment((draft / path).read_bytes(), secrets[key_id], sequence)
+                except TranscodingError as error:
+                    raise TranscodingError(f"{path}: {error}") from None
                 if hashlib.sha256(clear).hexdigest() != left.pop(path, None):
                     raise TranscodingError(f"{path}: what comes out of decrypting is not what went in")
     if left:
