@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
-from transcoding.hull import Probe
+from transcoding.hull import Probe, shift_crf
+from transcoding.ladder import HEIGHTS, TREATMENTS, Rung, Treatment, fixed_rungs, hevc_rungs, marked, measured_rungs
 from transcoding.source import Source
 
 # Changes whenever the same source would be encoded or packaged differently: failed masters are then tried again.
 PLAN_VERSION = "2"
-HEIGHTS = (2160, 1440, 1080, 720, 480)
 MAX_RATE = 60
 GOP_S = 2
 GOPS_PER_SEGMENT = 3
@@ -20,6 +21,7 @@ PARTED_FROM_S = 600
 # Quantiles (at 5 %, 15 %, ... 95 %) of the bandwidth of viewers, in kbit/s: log-normal, median 8 Mbit/s, sigma 0.8.
 DEFAULT_AUDIENCE = (2146.0, 3491.0, 4664.0, 5878.0, 7235.0, 8846.0, 10_888.0, 13_722.0, 18_332.0, 29_826.0)
 _SMALL = 864 * 486  # pixels
+_SURROUND, _SURROUND_KBPS = 6, 320  # channels
 _USUAL = (
     "12",
     "25/2",
@@ -36,52 +38,6 @@ _USUAL = (
     "60",
 )
 _RATES = tuple(Fraction(rate) for rate in _USUAL)
-# Average kbit/s that a picture of so many pixels may take at most; between them the logarithm is interpolated.
-_CAPS = (
-    (416 * 234, 145), (640 * 360, 500), (768 * 432, 900), (960 * 540, 1600), (1280 * 720, 3000), (1920 * 1080, 6000),
-    (2560 * 1440, 10_000), (3840 * 2160, 18_000),
-)  # fmt: skip
-_CRF = 23
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """How much a title is worth: `top_vmaf` is the quality of the best rung, measured at the source's size."""
-
-    name: str
-    h264_preset: str
-    probes: bool
-    top_vmaf: float
-    av1: bool
-    shot_aware: bool
-
-
-TREATMENTS = {
-    "fast": Treatment("fast", "veryfast", probes=False, top_vmaf=95.0, av1=False, shot_aware=False),
-    "standard": Treatment("standard", "medium", probes=True, top_vmaf=95.0, av1=False, shot_aware=False),
-    "premium": Treatment("premium", "medium", probes=True, top_vmaf=97.0, av1=True, shot_aware=True),
-}
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One video rendition: even width and height in square pixels, rates in kbit/s.
-
-    `marked`: a second variant of every segment carries the session watermark's other bit.
-    """
-
-    name: str
-    width: int
-    height: int
-    crf: float
-    maxrate_kbps: int
-    bufsize_kbps: int
-    codec: str = "h264"  # or 'av1', 'hevc'
-    preset: str = "veryfast"
-    hdr: bool = False
-    predicted_kbps: int | None = None
-    predicted_vmaf: float | None = None
-    marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,33 +159,59 @@ class Plan:
 def plan_ladder(
     source: Source,
     treatment: Treatment = TREATMENTS["fast"],
-    probes: Sequence[Probe] = (),  # noqa: ARG001 - a treatment without probes takes a fixed ladder
+    probes: Sequence[Probe] = (),
     *,
-    audience: Sequence[float] = DEFAULT_AUDIENCE,  # noqa: ARG001 - only a ladder of probes is spaced for viewers
-    sidecars: Sequence[Sidecar] = (),  # noqa: ARG001 - subtitles are planned where the source tells of them
-    watermark: bool = False,  # noqa: ARG001 - no rung is marked without a watermark
+    audience: Sequence[float] = DEFAULT_AUDIENCE,
+    sidecars: Sequence[Sidecar] = (),
+    watermark: bool = False,
     tone_mapper: bool = True,
     heights: tuple[int, ...] | None = None,
 ) -> Plan:
-    """The H.264 and AAC ladder of a source.
+    """The renditions of a source.
 
-    Rungs go up to the source's height as seen; a source smaller than the least one gets a single rung at its own even
-    size. The natural rate is kept up to 60 frames/s, an uneven one becomes the nearest usual one, interlaced fields
-    become frames. One stereo rendition for the first track of each language. HDR is tone-mapped to SDR where the
-    ffmpeg at hand can (`tone_mapper`); elsewhere the codes are taken as they are, which looks flat but plays.
+    With `probes`, and a treatment that wants them, the rungs lie on the film's own convex hull, up to the treatment's
+    VMAF, spaced for the `audience` (rising quantiles of viewers' kbit/s). Otherwise they have one quality and the usual
+    `heights` up to the source's; a smaller source gets a single rung at its own even size. HDR10 adds HEVC Main10 at
+    the largest sizes, unless the treatment is without probes.
+
+    The natural rate is kept up to 60 frames/s, an uneven one becomes the nearest usual one, interlaced fields become
+    frames. Sound: each language in stereo, and in 5.1 where it has six channels. Subtitles: `sidecars`, then the text
+    streams, one a language and kind. HDR is tone-mapped to SDR where the ffmpeg at hand can (`tone_mapper`);
+    elsewhere the codes are taken as they are, which looks flat but plays.
     """
     rate = output_rate(source)
-    sizes = rung_sizes(source, heights or HEIGHTS)
-    return Plan(
+    if treatment.probes and probes:
+        rungs = measured_rungs(source, treatment, probes, audience)
+    else:
+        rungs = fixed_rungs(source, treatment, heights or HEIGHTS)
+    if source.transfer == "pq" and treatment.probes:
+        rungs += hevc_rungs(rungs)
+    plan = Plan(
         frame_rate=rate,
         gop=max(1, round(GOP_S * rate)),
         frames=max(1, round((source.offset + source.duration) * rate)),
-        rungs=tuple(_rung(width, height, treatment) for width, height in sizes),
+        rungs=marked(rungs) if watermark else rungs,
         audio=_audio(source),
+        subtitles=_subtitles(source, sidecars),
         treatment=treatment.name,
         deinterlace=source.interlaced,
         tone_map=source.hdr and tone_mapper,
     )
+    return replace(plan, crf_shifts=_shifts(plan, probes)) if treatment.shot_aware and probes else plan
+
+
+def _shifts(plan: Plan, probes: Sequence[Probe]) -> tuple[float, ...]:
+    """One a chunk: what its own pieces ask for to look like the best rung on average; none where nothing is asked."""
+    best = plan.rungs[0]
+    pieces = {probe.sample: probe.start_s for probe in probes if probe.codec == best.codec}
+    asked: dict[int, list[float]] = {}
+    for sample, start_s in pieces.items():
+        own = [probe for probe in probes if (probe.sample, probe.codec) == (sample, best.codec)]
+        frame = start_s * plan.frame_rate
+        chunk = next(c.number for c in reversed(plan.chunks) if c.first_frame <= frame + 0.5)
+        asked.setdefault(chunk, []).append(shift_crf(own, best.height, best.crf, best.predicted_vmaf or 0.0))
+    shifts = tuple(round(2 * fmean(asked.get(chunk.number, [0.0]))) / 2 for chunk in plan.chunks)
+    return shifts if any(shifts) and len(shifts) > 1 else ()
 
 
 def output_rate(source: Source) -> Fraction:
@@ -242,39 +224,32 @@ def output_rate(source: Source) -> Fraction:
     return rate
 
 
-def display_size(source: Source) -> tuple[Fraction, Fraction]:
-    """Width and height as a viewer sees them: square pixels, upright."""
-    width, height = source.width * source.sample_aspect, Fraction(source.height)
-    return (height, width) if source.rotation % 180 else (width, height)
-
-
-def rung_sizes(source: Source, heights: tuple[int, ...] = HEIGHTS) -> list[tuple[int, int]]:
-    """Even sizes of the rungs, largest first, never larger than the source."""
-    width, height = display_size(source)
-    fitting = sorted((rung for rung in heights if rung <= height), reverse=True) or [_even_below(height)]
-    return [(max(2, min(2 * round(width * rung / height / 2), _even_below(width))), rung) for rung in fitting]
-
-
-def _even_below(length: Fraction) -> int:
-    return max(2, int(length) // 2 * 2)
-
-
-def _rung(width: int, height: int, treatment: Treatment) -> Rung:
-    cap = cap_kbps(width * height)
-    return Rung(f"{height}p", width, height, _CRF, cap * 3 // 2, cap * 3, preset=treatment.h264_preset)
-
-
-def cap_kbps(pixels: int) -> int:
-    """The most that a picture of this many pixels may take on average, in kbit/s."""
-    (low, low_rate), (high, high_rate) = next(
-        (pair for pair in pairwise(_CAPS) if pixels <= pair[1][0]), (_CAPS[-2], _CAPS[-1])
-    )
-    slope = math.log(high_rate / low_rate) / math.log(high / low)
-    return max(16, round(low_rate * (pixels / low) ** slope))
-
-
 def _audio(source: Source) -> tuple[AudioRendition, ...]:
+    """Of a language the first track counts; later ones are commentary or the same sound once more."""
     first: dict[str, int] = {}
+    surround: dict[str, int] = {}
     for track in source.audio:
         first.setdefault(track.language, track.index)
-    return tuple(AudioRendition(language, language, 2, index) for language, index in first.items())
+        if track.channels >= _SURROUND:
+            surround.setdefault(track.language, track.index)
+    made = [AudioRendition(language, language, 2, index) for language, index in first.items()]
+    for language, index in surround.items():
+        made.append(AudioRendition(f"{language}-{_SURROUND}ch", language, _SURROUND, index, _SURROUND_KBPS))
+    return tuple(made)
+
+
+def _subtitles(source: Source, sidecars: Sequence[Sidecar]) -> tuple[SubtitleRendition, ...]:
+    """Files that were laid beside the film win over what is in it; of one language and kind the first counts."""
+    made: dict[str, SubtitleRendition] = {}
+    for file in sidecars:
+        name = _text_name(file.language, file.forced)
+        made.setdefault(name, SubtitleRendition(name, file.language, path=file.path, forced=file.forced))
+    for track in source.subtitles:
+        name = _text_name(track.language, track.forced)
+        if track.is_text:
+            made.setdefault(name, SubtitleRendition(name, track.language, track.index, forced=track.forced))
+    return tuple(made.values())
+
+
+def _text_name(language: str, forced: bool) -> str:
+    return f"{language}-forced" if forced else language

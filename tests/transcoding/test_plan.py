@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcoding.arguments import encode_arguments, filter_graph, folders
-from transcoding.plan import HEIGHTS, Plan, cap_kbps, plan_ladder
+from transcoding.ladder import cap_kbps
+from transcoding.plan import HEIGHTS, Plan, plan_ladder
 from transcoding.source import AudioTrack, Source, frame_rate, language_tag
 
 SOURCE = Source(
@@ -148,9 +149,12 @@ def test_frame_rates(rate: str, steady: bool, interlaced: bool, expected: str) -
     assert plan_ladder(changed).frame_rate == Fraction(expected)
 
 
-def test_one_rendition_for_the_first_track_of_each_language() -> None:
-    made = plan_ladder(SOURCE).audio
-    assert [(audio.language, audio.stream_index, audio.kbps) for audio in made] == [("en", 1, 128), ("ru", 2, 128)]
+def test_the_first_track_of_each_language_in_stereo_and_its_surround_sound_beside_it() -> None:
+    made = [
+        (audio.name, audio.language, audio.channels, audio.stream_index, audio.kbps)
+        for audio in plan_ladder(SOURCE).audio
+    ]
+    assert made == [("en", "en", 2, 1, 128), ("ru", "ru", 2, 2, 128), ("en-6ch", "en", 6, 1, 320)]
     assert plan_ladder(dataclasses.replace(SOURCE, audio=())).audio == ()
 
 

@@ -1,0 +1,146 @@
+"""Short encodes of a few pieces of a film, at several sizes and qualities, measured and remembered."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from matinee.db import queries
+from transcoding import ffmpeg
+from transcoding.arguments import ENCODER_THREADS, QUIET, filter_graph, input_arguments, video_options
+from transcoding.errors import TranscodingError
+from transcoding.hull import Probe
+from transcoding.ladder import AV1_PRESET, Rung, Treatment, av1_heights, hull_heights, rung_sizes
+from transcoding.plan import Plan, plan_ladder
+from transcoding.shots import Sample, choose_samples, find_cuts
+from transcoding.source import Source
+from transcoding.vmaf import vmaf
+
+_SQL = queries.load(Path(__file__).parent)
+# Changes whenever the same film would be probed differently: what is remembered is then not used any more.
+PROBES_VERSION = "1"
+# Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The top is where the choice is fine.
+CRFS = {"h264": (18, 26, 34), "av1": (24, 36, 48)}
+_UNBOUNDED_KBPS = 400_000  # probes show what a CRF costs; the ladder's own buffer bounds its peaks only
+_LEAST_TIMEOUT_S = 300
+_PATIENCE = 600  # seconds for a second of film, all encodes together
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    path: Path
+    rung: Rung
+
+
+def probe_encodes(
+    source: Source,
+    treatment: Treatment,
+    *,
+    known: Sequence[Probe] = (),
+    cancel: threading.Event | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    threads: int = ENCODER_THREADS,
+) -> tuple[Probe, ...]:
+    """Everything that a ladder of this treatment needs to know of a film; codecs that are `known` are not probed again.
+
+    One decode of a piece feeds all sizes and qualities. The presets are the ladder's own, and pieces lie on its grid of
+    GOPs, so that no correction stands between a probe and the segment it foretells. `on_progress` hears 0 to 1.
+
+    Raises:
+        TranscodingError: the film cannot be decoded or encoded.
+    """
+    there = {probe.codec for probe in known}
+    codecs = [codec for codec in codecs_of(treatment) if codec not in there]
+    if not codecs:
+        return tuple(known)
+    plan = plan_ladder(source, tone_mapper=not source.hdr or ffmpeg.has_tone_mapper())
+    samples = choose_samples(plan, find_cuts(plan, source, cancel=cancel))
+    rungs = [rung for codec in codecs for rung in _rungs(source, codec, treatment)]
+    made: list[Probe] = []
+    for number, sample in enumerate(samples):
+        made += _probe(plan, source, sample, rungs, cancel, threads)
+        if on_progress is not None:
+            on_progress((number + 1) / len(samples))
+    return (*known, *made)
+
+
+def codecs_of(treatment: Treatment) -> tuple[str, ...]:
+    """What is probed for a treatment."""
+    if not treatment.probes:
+        return ()
+    return ("h264", "av1") if treatment.av1 else ("h264",)
+
+
+def _rungs(source: Source, codec: str, treatment: Treatment) -> list[Rung]:
+    heights = hull_heights(source) if codec == "h264" else av1_heights(hull_heights(source))
+    preset = treatment.h264_preset if codec == "h264" else AV1_PRESET
+    return [
+        Rung(f"{codec}-{height}-{crf}", width, height, crf, _UNBOUNDED_KBPS, 2 * _UNBOUNDED_KBPS, codec, preset)
+        for width, height in rung_sizes(source, heights)
+        for crf in CRFS[codec]
+    ]
+
+
+def _probe(
+    plan: Plan, source: Source, sample: Sample, rungs: Sequence[Rung], cancel: threading.Event | None, threads: int
+) -> list[Probe]:
+    window, seconds = sample.window, float(sample.window.frames / plan.frame_rate)
+    with tempfile.TemporaryDirectory(prefix="matinee-probe-") as folder:
+        encoded = [_Encoded(Path(folder) / f"{rung.name}.nut", rung) for rung in rungs]
+        arguments = [*QUIET, *input_arguments(plan, source, window)]
+        arguments += ["-filter_complex", filter_graph(plan, source, rungs=rungs, chunk=window)]
+        for number, each in enumerate(encoded):
+            options = video_options(plan, each.rung, source, threads=threads)
+            arguments += ["-map", f"[v{number}]", *options, "-f", "nut", each.path.name]
+        timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds)
+        ffmpeg.run(arguments, cwd=Path(folder), timeout_s=timeout_s, cancel=cancel)
+        scores = vmaf([each.path for each in encoded], plan, source, window, cancel=cancel, threads=threads)
+        start_s = float(window.first_frame / plan.frame_rate)
+        return [
+            Probe(
+                each.rung.codec, each.rung.height, int(each.rung.crf), window.number, round(start_s, 3),
+                round(_picture_bytes(each.path) * 8 / seconds / 1000, 3), score.vmaf, round(sample.weight, 6),
+            )
+            for each, score in zip(encoded, scores, strict=True)
+        ]  # fmt: skip
+
+
+def _picture_bytes(path: Path) -> int:
+    """Without the container's own, which weigh on the smallest rungs."""
+    import av
+
+    with av.open(str(path)) as container:
+        size = sum(packet.size for packet in container.demux(video=0))
+    if not size:
+        raise TranscodingError(f"{path.name}: the encoder wrote nothing")
+    return size
+
+
+def store_probes(connection: psycopg.Connection, master_id: str, treatment: Treatment, probes: Sequence[Probe]) -> None:
+    """Remember probes of a master; those of the same codec, size, CRF and piece made the same way are replaced."""
+    rows = [
+        {
+            "master_id": master_id, "settings": settings(probe.codec, treatment), "codec": probe.codec,
+            "height": probe.height, "crf": probe.crf, "sample": probe.sample, "start_s": probe.start_s,
+            "kbps": probe.kbps, "vmaf": probe.vmaf, "weight": probe.weight,
+        }
+        for probe in probes
+    ]  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.executemany(_SQL["store_probe"], rows)
+
+
+def load_probes(connection: psycopg.Connection, master_id: str, treatment: Treatment) -> tuple[Probe, ...]:
+    """What is known of a master that this treatment can use; empty where it was never probed this way."""
+    ways = [settings(codec, treatment) for codec in codecs_of(treatment)]
+    rows = connection.execute(_SQL["load_probes"], {"master_id": master_id, "settings": ways}).fetchall()
+    return tuple(Probe(*row) for row in rows)
+
+
+def settings(codec: str, treatment: Treatment) -> str:
+    """How a codec is probed: what else than the film decides the numbers."""
+    preset = treatment.h264_preset if codec == "h264" else AV1_PRESET
+    return f"{codec} {preset}, probes {PROBES_VERSION}, ffmpeg {ffmpeg.version()}"
