@@ -29,8 +29,8 @@ class ExceededError(SandboxError):
 def call(function: str, *arguments: Any, limits: Limits, timeout_s: float, load: Sequence[str] = ()) -> Any:
     """`function` ('module:name') of these arguments, all as JSON, in a new Python that can open `limits.read` alone.
 
-    It loads the function's module and those of `load` first; what they would load later is not there any more, the
-    standard library apart.
+    It loads the function's module and the packages of `load` first. What is loaded later is found in these packages
+    and the standard library alone.
 
     Raises:
         ExceededError: too long, too much memory, or the process crashed.
@@ -116,11 +116,10 @@ def _answer(said: dict[str, Any], limits: Limits) -> Any:
 def _main(task: dict[str, Any]) -> None:
     sandbox.die_with(task["parent"])
     module, name = task["function"].split(":")
-    for other in task["load"]:
-        importlib.import_module(other)
+    packages = [importlib.import_module(other) for other in task["load"]]
     function = getattr(importlib.import_module(module), name)
     read, memory_mb, cpu_s, file_mb = task["limits"]
-    paths = [*map(Path, read), Path(os.__file__).parent]
+    paths = [*map(Path, read), *(Path(str(package.__file__)).parent for package in (os, *packages))]
     sandbox.limits(paths, (), memory_mb=memory_mb, cpu_s=cpu_s, file_mb=file_mb)()
     try:
         answer = {"value": function(*task["arguments"])}
