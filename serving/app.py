@@ -27,6 +27,7 @@ from serving.middleware import Edge, Express, PlainRoute
 from serving.openapi import describe
 from serving.playback.api import heartbeat
 from serving.playback.api import router as playback
+from serving.playback.keys import key
 from serving.playback.media import media, poster
 from serving.recommendations.api import recommendations
 
@@ -110,6 +111,7 @@ def plain_routes() -> list[PlainRoute]:
         PlainRoute("/api/recommendations", recommendations),
         PlainRoute("/v/{token}/{title_id}/{package_id}/{name:path}", media),
         PlainRoute("/api/events", post_events, methods=["POST"]),
+        PlainRoute("/api/watch/keys/{key_id}", key),
         PlainRoute("/api/watch/{playback_id}/heartbeat", heartbeat, methods=["POST"]),
         PlainRoute("/media-posters/{title_id}.jpg", poster),
         PlainRoute("/health/live", health.live),

@@ -25,6 +25,8 @@ _HOT: dict[str, tuple[str, str, str, type[BaseModel] | None, int, type[BaseModel
         "post", "Remember the position, renew the address", "playback", Position, 200, Renewal, ()),
 }  # fmt: skip
 
+_KEYS = "/api/watch/keys/{key_id}"
+
 
 def describe(app: FastAPI) -> None:
     """Make the app's document whole: the plain routes, and the problem document as every error."""
@@ -40,7 +42,7 @@ def describe(app: FastAPI) -> None:
             schemas = document["components"]["schemas"]
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
-            document["paths"] |= {path: _operation(path) for path in _HOT}
+            document["paths"] |= {path: _operation(path) for path in _HOT} | {_KEYS: _key_operation()}
             _problems(document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -63,6 +65,19 @@ def _operation(path: str) -> dict[str, Any]:
     if body:
         operation["requestBody"] = {"required": True, "content": _content(body.__name__)}
     return {method: operation}
+
+
+def _key_operation() -> dict[str, Any]:
+    binary = {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 16}}}
+    return {
+        "get": {
+            "tags": ["playback"],
+            "summary": "The 16 bytes of a content key, for the browser that plays the title",
+            "operationId": "playback_key",
+            "parameters": [{"name": "key_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "responses": {"200": {"description": "Done", "content": binary}},
+        }
+    }
 
 
 def _content(model: str, media_type: str = "application/json") -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def media(request: Request) -> Response:
     media_type = MEDIA_TYPES.get(Path(name).suffix)
     # No segment may start with a dot, so there is no way up.
     # Nobody chooses the variant of a segment: who had both could tell the watermark and take it out.
-    if media_type is None or not _NAME.match(name) or name.startswith(f"{watermark.VARIANTS}/"):
+    if media_type is None or not _NAME.match(name) or name.startswith((f"{watermark.VARIANTS}/", "report/")):
         raise _missing(name)
     folder = context.settings.media / grant.title_id / grant.package_id
     given = watermark.variant(context.watermark_key, grant.playback_id, name)

@@ -31,3 +31,8 @@ WHERE v.title_id = %(title_id)s
    OR v.parent_id IN (SELECT title_id FROM title WHERE parent_id = %(title_id)s)
 ORDER BY (v.title_id = %(title_id)s) DESC, coalesce(v.season, 0), v.number NULLS LAST, v.title_id
 LIMIT 1
+
+-- name: plays_in
+SELECT true AS found FROM playback_session
+WHERE browser = %(browser)s AND title_id = %(title_id)s AND expires_at > %(now)s
+LIMIT 1

@@ -6,8 +6,9 @@ from urllib.parse import unquote
 import psycopg
 
 from matinee.clock import ManualClock, SystemClock
-from serving.playback.core import go_on_with
+from serving.playback.core import SESSION_LIFE, go_on_with
 from serving.playback.types import Renewal, Watch
+from transcoding.keys import content_key
 
 
 async def watch(client, title_id, **body):
@@ -242,3 +243,30 @@ async def test_the_newest_package_plays(ada, settings, package):
     watched = await watch(ada, "otters")
     assert "/otters/newer/" in watched.manifest.hls
     assert watched.duration_ms == 21_000
+
+
+async def test_a_key_is_for_the_browser_that_plays_its_title(catalogue, running, browser, problem):
+    clock = ManualClock(SystemClock().now())
+    with psycopg.connect(catalogue.database()) as connection:
+        keys = {title: content_key(connection, catalogue, title, "sd", 0) for title in ("otters", "harbour")}
+    addresses = {title: f"/api/watch/keys/{key.key_id}" for title, key in keys.items()}
+    async with running(catalogue, clock) as app, browser(app) as ada, browser(app) as bob:
+        await ada.sign_up()
+        await bob.sign_up("bob@example.org")
+        assert problem(await ada.get(addresses["otters"])) == (403, "key_refused")
+        watched = await watch(ada, "otters")
+        await watch(bob, "harbour")
+
+        answer = await ada.get(addresses["otters"])
+        assert (answer.status_code, answer.content) == (200, keys["otters"].secret)
+        assert answer.headers["cache-control"] == "no-store"
+        assert problem(await ada.get(addresses["harbour"])) == (403, "key_refused"), "another title's"
+        assert problem(await bob.get(addresses["otters"])) == (403, "key_refused"), "another browser's session"
+        assert problem(await ada.get("/api/watch/keys/nothing")) == (403, "key_refused")
+
+        assert (await ada.post(f"/api/watch/{watched.playback_id}/stop")).status_code == 204
+        assert problem(await ada.get(addresses["otters"])) == (403, "key_refused"), "stopped"
+        await watch(ada, "otters")
+        assert (await ada.get(addresses["otters"])).status_code == 200
+        clock.advance(SESSION_LIFE)
+        assert problem(await ada.get(addresses["otters"])) == (403, "key_refused"), "no heartbeat for too long"
