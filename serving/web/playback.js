@@ -50,6 +50,12 @@ export class Playback extends EventTarget {
 
   get rung() { return this.#player?.rung ?? (this.#video.videoHeight ? `${this.#video.videoHeight}p` : null); }
 
+  /** The opening or the credits that are on the screen now: {kind, start_ms, end_ms}, or null. */
+  get marker() {
+    const now = this.#position;
+    return this.#session?.markers.find((marker) => marker.start_ms <= now && now < marker.end_ms - 1000) ?? null;
+  }
+
   /** The languages to hear it in, and the one that is heard. */
   get sounds() { return this.#player?.sounds ?? []; }
 

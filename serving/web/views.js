@@ -91,16 +91,20 @@ export function watch(id) {
   const video = h("video", { controls: true, playsinline: true, "aria-label": t("play") });
   const badge = h("span", { class: "rung", "aria-hidden": "true" });
   const sounds = h("select", { class: "sounds", "aria-label": t("sound"), hidden: true });
+  const skip = h("button", { class: "button skip", hidden: true });
   const panel = h("div", { class: "panel", hidden: true });
   const close = h("button", { class: "close", "aria-label": t("close"), onclick: () => history.length > 1 ? history.back() : go("#/") }, "✕");
-  const after = () => start(id, { video, badge, sounds, panel });
-  return { nodes: [h("div", { class: "player" }, video, badge, sounds, panel, close)], after };
+  const after = () => start(id, { video, badge, sounds, skip, panel });
+  return { nodes: [h("div", { class: "player" }, video, badge, sounds, skip, panel, close)], after };
 }
 
-function start(id, { video, badge, sounds, panel }) {
+function start(id, { video, badge, sounds, skip, panel }) {
   document.body.classList.add("watching");
   const playback = new Playback(video, surfaceOf(id));
-  const timer = setInterval(() => { badge.textContent = playback.rung ?? ""; }, 250);
+  const timer = setInterval(() => {
+    badge.textContent = playback.rung ?? "";
+    offerSkip(skip, video, playback);
+  }, 250);
   playback.addEventListener("ended", () => offerNext(panel, playback));
   playback.addEventListener("failed", (event) => message(panel, t(`error.${event.detail}`) || t("error.playback")));
   playback.open(id, state.profile?.profile_id).then((session) => {
@@ -110,6 +114,20 @@ function start(id, { video, badge, sounds, panel }) {
     video.play().catch(() => notice(t("press_play")));
   }).catch((refusal) => message(panel, explain(refusal)));
   return () => { clearInterval(timer); playback.close(); document.body.classList.remove("watching"); };
+}
+
+/** Over an opening: to its end; over the credits: to the next episode, where there is one. */
+function offerSkip(button, video, playback) {
+  const marker = playback.marker, following = playback.next;
+  const offered = marker?.kind === "intro" || (marker?.kind === "credits" && following) ? marker : null;
+  button.hidden = !offered;
+  if (!offered || button.dataset.kind === offered.kind) return;
+  button.dataset.kind = offered.kind;
+  button.textContent = t(offered.kind === "intro" ? "skip_intro" : "next");
+  button.onclick = () => {
+    if (offered.kind === "intro") video.currentTime = offered.end_ms / 1000;
+    else location.replace(`#/watch/${encodeURIComponent(following.title_id)}`);
+  };
 }
 
 function offerSounds(select, playback) {
