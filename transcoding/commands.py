@@ -7,9 +7,11 @@ import typer
 
 from matinee.settings import Settings
 from transcoding import watermark_commands
+from transcoding.checker import commands as checker_commands
 
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(watermark_commands.app, name="watermark")
+app.add_typer(checker_commands.app)
 _POLL_S = 2.0
 
 
