@@ -45,10 +45,9 @@ def _sets(renditions: Renditions) -> Iterator[tuple[list[str], dict[str, str]]]:
         role = "main" if sound.language == first else "dub"
         yield [_role(role), *_representations([sound])], _common("audio") | {"lang": sound.language}
     for text in renditions.text:
-        if text.whole:
-            role = "forced-subtitle" if text.forced else "subtitle"
-            facts = {"contentType": "text", "mimeType": "text/vtt", "lang": text.language}
-            yield [_role(role), *_text(text)], facts
+        role = "forced-subtitle" if text.forced else "subtitle"
+        facts = {"contentType": "text", "mimeType": "text/vtt", "lang": text.language}
+        yield [_role(role), *_text(text)], facts
 
 
 def _common(kind: str) -> dict[str, str]:
@@ -69,6 +68,7 @@ def _colour(video: Rendition) -> list[str]:
 
 
 def _text(text: TextRendition) -> list[str]:
+    """One file beside the segments: DASH knows no segmented WebVTT outside of MP4."""
     return [
         _tag("Representation", id=f"text-{text.name}", bandwidth="1000"),
         f"<BaseURL>{text.folder}/whole.vtt</BaseURL>",

@@ -65,9 +65,9 @@ def measure(draft: Path, plan: Plan, rungs: Sequence[Rung] | None = None) -> Ren
     iframes = tuple(_rendition(draft, "iframes", folder.name, plan) for folder in folders)
     durations = tuple(seconds(segment.duration, video[0].track) for segment in video[0].segments)
     text = tuple(
-        TextRendition(track.name, track.language, track.forced, durations, (folder / "whole.vtt").is_file())
+        TextRendition(track.name, track.language, track.forced, durations)
         for track in plan.subtitles
-        if (folder := draft / "subtitles" / track.name).is_dir()
+        if (draft / "subtitles" / track.name).is_dir()
     )
     return Renditions(video, audio, iframes, text, plan.segment)
 
@@ -92,8 +92,8 @@ def _in_order(folder: Path) -> list[Path]:
 def write_manifests(draft: Path, renditions: Renditions, key_of: KeyOf | None = None) -> None:
     """Every playlist, from what was measured; those of the encoder are overwritten.
 
-    With `key_of` the playlists name the segments' keys. A DASH manifest is for clear packages only: what players agree
-    on for encrypted DASH is another scheme.
+    With `key_of` the playlists name the segments' keys. A DASH manifest, with its subtitles in one file each, is for
+    clear packages only: what players agree on for encrypted DASH is another scheme.
     """
     for rendition in renditions.media:
         target = frames_target(rendition) if rendition.kind == "iframes" else renditions.target
@@ -102,10 +102,25 @@ def write_manifests(draft: Path, renditions: Renditions, key_of: KeyOf | None = 
     for text in renditions.text:
         (draft / text.folder / "main.m3u8").write_text(text_playlist(text, renditions.target))
     (draft / "master.m3u8").write_text(master_playlist(renditions))
+    wholes = [draft / text.folder / "whole.vtt" for text in renditions.text]
     if key_of:
-        (draft / "manifest.mpd").unlink(missing_ok=True)
+        for path in [draft / "manifest.mpd", *wholes]:
+            path.unlink(missing_ok=True)
     else:
         (draft / "manifest.mpd").write_text(dash_manifest(renditions))
+        for path in wholes:
+            path.write_text(_joined(path.parent))
+
+
+def _joined(folder: Path) -> str:
+    """The cues of all segments, each once: one that spans two segments stands in both."""
+    from matinee.cues import read_cues, webvtt
+
+    cues = {}
+    for path in sorted(folder.glob("[0-9]*.vtt")):
+        if "-->" in (text := path.read_text()):
+            cues |= {(cue.start_ms, cue.end_ms, cue.text): cue for cue in read_cues(text.encode(), "vtt").cues}
+    return webvtt([cues[key] for key in sorted(cues)])
 
 
 def write_poster(draft: Path, renditions: Renditions) -> None:

@@ -79,16 +79,12 @@ class Rendition:
 
 @dataclass(frozen=True)
 class TextRendition:
-    """Segmented WebVTT, `subtitles/<name>/NNNNN.vtt`; `durations` in seconds, those of the video's segments.
-
-    `whole`: there is also `whole.vtt`, the same cues in one file.
-    """
+    """Segmented WebVTT, `subtitles/<name>/NNNNN.vtt`; `durations` in seconds, those of the video's segments."""
 
     name: str
     language: str
     forced: bool
     durations: tuple[Fraction, ...]
-    whole: bool = False
 
     @property
     def folder(self) -> str:

@@ -1,6 +1,7 @@
 """The last look at a draft before anybody sees it."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,8 +28,8 @@ def verify(
     Every rung (`rungs`; None: all of the plan): the planned size and codec, the planned frames (of a steady source: its
     own count), segments that begin with a key frame and follow one another without a gap, the same boundaries as the
     first rung. Sound: as long as the picture within one of its frames, with the planned channels. Key frames: one a
-    segment, as many as the film has seconds. Subtitles: a file for every segment of the picture. Then a full decode in
-    which nothing is wrong, of second variants too.
+    segment and one for each second that has begun. Subtitles: a file for every segment of the picture. Then a full
+    decode in which nothing is wrong, of second variants too.
 
     Raises:
         TranscodingError: the first thing that is wrong.
@@ -110,9 +111,14 @@ def _check_sound(planned: AudioRendition, rendition: Rendition, plan: Plan) -> N
 def _check_iframes(rendition: Rendition, plan: Plan) -> None:
     if any(segment.samples != 1 for segment in rendition.segments):
         raise TranscodingError(f"{rendition.folder}: a segment of key frames holds more than one")
-    if abs(len(rendition.segments) - plan.duration) > 1:
-        expected = f"a film of {float(plan.duration):.3f} s has one each second"
-        raise TranscodingError(f"{rendition.folder}: {len(rendition.segments)} key frames, {expected}")
+    expected = math.ceil(plan.duration)
+    if len(rendition.segments) != expected:
+        raise TranscodingError(
+            f"{rendition.folder}: {len(rendition.segments)} key frames, {expected} seconds have begun"
+        )
+    if abs(rendition.duration - plan.duration) > 1 / plan.frame_rate:
+        lasts = f"{float(rendition.duration):.3f} s"
+        raise TranscodingError(f"{rendition.folder} lasts {lasts}, the picture {float(plan.duration):.3f} s")
 
 
 def _check_text(draft: Path, text: TextRendition) -> None:
@@ -149,7 +155,7 @@ def _check_continuous(rendition: Rendition) -> None:
 def _decode(draft: Path, rendition: Rendition) -> None:
     """Every frame, with ffmpeg's strictest error detection, through the playlist that players will read."""
     told = _strictly(draft, f"{rendition.folder}/main.m3u8", rendition)
-    if rendition.kind == "video" and told.frames != rendition.frames:
+    if rendition.kind != "audio" and told.frames != rendition.frames:
         raise TranscodingError(f"{rendition.folder}: {told.frames} of {rendition.frames} frames can be decoded")
 
 

@@ -35,9 +35,9 @@ def sound(language: str, channels: int = 2, kbps: int = 128) -> Rendition:
     return Rendition("audio", name, track, segments(kbps), language=language)
 
 
-def text(language: str, *, forced: bool = False, whole: bool = False) -> TextRendition:
+def text(language: str, *, forced: bool = False) -> TextRendition:
     name = f"{language}-forced" if forced else language
-    return TextRendition(name, language, forced, (Fraction(6),) * SEGMENTS, whole)
+    return TextRendition(name, language, forced, (Fraction(6),) * SEGMENTS)
 
 
 FRAMES = dataclasses.replace(video("360p", 360, 0), kind="iframes", segments=segments(300, 24, 1))
@@ -181,8 +181,7 @@ def test_whatever_the_ladder_h264_begins_and_heights_fall(rungs: list[tuple[str,
 @pytest.fixture
 def mpd() -> ET.Element:
     hdr = video("1080p-hevc", 1080, 6000, "hevc", PQ)
-    with_whole = dataclasses.replace(WHOLE, video=(*WHOLE.video, hdr), text=(text("en", whole=True), text("ru")))
-    return ET.fromstring(dash_manifest(with_whole))
+    return ET.fromstring(dash_manifest(dataclasses.replace(WHOLE, video=(*WHOLE.video, hdr))))
 
 
 SPACE = {"m": "urn:mpeg:dash:schema:mpd:2011"}
@@ -196,9 +195,10 @@ def test_dash_keeps_codecs_apart(mpd: ET.Element) -> None:
     assert told == [
         ("video", None, {"avc1"}), ("video", None, {"av01"}), ("video", None, {"hvc1"}), ("video", None, {"avc1"}),
         ("audio", "en", {"mp4a"}), ("audio", "ru", {"mp4a"}), ("audio", "en", {"mp4a"}), ("text", "en", {""}),
+        ("text", "ru", {""}), ("text", "ru", {""}),
     ]  # fmt: skip
     ids = [s.get("id") for s in mpd.iterfind(".//m:AdaptationSet", SPACE)]
-    assert ids == [str(number) for number in range(1, 9)]
+    assert ids == [str(number) for number in range(1, 11)]
 
 
 def test_dash_tells_roles_channels_trick_play_and_colour(mpd: ET.Element) -> None:
@@ -206,7 +206,9 @@ def test_dash_tells_roles_channels_trick_play_and_colour(mpd: ET.Element) -> Non
     assert ("http://dashif.org/guidelines/trickmode", "1") in properties
     assert ("urn:mpeg:mpegB:cicp:TransferCharacteristics", "16") in properties
     roles = [r.get("value") for r in mpd.iterfind(".//m:Role", SPACE)]
-    assert roles == ["main", "dub", "main", "subtitle"]
+    assert roles == ["main", "dub", "main", "subtitle", "subtitle", "forced-subtitle"]
     channels = [c.get("value") for c in mpd.iterfind(".//m:AudioChannelConfiguration", SPACE)]
     assert channels == ["2", "2", "6"]
-    assert [b.text for b in mpd.iterfind(".//m:BaseURL", SPACE)] == ["subtitles/en/whole.vtt"]
+    assert [b.text for b in mpd.iterfind(".//m:BaseURL", SPACE)] == [
+        f"subtitles/{name}/whole.vtt" for name in ("en", "ru", "ru-forced")
+    ]
