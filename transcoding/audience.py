@@ -1,12 +1,21 @@
-"""How fast viewers' connections are, from what they loaded: pure functions."""
+"""How fast viewers' connections are, from what they loaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
+from pathlib import Path
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-import polars as pl
+import psycopg
 
+from matinee.db import queries
+from transcoding.plan import DEFAULT_AUDIENCE
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SQL = queries.load(Path(__file__).parent / "treatments")
 LEVELS = tuple((2 * number + 1) / 20 for number in range(10))  # 5 %, 15 %, ..., 95 %
 MIN_HOURS = 20.0
 # A player takes the best rung within three quarters of what it measures, and rungs lie a factor of 1.75 apart: a rung
@@ -24,7 +33,13 @@ class Audience:
     censored: float
 
 
-def audience(sessions: pl.DataFrame) -> Audience | None:
+def latest_audience(connection: psycopg.Connection) -> tuple[float, ...]:
+    """What ladders are spaced for: the quantiles measured last, or the usual ones where nobody measured yet."""
+    row = connection.execute(_SQL["audience"]).fetchone()
+    return tuple(row[0]) if row else DEFAULT_AUDIENCE
+
+
+def audience(sessions: "pl.DataFrame") -> Audience | None:
     """Quantiles of viewers' bandwidth in kbit/s, weighted by time watched; None where too little was watched.
 
     `sessions`: `bits` loaded, `played_ms`, and `at_top`, whether the session ended on the best rung of its title.
@@ -34,6 +49,8 @@ def audience(sessions: pl.DataFrame) -> Audience | None:
     ends, because the fastest hours are all censored, a log-normal distribution fitted through its steps goes on: those
     upper quantiles are an extrapolation. No correction is made for rungs that differ between titles.
     """
+    import polars as pl
+
     used = sessions.filter((pl.col("played_ms") > 0) & (pl.col("bits") > 0))
     hours = float(used["played_ms"].sum()) / 3_600_000
     if hours < MIN_HOURS:
@@ -48,8 +65,10 @@ def audience(sessions: pl.DataFrame) -> Audience | None:
     return Audience(kbps, hours, censored) if kbps else None
 
 
-def product_limit(seen: pl.DataFrame) -> list[tuple[float, float]]:
+def product_limit(seen: "pl.DataFrame") -> list[tuple[float, float]]:
     """`(kbps, share at or below)` at each observed rate; of equal rates the observed come before the censored ones."""
+    import polars as pl
+
     at_risk, surviving, steps = float(seen["weight"].sum()), 1.0, []
     grouped = seen.group_by("kbps", "at_top").agg(pl.col("weight").sum()).sort("kbps", "at_top")
     for kbps, at_top, weight in grouped.select("kbps", "at_top", "weight").iter_rows():
