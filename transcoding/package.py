@@ -1,5 +1,6 @@
 """A folder of encoded segments becomes a package: manifests, poster, description; published by one rename."""
 
+import errno
 import hashlib
 import json
 import os
@@ -202,16 +203,26 @@ def _facts(rendition: Rendition) -> dict[str, Any]:
     return facts | {"video_range": track.video_range, "marked": bool(rendition.twins)}
 
 
-def publish(draft: Path, destination: Path) -> None:
-    """Make a finished draft visible: everything to disk, then one rename. A package is there whole or not at all."""
+def publish(draft: Path, destination: Path) -> bool:
+    """Make a finished draft visible: everything to disk, then one rename. A package is there whole or not at all.
+
+    False: it was there already. A package is named by its content, so whoever was first made the same one; the draft is
+    left to its owner.
+    """
     for folder, _, files in os.walk(draft):
         for name in files:
             _sync(Path(folder) / name)
         _sync(Path(folder))
     destination.parent.mkdir(parents=True, exist_ok=True)
-    draft.rename(destination)
+    try:
+        draft.rename(destination)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
     _sync(destination.parent)
     _sync(destination.parent.parent)
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,13 @@ _DECODE_PATIENCE = 20  # seconds for each second of film
 
 
 def verify(
-    draft: Path, source: Source, plan: Plan, renditions: Renditions, rungs: Sequence[Rung] | None = None
+    draft: Path,
+    source: Source,
+    plan: Plan,
+    renditions: Renditions,
+    rungs: Sequence[Rung] | None = None,
+    *,
+    cancel: threading.Event | None = None,
 ) -> None:
     """Hold a clear draft against its plan and its source, and decode all of it.
 
@@ -32,6 +39,7 @@ def verify(
     decode in which nothing is wrong, of second variants too.
 
     Raises:
+        TransientError: cancelled.
         TranscodingError: the first thing that is wrong.
     """
     if not all(rendition.segments for rendition in renditions.media):
@@ -51,9 +59,9 @@ def verify(
     for text in renditions.text:
         _check_text(draft, text)
     for rendition in renditions.media:
-        _decode(draft, rendition)
+        _decode(draft, rendition, cancel)
         if rendition.twins:
-            _decode_twins(draft, rendition)
+            _decode_twins(draft, rendition, cancel)
 
 
 def verify_protected(draft: Path, protected: Protected, key_for: Callable[[str], bytes]) -> None:
@@ -152,28 +160,28 @@ def _check_continuous(rendition: Rendition) -> None:
         at += segment.duration
 
 
-def _decode(draft: Path, rendition: Rendition) -> None:
+def _decode(draft: Path, rendition: Rendition, cancel: threading.Event | None) -> None:
     """Every frame, with ffmpeg's strictest error detection, through the playlist that players will read."""
-    told = _strictly(draft, f"{rendition.folder}/main.m3u8", rendition)
+    told = _strictly(draft, f"{rendition.folder}/main.m3u8", rendition, cancel)
     if rendition.kind != "audio" and told.frames != rendition.frames:
         raise TranscodingError(f"{rendition.folder}: {told.frames} of {rendition.frames} frames can be decoded")
 
 
-def _decode_twins(draft: Path, rendition: Rendition) -> None:
+def _decode_twins(draft: Path, rendition: Rendition, cancel: threading.Event | None) -> None:
     """The second variants, which no playlist lists: the server hands them out in place of the first ones."""
     folder = draft / "variants" / rendition.name
     playlist = folder / "verify.m3u8"
     text = (draft / rendition.folder / "main.m3u8").read_text()
     playlist.write_text(text.replace('URI="init.mp4"', f'URI="../../{rendition.folder}/init.mp4"'))
     try:
-        told = _strictly(draft, f"variants/{rendition.name}/verify.m3u8", rendition)
+        told = _strictly(draft, f"variants/{rendition.name}/verify.m3u8", rendition, cancel)
     finally:
         playlist.unlink()
     if told.frames != rendition.frames:
         raise TranscodingError(f"variants/{rendition.name}: {told.frames} of {rendition.frames} frames can be decoded")
 
 
-def _strictly(draft: Path, playlist: str, rendition: Rendition) -> ffmpeg.Progress:
+def _strictly(draft: Path, playlist: str, rendition: Rendition, cancel: threading.Event | None) -> ffmpeg.Progress:
     return ffmpeg.run(
         [
             "-hide_banner", "-nostdin", "-v", "error", "-nostats", "-progress", "pipe:1", "-xerror",
@@ -182,5 +190,6 @@ def _strictly(draft: Path, playlist: str, rendition: Rendition) -> ffmpeg.Progre
         ],
         cwd=draft,
         timeout_s=max(_DECODE_TIMEOUT_S, _DECODE_PATIENCE * float(rendition.duration)),
+        cancel=cancel,
         strict=True,
     )  # fmt: skip

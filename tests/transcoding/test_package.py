@@ -16,7 +16,17 @@ import pytest
 from transcoding.boxes import Segment, Track, read_segment, read_track
 from transcoding.encode import encode
 from transcoding.errors import TranscodingError
-from transcoding.package import describe, measure, package_id, write_manifests, write_poster
+from transcoding.package import (
+    DRAFTS,
+    clear_drafts,
+    describe,
+    measure,
+    new_draft,
+    package_id,
+    publish,
+    write_manifests,
+    write_poster,
+)
 from transcoding.plan import Plan, plan_ladder
 from transcoding.playlists import media_playlist
 from transcoding.renditions import Rendition, Renditions, target_duration
@@ -196,6 +206,42 @@ def test_the_name_follows_title_source_plan_and_tools(made: Made, monkeypatch: p
     others = [package_id("u", "s", made.plan), package_id("t", "z", made.plan), package_id("t", "s", slower)]
     monkeypatch.setattr("transcoding.package.PLAN_VERSION", "next")
     assert len({name, *others, package_id("t", "s", made.plan), package_id("t", "s", None)}) == 6
+
+
+def test_the_name_follows_protection_rungs_and_files_beside_the_source(made: Made) -> None:
+    plan = made.plan
+    names = [
+        package_id("t", "s", plan),
+        package_id("t", "s", plan, protection="aes128"),
+        package_id("t", "s", plan, rungs=plan.rungs[1:]),
+        package_id("t", "s", plan, sidecars=["a"]),
+        package_id("t", "s", dataclasses.replace(plan, treatment="premium")),
+    ]
+    assert len(set(names)) == 5
+    assert package_id("t", "s", plan, rungs=plan.rungs) == names[0]
+    assert package_id("t", "s", plan, sidecars=["b", "a"]) == package_id("t", "s", plan, sidecars=["a", "b"])
+
+
+def test_of_two_who_publish_the_same_the_first_one_wins(tmp_path: Path) -> None:
+    for draft in ("one", "two"):
+        (new_draft(tmp_path, draft) / "package.json").write_text(draft)
+    destination = tmp_path / "title" / "package"
+    assert publish(tmp_path / DRAFTS / "one", destination)
+    assert not publish(tmp_path / DRAFTS / "two", destination)
+    assert (destination / "package.json").read_text() == "one"
+    assert [path.name for path in (tmp_path / DRAFTS).iterdir()] == ["two"], "its owner throws it away"
+
+
+def test_only_drafts_of_nobody_are_thrown_away(tmp_path: Path) -> None:
+    for name in ("lost", "working"):
+        new_draft(tmp_path, name)
+
+    def alive() -> list[str]:
+        new_draft(tmp_path, "begun meanwhile")
+        return ["working"]
+
+    clear_drafts(tmp_path, alive)
+    assert sorted(path.name for path in (tmp_path / DRAFTS).iterdir()) == ["begun meanwhile", "working"]
 
 
 @pytest.fixture
