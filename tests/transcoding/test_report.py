@@ -77,12 +77,13 @@ def facts() -> dict[str, Any]:
                  "audio": [{"name": "ru", "language": "ru", "channels": 2, "stream_index": 1}]},
         "video": [rung("720p", 720, 2_345_000, vmaf={"mean": 94.7, "min": 91.3}),
                   rung("480p", 480, 1_234_000, vmaf=87.9)],
-        "audio": [{"name": "ru", "codec": "mp4a.40.2", "bytes": 99, "average_bps": 128_000, "loudness_lufs": -23.1,
-                   "true_peak": -2.4}],
+        "audio": [{"name": "ru", "codec": "mp4a.40.2", "bytes": 99, "average_bps": 128_000, "language": "ru",
+                   "channels": 2}],
+        "loudness": [{"name": "ru", "loudness_lufs": -23.1, "true_peak_dbtp": -2.4, "gain_db": 4.5}],
         "probes": [probe(720, 22, 3200, 96.8), probe(720, 28, 1900, 93.1), probe(720, 34, 800, 84.0),
                    probe(480, 22, 2000, 89.9), probe(480, 28, 1000, 86.2), probe(480, 34, 400, 75.5)],
-        "text": [{"name": "ru", "language": "ru", "forced": False, "cues": 41}],
-        "keys": [{"key_id": "k-1", "tier": "hd", "period": 0, "segments": "0-49"}],
+        "subtitles": [{"name": "ru-forced", "language": "ru", "forced": True}],
+        "key_ids": ["k-1", "k-2"],
         "protection": "aes128",
         "tools": {"ffmpeg": "n9", "plan": "2"},
     }  # fmt: skip
@@ -104,10 +105,17 @@ CHECKS = {
 
 
 def test_what_was_measured_is_on_the_page(tmp_path: Path, facts: dict[str, Any]) -> None:
+    lines = [f'#EXT-X-KEY:METHOD=AES-128,URI="/api/watch/keys/{key}"' for key in ("k-1", "k-2")]
+    (tmp_path / "video" / "720p").mkdir(parents=True)
+    playlist = tmp_path / "video" / "720p" / "main.m3u8"
+    playlist.write_text(
+        "\n".join([lines[0], "#EXTINF:6,", "0.m4s", "#EXTINF:6,", "1.m4s", lines[1], "#EXTINF:2,", "2.m4s"])
+    )
     text = write_report(tmp_path, facts, CHECKS).read_text()
     page = Page(text)
-    for told in ("1:02:03", "2 345".replace(" ", "\u202f"), "94.7", "91.3", "87.9", "95.1", "24.5", "-23.1", "-2.4",
-                 "41", "k-1", "0-49", "aes128", "ffmpeg n9", "«standard»", "720p: 9 s"):  # fmt: skip
+    for told in ("1:02:03", "2\u202f345", "94.7", "91.3", "87.9", "95.1", "24.5", "-23.1", "-2.4",
+                 "4.5", "ru-forced", "k-1", "0 … 1", "k-2", "2 … 2", "aes128", "ffmpeg n9", "«standard»",
+                 "720p: 9 s"):  # fmt: skip
         assert told in page.text, told
     assert page.text.index("missing <here>") < page.text.index("9 s") < page.text.index("621 of 621")
     told = SVG_TEXT.findall(text)
@@ -138,7 +146,7 @@ def test_nothing_written_by_others_becomes_markup(hostile: str, tmp_path_factory
         "plan": {"treatment": hostile, "rungs": [{"name": hostile, "height": 720, "crf": 23}], "audio": []},
         "video": [rung(hostile, 720, 1_000_000, vmaf=90.0)],
         "audio": [{"name": hostile, "language": hostile, "codec": hostile, "bytes": 1, "average_bps": 1}],
-        "text": [{"name": hostile, "language": hostile}], "keys": [{"key_id": hostile}],
+        "subtitles": [{"name": hostile, "language": hostile, "forced": False}], "key_ids": [hostile],
         "probes": [probe(720, 22, 2000, 90.0, codec=hostile), probe(720, 30, 1000, 80.0, codec=hostile)],
     }  # fmt: skip
     page = Page(write_report(tmp_path_factory.mktemp("page"), facts, {"findings": findings}).read_text())

@@ -24,9 +24,9 @@ def write_report(draft: Path, facts: Mapping[str, Any], checks: Mapping[str, Any
 
     `facts` is what `package.json` holds. Always there: `package_id`, `title_id`, `duration_ms`, `plan`, `video`,
     `audio`, `tools`. Drawn where they are: `vmaf` of a rung in `video` (a score, or `{mean, min}`), `probes` (rows of
-    `Probe`), `loudness_lufs` and `true_peak` of a track in `audio`, `text`, `keys`, `protection`, `source`. `checks` is
-    the checker's report as plain data: `{"findings": [{rule, title, severity, state, evidence}]}`. The sample frames
-    are those that `write_samples` left in `report/`.
+    `Probe`), `loudness` (rows of `AudioFacts`), `subtitles`, `protection`, and `key_ids` with what the draft's
+    playlists tell of them. `checks` is the checker's report as plain data: `{"findings": [{rule, title, severity,
+    state, evidence}]}`. The sample frames are those that `write_samples` left in `report/`.
     """
     sections = [
         ladder.figures(facts, checks or {}),
@@ -36,7 +36,7 @@ def write_report(draft: Path, facts: Mapping[str, Any], checks: Mapping[str, Any
         tracks.audio(facts),
         tracks.text(facts),
         rules.findings(checks or {}),
-        tracks.keys(facts),
+        tracks.keys(draft, facts),
     ]
     lead = Text(
         f"Package {facts['package_id']}, treatment “{ladder.treatment(facts)}”",

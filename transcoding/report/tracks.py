@@ -44,19 +44,18 @@ def _figure(name: str, path: str) -> str:
 
 def audio(facts: Facts) -> str:
     head = [Text("Track", "Дорожка"), Text("Language", "Язык"), Text("Channels", "Каналы"), Text("Codec", "Кодек"),
-            Text("kbit/s", "кбит/с"), Text("Loudness, LUFS", "Громкость, LUFS"),
+            Text("kbit/s", "кбит/с"), Text("Gain, dB", "Усиление, дБ"), Text("Loudness, LUFS", "Громкость, LUFS"),
             Text("True peak, dBTP", "Истинный пик, dBTP")]  # fmt: skip
-    planned = {track.get("name", track["language"]): track for track in facts["plan"].get("audio", ())}
+    levels = {track["name"]: track for track in facts.get("loudness", ())}
     body = []
     for track in facts["audio"]:
-        plan = planned.get(track["name"], {})
-        channels = track.get("channels", plan.get("channels"))
+        level, channels = levels.get(track["name"], {}), track.get("channels")
         body.append(
             [
-                track["name"], str(track.get("language") or plan.get("language") or NOTHING),
+                track["name"], str(track.get("language") or NOTHING),
                 {2: "2", 6: "5.1"}.get(channels, number(channels)), str(track.get("codec", NOTHING)),
-                number(track["average_bps"] / 1000), number(track.get("loudness_lufs"), 1),
-                number(track.get("true_peak"), 1),
+                number(track["average_bps"] / 1000), number(level.get("gain_db"), 1),
+                number(level.get("loudness_lufs"), 1), number(level.get("true_peak_dbtp"), 1),
             ]
         )  # fmt: skip
     content = table(head, body) if body else f"<p><i>{Text('No sound.', 'Звука нет.').html()}</i></p>"
@@ -64,33 +63,42 @@ def audio(facts: Facts) -> str:
 
 
 def text(facts: Facts) -> str:
-    known = facts.get("text", ())
+    known = facts.get("subtitles", ())
     if not known:
         return ""
-    head = [Text("Subtitles", "Субтитры"), Text("Language", "Язык"), Text("Forced", "Форсированные"),
-            Text("Cues", "Реплик")]  # fmt: skip
+    head = [Text("Subtitles", "Субтитры"), Text("Language", "Язык"), Text("Forced", "Форсированные")]
     body = [
-        [
-            str(track["name"]), str(track.get("language", NOTHING)),
-            Text("yes", "да") if track.get("forced") else Text("no", "нет"), number(track.get("cues")),
-        ]
+        [str(track["name"]), str(track["language"]), Text("yes", "да") if track["forced"] else Text("no", "нет")]
         for track in known
-    ]  # fmt: skip
+    ]
     return section(Text("Text", "Текст"), None, table(head, body))
 
 
-def keys(facts: Facts) -> str:
-    """Which key opens what; the keys themselves are not here."""
-    known = facts.get("keys", ())
-    if not known:
+def keys(draft: Path, facts: Facts) -> str:
+    """Which key opens which segments, read from the playlists; the keys themselves are not here."""
+    if not facts.get("key_ids"):
         return ""
-    head = [Text("Key", "Ключ"), Text("Tier", "Разряд"), Text("Period", "Период"), Text("Segments", "Сегменты")]
     body = [
-        [
-            str(key.get("key_id", NOTHING)), str(key.get("tier", NOTHING)), number(key.get("period")),
-            str(key.get("segments", NOTHING)),
-        ]
-        for key in known
-    ]  # fmt: skip
+        [str(playlist.parent.relative_to(draft)), key, str(period), f"{first} … {last}"]
+        for playlist in sorted(draft.glob("*/*/main.m3u8"))
+        for period, (key, first, last) in enumerate(_periods(playlist))
+    ]
+    head = [Text("Rendition", "Дорожка"), Text("Key", "Ключ"), Text("Period", "Период"), Text("Segments", "Сегменты")]
     note = Text("Names of keys, never the keys.", "Имена ключей, самих ключей здесь нет.")
     return section(Text("Keys", "Ключи"), note, table(head, body))
+
+
+def _periods(playlist: Path) -> list[tuple[str, int, int]]:
+    """Runs of segments under one key: its name, the first and the last of them."""
+    runs: list[tuple[str, int, int]] = []
+    key, segment = None, -1
+    for line in playlist.read_text().splitlines():
+        if line.startswith("#EXT-X-KEY:"):
+            key = line.partition('URI="')[2].partition('"')[0].rpartition("/")[2]
+        elif line.startswith("#EXTINF:"):
+            segment += 1
+            if key and runs and runs[-1][0] == key:
+                runs[-1] = (key, runs[-1][1], segment)
+            elif key:
+                runs.append((key, segment, segment))
+    return runs
