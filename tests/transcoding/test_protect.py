@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from matinee.db.connect import connect
+from matinee.settings import Settings
 from transcoding.boxes import Segment, Track
 from transcoding.encode import encode
 from transcoding.errors import TranscodingError
+from transcoding.keys import keys_of, open_key, rotate
 from transcoding.package import measure, write_manifests
 from transcoding.plan import AudioRendition, Plan, Rung
 from transcoding.protect import (
@@ -144,6 +147,25 @@ def test_verification_finds_a_wrong_key_a_lost_period_and_a_flipped_bit(package:
     write_manifests(folder, package.renditions)
     with pytest.raises(TranscodingError, match="names the key None"):
         verify_protected(folder, package.protected, key_for)
+
+
+def test_packages_play_on_after_the_key_encryption_key_was_changed(
+    package: Package, settings: Settings, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(package.clear, tmp_path / "package"))
+    with connect(settings, autocommit=True) as connection:
+        connection.execute("INSERT INTO title (title_id, kind, maturity) VALUES ('one', 'film', 0)")
+        kept = keys_of(connection, settings, "one")
+        protected = encrypt(folder, package.renditions, kept)
+        write_manifests(folder, protected.renditions, kept)
+        assert rotate(connection, settings) == (2, 6)
+        assert rotate(connection, settings) == (3, 6)
+        verify_protected(folder, protected, lambda key_id: open_key(connection, settings, key_id))
+    # Nobody finds a key in what is handed out.
+    secrets = [kept(tier, period).secret for tier in ("sd", "audio") for period in range(3)]
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        data = path.read_bytes()
+        assert not any(secret in data or secret.hex().encode() in data for secret in secrets)
 
 
 @given(st.binary(max_size=200), st.binary(min_size=16, max_size=16), st.integers(0, 2**32))
