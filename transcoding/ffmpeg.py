@@ -18,7 +18,9 @@ from typing import IO
 from matinee.sandbox import Limits, SandboxError, die_with, limits
 from transcoding.errors import TranscodingError, TransientError
 
-_NOISE = re.compile(r"^\[[^\]]* @ 0x[0-9a-f]+\] ?|^Conversion failed!$|^Error (opening|while) (output|filtering)")
+_NOISE = re.compile(
+    r"^\[[^\]]* @ 0x[0-9a-f]+\] ?|^Svt\[(info|warn)\].*|^Conversion failed!$|^Error (opening|while) (output|filtering)"
+)
 _POLL_S = 0.25
 _MOST_TOLD = 2**20  # bytes of complaints that are read: a damaged film can make gigabytes of them
 # Signals that end an ffmpeg which took more than it may, or which a film made crash: trying again would not help.
