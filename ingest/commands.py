@@ -1,6 +1,7 @@
 """The commands of this room: what comes in by hand, and the collector."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from matinee.settings import Settings
 
 if TYPE_CHECKING:
     from ingest.feed import Rejected
+    from ingest.judge import Verdict
 
 _SHOWN = 20
 
@@ -75,10 +77,7 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
     rows = [(readable(o.path.name), o.state, o.title_id or "") for o in outcomes if o.state != "refused"]
     if rows:
         console.print(table(f"Films of {folder}", ("file", "state", "title"), rows), markup=False)
-    for o in outcomes:
-        if o.state == "refused":
-            line = f"refused {readable(o.path.name)}: {o.reason}"
-            console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    _print_refused((o.path, o.reason) for o in outcomes if o.state == "refused")
     accepted, refused = (sum(o.state == state for o in outcomes) for state in ("accepted", "refused"))
     console.print(f"{accepted} accepted, {len(outcomes) - accepted - refused} unchanged, {refused} refused")
     if accepted:
@@ -87,6 +86,57 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
         raise IngestError(f"no film in {folder}: hidden files, subtitles, pictures and JSON are passed over")
     if refused == len(outcomes):
         raise IngestError(f"no film of {folder} could be used: the reasons are above")
+
+
+@ingest.command("judge")
+def judge_files(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Films, or what calls itself one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything that was found, as one JSON list.")] = False,
+) -> None:
+    """Look into films without taking them in: accepted, with what will be corrected, or refused, with the reason.
+
+    Ends with 0 when all would be accepted, with 1 when one would be refused.
+    """
+    from ingest.errors import IngestError
+    from ingest.judge import Verdict, judge
+    from ingest.masters import readable, unreadable
+    from matinee.console import progress
+
+    verdicts: list[Verdict] = []
+    with progress() as bar:
+        for path in bar.track(files, description="looking"):
+            try:
+                verdicts.append(judge(path))
+            except OSError as error:
+                verdicts.append(Verdict(False, unreadable(error)))
+    if as_json:
+        found = [{"file": readable(path), **v.as_json()} for path, v in zip(files, verdicts, strict=True)]
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        rows = [(readable(path.name), *_judged(v)) for path, v in zip(files, verdicts, strict=True) if v.probe]
+        if rows:
+            console.print(table("Would be accepted", ("file", "picture", "sound", "corrections"), rows), markup=False)
+        _print_refused((path, v.reason) for path, v in zip(files, verdicts, strict=True) if not v.accepted)
+    refused = sum(not verdict.accepted for verdict in verdicts)
+    if refused:
+        raise IngestError(f"{refused} of {len(files)} would be refused: the reasons are above")
+
+
+def _judged(verdict: "Verdict") -> tuple[str, str, str]:
+    found = verdict.probe
+    assert found is not None  # accepted
+    picture = f"{found.width}x{found.height}, {found.fps:g}/s, {found.duration_ms / 1000:.1f} s"
+    sounds = zip(found.languages, found.channels, strict=True)
+    sound = ", ".join(f"{language} {channels} ch" for language, channels in sounds)
+    return picture, sound, "; ".join(verdict.corrections) or "none"
+
+
+def _print_refused(refused: Iterable[tuple[Path, str | None]]) -> None:
+    from ingest.masters import readable
+
+    for path, reason in refused:
+        line = f"refused {readable(path.name)}: {reason}"
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @imports.command()

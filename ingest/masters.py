@@ -24,8 +24,9 @@ from psycopg.types.json import Jsonb
 from ingest import naming
 from ingest.catalog import draft_title
 from ingest.errors import IngestError
+from ingest.judge import judge
 from ingest.parts import sync
-from ingest.probe import RefusedError, probe
+from ingest.probe import RefusedError
 from matinee.db.queries import load
 
 STORE = "~masters"
@@ -96,7 +97,7 @@ def ingest_masters(
         path = Path(error.filename)
         if path == folder:
             raise IngestError(f"cannot look into {folder}: {error.strerror or error}") from error
-        outcomes.append(Outcome(path, "refused", reason=_unreadable(error)))
+        outcomes.append(Outcome(path, "refused", reason=unreadable(error)))
 
     with _alone(connection, store):
         for path, alone in _candidates(folder, closed):
@@ -107,7 +108,7 @@ def ingest_masters(
             except RefusedError as refused:
                 outcomes.append(Outcome(path, "refused", reason=str(refused)))
             except OSError as error:
-                outcomes.append(Outcome(path, "refused", reason=_unreadable(error)))
+                outcomes.append(Outcome(path, "refused", reason=unreadable(error)))
         link(connection)
     owners = dict(connection.execute(_QUERIES["title_of_masters"], ([o.master_id for o in outcomes],)).fetchall())
     return [replace(outcome, title_id=owners.get(outcome.master_id)) for outcome in outcomes]
@@ -150,7 +151,7 @@ def _candidates(folder: Path, on_closed: Callable[[OSError], None]) -> Iterator[
             yield Path(place) / name, len(films) == 1 and Path(place) != folder
 
 
-def _unreadable(error: OSError) -> str:
+def unreadable(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "may not be read: give the user that runs matinee the right to read it"
     return f"cannot be read: {error.strerror or error}"
@@ -182,13 +183,14 @@ def _take_in(connection: psycopg.Connection, file: _File, store: Path, reserve_b
     if row == ("accepted",) and target.exists():
         _record(connection, file, sha256)
         return Outcome(file.path, "unchanged", sha256)
-    try:
-        found = probe(file.path)
-    except RefusedError as refused:
-        _record(connection, file, sha256, ("refused", None, str(refused), {}))
-        return Outcome(file.path, "refused", sha256, reason=str(refused))
+    verdict = judge(file.path)
+    if verdict.probe is None:
+        reason = verdict.reason or ""
+        _record(connection, file, sha256, ("refused", None, reason, {}))
+        return Outcome(file.path, "refused", sha256, reason=reason)
+    found = {**verdict.probe.as_json(), "corrections": list(verdict.corrections)}
     _copy(file, target, sha256, reserve_bytes)
-    _record(connection, file, sha256, ("accepted", f"{STORE}/{target.name}", None, found.as_json()))
+    _record(connection, file, sha256, ("accepted", f"{STORE}/{target.name}", None, found))
     return Outcome(file.path, "accepted", sha256)
 
 
@@ -272,7 +274,7 @@ def _read(source: BinaryIO) -> bytes:
     try:
         return source.read(_PIECE)
     except OSError as error:
-        raise RefusedError(_unreadable(error)) from error
+        raise RefusedError(unreadable(error)) from error
 
 
 def readable(path: Path | str) -> str:

@@ -5,7 +5,7 @@ film cannot make us open other files. Rotation, interlacing and colour are read 
 length from a scan of all packets, because headers say what was meant to be.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -29,6 +29,7 @@ FORMATS = (
 LARGEST = (8192, 4320)
 # Their index leads to a key frame at or before any time, and every frame has its own presentation time.
 _EXACT_SEEKING = ("mov", "matroska")
+_STATING = ("mov", "matroska", "avi", "asf", "mxf")  # the length that was known when the file was finished
 _FIRST_FRAMES = 8
 _CHROMA = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (4, 1): "4:1:1", (4, 4): "4:1:0", (1, 2): "4:4:0"}
 _MICROSECONDS = 1_000_000
@@ -79,14 +80,14 @@ class Picture:
 class Film:
     """A film: its container, its streams, and of the main video the first frames and every packet.
 
-    `origin` is the time stamp (s) at which the file begins; `stated` the length (s) of the main video that the header
-    promises, where the container knows one. `packets` count in `base` seconds. `seekable`: seeking to a time led to a
-    key frame at or before it, wherever it was tried.
+    `origin` is the time stamp (s) at which the file begins. `lengths`: seconds that the header states and that are
+    there, of the main video or else of the whole file; none where a container only estimates. `packets` count in
+    `base` seconds. `seekable`: seeking to a time led to a key frame at or before it, wherever it was tried.
     """
 
     container: str
     origin: Fraction
-    stated: Fraction | None
+    lengths: tuple[Fraction, Fraction] | None
     main: int
     sample_aspect: Fraction
     average_rate: Fraction | None
@@ -137,7 +138,7 @@ def examine(path: Path) -> Film:
         return Film(
             container=container.format.name,
             origin=Fraction(container.start_time or 0, _MICROSECONDS),
-            stated=_stated(container, video),
+            lengths=_lengths(container, video, len(packets), extents),
             main=video.index,
             sample_aspect=video.sample_aspect_ratio or Fraction(1),
             average_rate=video.average_rate or video.guessed_rate or None,
@@ -253,17 +254,22 @@ def _scan(
     return tuple(packets), extents
 
 
-def _stated(container: "InputContainer", video: "VideoStream") -> Fraction | None:
-    """Only where the length was known when the file was finished; other containers estimate it."""
+def _lengths(
+    container: "InputContainer", video: "VideoStream", frames: int, extents: Mapping[int, tuple[Fraction, Fraction]]
+) -> tuple[Fraction, Fraction] | None:
     name = container.format.name
     if name == "avi" and video.frames and video.average_rate:
         # Without its index an AVI's length is guessed from its size; the number of frames stands in the header.
-        return video.frames / video.average_rate
-    if not name.startswith(("mov", "matroska", "avi", "asf", "mxf")):
+        return video.frames / video.average_rate, frames / video.average_rate
+    if not name.startswith(_STATING):
         return None
     if video.duration is not None and video.time_base is not None:
-        return video.duration * video.time_base
-    return Fraction(container.duration, _MICROSECONDS) if container.duration else None
+        first, last = extents[video.index]
+        return video.duration * video.time_base, last - first
+    if not container.duration:
+        return None
+    origin = Fraction(container.start_time or 0, _MICROSECONDS)
+    return Fraction(container.duration, _MICROSECONDS), max(end for _, end in extents.values()) - origin
 
 
 def _stream(stream: Any, extent: tuple[Fraction, Fraction] | None) -> Stream:

@@ -3,6 +3,13 @@
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from math import ceil
+
+MAX_RATE = 60  # frames/s that are shown at most
+_USUAL = (
+    "12", "25/2", "15", "24000/1001", "24", "25", "30000/1001", "30", "48000/1001", "48", "50", "60000/1001", "60",
+)  # fmt: skip
+_RATES = tuple(Fraction(rate) for rate in _USUAL)
 
 Packet = tuple[int | None, int | None, bool]
 """When it is shown and when it is decoded, in units of its stream, and whether it is a key frame."""
@@ -42,3 +49,11 @@ def frame_rate(times: Sequence[int], base: Fraction, declared: Fraction | None =
     if steady and declared and abs(declared / rate - 1) <= max(Fraction(1, 200), Fraction(1, times[-1] - times[0])):
         return declared, True
     return rate.limit_denominator(1001), steady
+
+
+def output_rate(rate: Fraction, *, interlaced: bool, steady: bool) -> Fraction:
+    """Frames/s at which a film of this natural rate is shown: fields become frames, 60 at most, uneven gets even."""
+    rate = rate * (2 if interlaced else 1)
+    rate /= max(1, ceil(rate / MAX_RATE))
+    nearest = min(_RATES, key=lambda usual: abs(usual - rate))
+    return nearest if not steady or abs(nearest / rate - 1) < Fraction(1, 2000) else rate

@@ -78,6 +78,20 @@ def test_films_are_listed_with_what_became_of_them(matinee, fails, tmp_path, cli
     assert "refused bad.mp4: a text file, not a film" in shown
 
 
+def test_films_are_judged_without_being_taken_in(matinee, fails, connection, tmp_path, clip):
+    result = matinee("ingest", "judge", "--json", clip)
+    assert result.exit_code == 0, result.output
+    (found,) = json.loads(result.stdout)
+    assert (found["accepted"], found["corrections"]) == (True, ["mono->stereo", "resample 44.1 kHz"])
+    assert found["probe"]["width"] == 640
+    bad = tmp_path / "bad.mp4"
+    bad.write_text("text")
+    said, shown = fails("ingest", "judge", clip, bad, tmp_path / "none.mp4")
+    assert said == "matinee: 2 of 3 would be refused: the reasons are above\n"
+    assert "refused bad.mp4: a text file, not a film" in shown
+    assert connection.execute("SELECT count(*) FROM master").fetchone() == (0,)
+
+
 def test_a_folder_without_films_fails(fails, tmp_path):
     folder = tmp_path / "films"
     folder.mkdir()
