@@ -152,3 +152,18 @@ DELETE FROM title t WHERE t.title_id = %s AND t.feed_hash IS NULL AND t.state = 
     AND NOT EXISTS (SELECT 1 FROM package p WHERE p.title_id = t.title_id)
     AND NOT EXISTS (SELECT 1 FROM playback_session s WHERE s.title_id = t.title_id)
     AND NOT EXISTS (SELECT 1 FROM playback_position s WHERE s.title_id = t.title_id)
+
+-- name: sidecars_of_master
+SELECT language, forced, sha256, path, stored_path FROM master_sidecar WHERE master_id = %s ORDER BY language, forced
+
+-- name: put_sidecar
+INSERT INTO master_sidecar
+    (master_id, language, forced, format, stored_path, sha256, file_name, path, cues, dropped)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (master_id, language, forced) DO UPDATE
+SET format = excluded.format, stored_path = excluded.stored_path, sha256 = excluded.sha256,
+    file_name = excluded.file_name, path = excluded.path, cues = excluded.cues, dropped = excluded.dropped,
+    added_at = now()
+
+-- name: drop_sidecar
+DELETE FROM master_sidecar WHERE master_id = %s AND language = %s AND forced = %s

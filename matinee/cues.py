@@ -22,6 +22,7 @@ _CODE_PAGES = {
 }  # fmt: skip
 _WESTERN = "cp1252"
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_MOST_TEXT = 4000  # characters of one cue, with its markup
 _MARK = "-->"
 _CLOCK = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"
 _TIMES = re.compile(rf"\s*{_CLOCK}\s*{_MARK}\s*{_CLOCK}(.*)")
@@ -40,7 +41,7 @@ _GONE_TAGS = frozenset(
     {"br", "c", "center", "div", "em", "font", "lang", "p", "s", "small", "span", "strike", "strong"}
 )
 _ANY_TAG = re.compile(r"<[^<>]*>")
-_AFTER_START, _BEFORE_END = re.compile(r"(<[^/<>][^<>]*>)\s*\n\s*"), re.compile(r"\s*\n\s*(</[^<>]*>)")
+_AFTER_START, _BEFORE_END = re.compile(r"(<[^/<>][^<>]*>)\n"), re.compile(r"\n(</[^<>]*>)")
 _NOTHING = re.compile(r"<(\w+)[^<>]*>\s*</\1>")
 _UNSEEN = "\u200b\u200e\u200f\ufeff\xa0 \n"
 _CONTROL = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127)) | {9: " "}
@@ -150,7 +151,7 @@ def _from_blocks(text: str, *, web: bool) -> Iterator[_Raw | Dropped]:
             blank = stripped.index("")
             yield from _strays(lines, mark + 1 + blank, end, web=True)
             body = body[:blank]
-        yield _timed(mark + 1, lines[mark], "\n".join(body))
+        yield _timed(mark + 1, lines[mark], "\n".join(body).strip())
 
 
 def _start(lines: Sequence[str], mark: int, *, web: bool) -> int:
@@ -204,6 +205,8 @@ def _cue(raw: _Raw) -> Cue | Dropped:
     start, end = raw.times
     if end <= start:
         return Dropped(raw.line, "ends before it begins" if end < start else "lasts no time")
+    if len(raw.text) > _MOST_TEXT:
+        return Dropped(raw.line, f"longer than {_MOST_TEXT} characters")
     text, placed = clean(raw.text)
     if not text:
         return Dropped(raw.line, "has no text")
@@ -231,11 +234,15 @@ def clean(written: str) -> tuple[str, str]:
 
 def _tidy(text: str) -> str:
     """Without empty lines, and without tags around nothing; empty if nothing of it can be seen."""
-    text = _BEFORE_END.sub(r"\1", _AFTER_START.sub(r"\1", text))
+    text = _BEFORE_END.sub(r"\1", _AFTER_START.sub(r"\1", _without_blanks(text)))
     while (emptied := _NOTHING.sub("", text)) != text:
         text = emptied
-    text = "\n".join(line for line in (line.strip() for line in text.split("\n")) if line)
+    text = _without_blanks(text)
     return text if _ANY_TAG.sub("", text).strip(_UNSEEN) else ""
+
+
+def _without_blanks(text: str) -> str:
+    return "\n".join(line for line in (line.strip() for line in text.split("\n")) if line)
 
 
 def _placed(corner: int) -> str:
