@@ -18,6 +18,7 @@ from typing import Any
 from transcoding import ffmpeg
 from transcoding.arguments import QUIET, segment_options
 from transcoding.encode import EncodeProgress, OnEncode
+from transcoding.loudness import tell_loudness
 from transcoding.plan import AudioRendition, Plan
 from transcoding.source import Source
 
@@ -107,7 +108,10 @@ def encode_audio(
     shutil.rmtree(out / _NOTES)
     gains = [gain_db(loudness) for loudness in measured]
     run(audio_arguments(plan, source, Path(), gains), _SHARE_OF_MEASURING, 1 - _SHARE_OF_MEASURING)
-    return [_facts(*three) for three in zip(plan.audio, measured, gains, strict=True)]
+    facts = [_facts(*three) for three in zip(plan.audio, measured, gains, strict=True)]
+    for fact in facts:
+        tell_loudness(out / "audio" / fact.name / "init.mp4", fact.loudness_lufs, fact.true_peak_dbtp)
+    return facts
 
 
 def gain_db(loudness: Loudness) -> float:
