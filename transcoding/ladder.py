@@ -1,7 +1,7 @@
 """Which sizes, codecs and qualities the picture of a master gets: pure functions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -12,6 +12,7 @@ from transcoding.source import Source
 HEIGHTS = (2160, 1440, 1080, 720, 480)
 AV1_PRESET = "8"
 HEVC_PRESET = "fast"
+_LEAST_LINES = 64
 _PROBED_HEIGHTS = (2160, 1440, 1080, 720, 540, 432, 360, 234)
 _MOST_SIZES = 5
 _APART = 0.85  # the source's own height stands for a usual one that is nearer than this
@@ -19,6 +20,7 @@ _AV1_FROM = 720  # lines; the two largest sizes in any case
 _WORTH = 0.95  # an AV1 twin that takes more than this share of its H.264 rung's rate is not made
 _HEVC_SIZES = 3
 _MARKED = 2
+_SMALL_SOURCE = 720  # lines
 _CRF = 23
 _HEVC_CRF = 22
 # Of its average that a rung may take in its worst seconds; Apple's authoring rules ask for no more than twice.
@@ -105,9 +107,12 @@ def av1_heights(heights: Sequence[int]) -> tuple[int, ...]:
 
 
 def fixed_rungs(source: Source, treatment: Treatment, heights: tuple[int, ...]) -> tuple[Rung, ...]:
-    """The same quality setting at every usual size."""
+    """The same quality setting at every usual size; of a small source also half of its own, to switch down to."""
     made = []
-    for width, height in rung_sizes(source, heights):
+    sizes = rung_sizes(source, heights)
+    if len(sizes) == 1 and sizes[0][1] >= 2 * _LEAST_LINES:
+        sizes += rung_sizes(source, (sizes[0][1] // 4 * 2,))
+    for width, height in sizes:
         cap = cap_kbps(width * height)
         made.append(Rung(f"{height}p", width, height, _CRF, cap * 3 // 2, cap * 3, preset=treatment.h264_preset))
     return tuple(made)
@@ -120,17 +125,20 @@ def measured_rungs(
     probed = tuple({probe.height for probe in probes})
     sizes = {height: (width, height) for width, height in rung_sizes(source, probed)}
     caps = {height: float(cap_kbps(width * height)) for width, height in sizes.values()}
+    if (largest := max(caps)) < _SMALL_SOURCE:
+        caps[largest] *= 2  # bits that this size does not get have no larger one to go to
     curves = fit(probes)
     points = hull([curve for curve in curves if curve.codec == "h264"], caps)
     chosen = space(points, treatment.top_vmaf, audience)
-    rungs = [_measured(point, sizes[point.height], treatment.h264_preset) for point in chosen]
+    rungs = [_measured(point, sizes[point.height], treatment.h264_preset, caps) for point in chosen]
     if treatment.av1:
         by_height = {curve.height: curve for curve in curves if curve.codec == "av1"}
-        rungs += [_measured(point, sizes[point.height], AV1_PRESET) for point in _twins(chosen, by_height, caps)]
+        twins = _twins(chosen, by_height, caps)
+        rungs += [_measured(point, sizes[point.height], AV1_PRESET, caps) for point in twins]
     return _named(rungs)
 
 
-def _twins(chosen: Sequence[Point], curves: dict[int, Curve], caps: dict[int, float]) -> list[Point]:
+def _twins(chosen: Sequence[Point], curves: Mapping[int, Curve], caps: Mapping[int, float]) -> list[Point]:
     """The AV1 points that look like the H.264 ones and take clearly less."""
     made: list[Point] = []
     upper = av1_heights(sorted({point.height for point in chosen}, reverse=True))
@@ -145,10 +153,10 @@ def _twins(chosen: Sequence[Point], curves: dict[int, Curve], caps: dict[int, fl
     return made
 
 
-def _measured(point: Point, size: tuple[int, int], preset: str) -> Rung:
+def _measured(point: Point, size: tuple[int, int], preset: str, caps: Mapping[int, float]) -> Rung:
     width, height = size
     predicted = max(1, round(point.kbps))
-    maxrate = max(16, min(_PEAK * predicted, cap_kbps(width * height) * 3 // 2))
+    maxrate = max(16, round(min(_PEAK * predicted, caps[height] * 1.5)))
     return Rung(
         f"{height}p", width, height, point.crf, maxrate, 2 * maxrate, point.codec, preset,
         predicted_kbps=predicted, predicted_vmaf=round(point.vmaf, 2),

@@ -24,9 +24,12 @@ _SQL = queries.load(Path(__file__).parent)
 PROBES_VERSION = "1"
 # Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The top is where the choice is fine.
 CRFS = {"h264": (18, 26, 34), "av1": (24, 36, 48)}
-_UNBOUNDED_KBPS = 400_000  # probes show what a CRF costs; the ladder's own buffer bounds its peaks only
+# Probes show what a CRF costs: the ladder's own buffer bounds its peaks only. SVT-AV1 takes no more than 100 Mbit/s.
+_UNBOUNDED_KBPS = 90_000
 _LEAST_TIMEOUT_S = 300
-_PATIENCE = 600  # seconds for a second of film, all encodes together
+_PATIENCE = 600  # seconds for a second of film and one process
+# Of all pictures that one process encodes: x264's medium preset keeps about 200 bytes for each of these pixels.
+_PIXELS_AT_ONCE = 6_500_000
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,9 @@ def probe_encodes(
 ) -> tuple[Probe, ...]:
     """Everything that a ladder of this treatment needs to know of a film; codecs that are `known` are not probed again.
 
-    One decode of a piece feeds all sizes and qualities. The presets are the ladder's own, and pieces lie on its grid of
-    GOPs, so that no correction stands between a probe and the segment it foretells. `on_progress` hears 0 to 1.
+    One decode of a piece feeds as many sizes and qualities as memory allows. The presets are the ladder's own, and
+    pieces lie on its grid of GOPs, so that no correction stands between a probe and the segment it foretells.
+    `on_progress` hears 0 to 1.
 
     Raises:
         TranscodingError: the film cannot be decoded or encoded.
@@ -90,13 +94,15 @@ def _probe(
     window, seconds = sample.window, float(sample.window.frames / plan.frame_rate)
     with tempfile.TemporaryDirectory(prefix="matinee-probe-") as folder:
         encoded = [_Encoded(Path(folder) / f"{rung.name}.nut", rung) for rung in rungs]
-        arguments = [*QUIET, *input_arguments(plan, source, window)]
-        arguments += ["-filter_complex", filter_graph(plan, source, rungs=rungs, chunk=window)]
-        for number, each in enumerate(encoded):
-            options = video_options(plan, each.rung, source, threads=threads)
-            arguments += ["-map", f"[v{number}]", *options, "-f", "nut", each.path.name]
-        timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds)
-        ffmpeg.run(arguments, cwd=Path(folder), timeout_s=timeout_s, cancel=cancel)
+        for batch in _batches(rungs):
+            arguments = [*QUIET, *input_arguments(plan, source, window)]
+            arguments += ["-filter_complex", filter_graph(plan, source, rungs=batch, chunk=window)]
+            for number, rung in enumerate(batch):
+                options = video_options(plan, rung, source, threads=threads)
+                arguments += ["-map", f"[v{number}]", *options, "-f", "nut", f"{rung.name}.nut"]
+            timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds)
+            closed = ffmpeg.confined(source.path, write=(Path(folder),), timeout_s=timeout_s)
+            ffmpeg.run(arguments, cwd=Path(folder), timeout_s=timeout_s, cancel=cancel, sandbox=closed)
         scores = vmaf([each.path for each in encoded], plan, source, window, cancel=cancel, threads=threads)
         start_s = float(window.first_frame / plan.frame_rate)
         return [
@@ -106,6 +112,20 @@ def _probe(
             )
             for each, score in zip(encoded, scores, strict=True)
         ]  # fmt: skip
+
+
+def _batches(rungs: Sequence[Rung]) -> list[list[Rung]]:
+    """As few processes as memory allows; each takes all sizes of a quality, so that scaling is shared."""
+    batches: list[list[Rung]] = []
+    room = 0
+    for rung in sorted(rungs, key=lambda rung: (rung.codec, rung.crf)):
+        pixels = rung.width * rung.height
+        if pixels > room:
+            batches.append([])
+            room = _PIXELS_AT_ONCE
+        batches[-1].append(rung)
+        room -= pixels
+    return batches
 
 
 def _picture_bytes(path: Path) -> int:

@@ -50,7 +50,8 @@ def find_cuts(plan: Plan, source: Source, *, cancel: threading.Event | None = No
         )
         arguments = [*QUIET, *keys, *input_arguments(plan, source), "-filter_complex", graph, "-map", "[out]"]
         arguments += ["-fps_mode", "passthrough", "-f", "null", "-"]
-        ffmpeg.run(arguments, cwd=Path(folder), timeout_s=_TIMEOUT_S, cancel=cancel)
+        closed = ffmpeg.confined(source.path, write=(Path(folder),), timeout_s=_TIMEOUT_S)
+        ffmpeg.run(arguments, cwd=Path(folder), timeout_s=_TIMEOUT_S, cancel=cancel, sandbox=closed)
         return parse_cuts((Path(folder) / "cuts.txt").read_text())
 
 
@@ -80,7 +81,8 @@ def choose_samples(plan: Plan, cuts: Sequence[float]) -> tuple[Sample, ...]:
     gops = min(grid, max(1, round(min(_MOST_S, max(_WHOLE_S, seconds / _SHARE)) / gop_s)))
     count = min(MOST_SAMPLES, gops)
     length = gops // count
-    edges = [_inverse(number / count, seconds, cuts) for number in range(count + 1)]
+    apart = sorted(cut for cut in {round(cut, 1) for cut in cuts} if 0 < cut < seconds)
+    edges = [_inverse(number / count, seconds, apart) for number in range(count + 1)]
     samples: list[Sample] = []
     free = 0  # the first GOP that no piece has taken
     for number, (start, end) in enumerate(pairwise(edges)):
@@ -95,7 +97,7 @@ def choose_samples(plan: Plan, cuts: Sequence[float]) -> tuple[Sample, ...]:
 
 def _inverse(share: float, seconds: float, cuts: Sequence[float]) -> float:
     """The time before which lies `share` of the film, half by the clock and half by its shots."""
-    starts = [0.0, *(cut for cut in cuts if 0 < cut < seconds)]
+    starts = [0.0, *cuts]
     low, high = 0.0, seconds
     for _ in range(40):
         middle = (low + high) / 2

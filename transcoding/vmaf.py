@@ -23,7 +23,7 @@ from transcoding.source import Source
 SUBSAMPLE = 5
 TALLEST = 2160
 _SEGMENTS_PER_SCORE = 10
-_PIXELS_AT_ONCE = 25_000_000  # of all pictures that one process compares: libvmaf holds several floats for each
+_PIXELS_AT_ONCE = 13_000_000  # of all pictures that one process compares: libvmaf holds several floats for each
 _LEAST_TIMEOUT_S = 300
 _PATIENCE = 60  # seconds for a second of film and a comparison: the slowest that is still work
 
@@ -96,7 +96,8 @@ def _compare(
             arguments += ["-map", f"[o{number}]", "-fps_mode", "passthrough", "-f", "null", "-"]
         seconds = float(window.frames / plan.frame_rate)
         timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds * len(distorted))
-        ffmpeg.run(arguments, cwd=folder, timeout_s=timeout_s, cancel=cancel)
+        closed = ffmpeg.confined(source.path, *distorted, write=(folder,), timeout_s=timeout_s)
+        ffmpeg.run(arguments, cwd=folder, timeout_s=timeout_s, cancel=cancel, sandbox=closed)
         return [_read(folder / f"{number}.json", path, window) for number, path in enumerate(distorted)]
 
 
