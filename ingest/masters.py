@@ -21,7 +21,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.json import Jsonb
 
-from ingest import naming
+from ingest import naming, sidecars
 from ingest.catalog import draft_title
 from ingest.errors import IngestError
 from ingest.judge import judge
@@ -51,7 +51,7 @@ State = Literal["accepted", "refused", "unchanged"]
 class Outcome:
     """What became of one file (or of a folder that cannot be looked into, which is refused).
 
-    `refused` has a reason; `unchanged`: its content was here before.
+    `refused` has a reason; `unchanged`: its content was here before. `subtitles`: the languages of the files beside it.
     """
 
     path: Path
@@ -59,6 +59,7 @@ class Outcome:
     master_id: str | None = None
     title_id: str | None = None
     reason: str = ""
+    subtitles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def ingest_masters(
 ) -> list[Outcome]:
     """Take in every film below a folder (or one file); returns what became of each, in the order of their paths.
 
-    Hidden files and sidecars (subtitles, pictures, JSON) are passed over. A file that cannot be used and a subfolder
+    Hidden files and sidecars (pictures, JSON) are passed over; subtitle files named like a film are taken in with it,
+    and one that cannot be used is refused while its film is not. A film that cannot be used and a subfolder
     that cannot be looked into are refused with their reason, and the rest goes on. On an autocommit connection each
     film is committed by itself. `reserve_bytes` of the disk stay free. Running twice changes nothing, and reads only
     files that are new, changed or were refused.
@@ -104,7 +106,8 @@ def ingest_masters(
             on_file(path)
             try:
                 file = _stable(path, folder, alone=alone)
-                outcomes.append(_take_in(connection, file, store, reserve_bytes))
+                outcome = _take_in(connection, file, store, reserve_bytes)
+                outcomes += _with_subtitles(connection, outcome, store)
             except RefusedError as refused:
                 outcomes.append(Outcome(path, "refused", reason=str(refused)))
             except OSError as error:
@@ -112,6 +115,15 @@ def ingest_masters(
         link(connection)
     owners = dict(connection.execute(_QUERIES["title_of_masters"], ([o.master_id for o in outcomes],)).fetchall())
     return [replace(outcome, title_id=owners.get(outcome.master_id)) for outcome in outcomes]
+
+
+def _with_subtitles(connection: psycopg.Connection, film: Outcome, store: Path) -> list[Outcome]:
+    """The outcome of a film, and of the subtitle files beside it that are refused."""
+    if film.state == "refused" or film.master_id is None:
+        return [film]
+    found = sidecars.take_in(connection, film.path, film.master_id, store)
+    refused = [Outcome(file.path, "refused", reason=file.reason) for file in found.refused]
+    return [replace(film, subtitles=found.languages), *refused]
 
 
 def link(connection: psycopg.Connection) -> dict[str, str]:
