@@ -1,15 +1,18 @@
 """The few ISO BMFF boxes (ISO/IEC 14496-12, -14, -15) from which playlists are written."""
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 from transcoding.codecs import aac_name, av1_name, avc_name, hevc_has_hdr10, hevc_name
 from transcoding.errors import TranscodingError
 
+Buffer = bytes | mmap
 _FULL = 4  # version and flags
 _VISUAL_HEADER = 78  # a visual sample entry before its child boxes
 _SOUND_HEADER = 28  # an audio sample entry before its child boxes
@@ -55,7 +58,7 @@ class Segment:
     fragments: int = 1
 
 
-def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[str, int, int]]:
+def boxes(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[tuple[str, int, int]]:
     """Type, first and last+1 byte of the content of each box between two offsets.
 
     Raises:
@@ -75,7 +78,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple
         start += size
 
 
-def find(data: bytes, path: str, start: int = 0, end: int | None = None) -> tuple[int, int]:
+def find(data: Buffer, path: str, start: int = 0, end: int | None = None) -> tuple[int, int]:
     """Where the content of the first box at `a/b/c` lies.
 
     Raises:
@@ -170,7 +173,15 @@ def read_segment(path: Path) -> Segment:
     Raises:
         TranscodingError: no fragment, or fragments that do not follow one another.
     """
-    data = path.read_bytes()
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            raise TranscodingError(f"{path}: is empty")
+        # Mapped, so that of megabytes of pictures only the boxes around them are read from the disk.
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return _segment(path, data)
+
+
+def _segment(path: Path, data: Buffer) -> Segment:
     start: int | None = None
     duration = samples = fragments = 0
     independent = False
@@ -189,7 +200,7 @@ def read_segment(path: Path) -> Segment:
     return Segment(path.name, start, duration, samples, len(data), independent, fragments)
 
 
-def sample_durations(data: bytes) -> list[int]:
+def sample_durations(data: Buffer) -> list[int]:
     """Ticks of every sample of a media segment, in decoding order."""
     return [ticks for traf, end in _fragments(data) for ticks in _run(data, traf, end).durations]
 
@@ -220,14 +231,14 @@ def patch_segment(data: bytes, offset: int, sequence_number: int) -> bytes:
     return bytes(patched)
 
 
-def _fragments(data: bytes) -> Iterator[tuple[int, int]]:
+def _fragments(data: Buffer) -> Iterator[tuple[int, int]]:
     """Where the track fragment of each movie fragment lies."""
     for kind, first, last in boxes(data):
         if kind == "moof":
             yield find(data, "traf", first, last)
 
 
-def _decode_time(data: bytes, traf: int, traf_end: int) -> int:
+def _decode_time(data: Buffer, traf: int, traf_end: int) -> int:
     tfdt, _ = find(data, "tfdt", traf, traf_end)
     return struct.unpack_from(">Q" if data[tfdt] == 1 else ">I", data, tfdt + _FULL)[0]
 
@@ -238,7 +249,7 @@ class _Run:
     sync: bool
 
 
-def _run(data: bytes, traf: int, traf_end: int) -> _Run:
+def _run(data: Buffer, traf: int, traf_end: int) -> _Run:
     """The samples' ticks over the track runs of a fragment, and whether the first one is a sync sample."""
     tfhd, _ = find(data, "tfhd", traf, traf_end)
     flags = int.from_bytes(data[tfhd + 1 : tfhd + 4])

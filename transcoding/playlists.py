@@ -18,12 +18,15 @@ _NAMES = {
     "ko": "한국어", "lt": "Lietuvių", "lv": "Latviešu", "nl": "Nederlands", "no": "Norsk", "pl": "Polski",
     "pt": "Português", "ro": "Română", "ru": "Русский", "sk": "Slovenčina", "sl": "Slovenščina", "sr": "Српски",
     "sv": "Svenska", "tr": "Türkçe", "uk": "Українська", "vi": "Tiếng Việt", "zh": "中文",
+    "und": "Original",
 }  # fmt: skip
 
 
 def language_name(tag: str) -> str:
-    """What speakers call their language; the tag itself where we do not know."""
-    return _NAMES.get(tag, tag)
+    """What speakers call their language, with its region; the tag itself where we do not know."""
+    language, _, region = tag.partition("-")
+    name = _NAMES.get(language, language)
+    return f"{name} ({region})" if region else name
 
 
 def media_playlist(rendition: Rendition, target: int, keys: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transcoding.boxes import Segment, Track
 from transcoding.dash import dash_manifest
-from transcoding.playlists import audio_groups, master_playlist, media_playlist, text_playlist
+from transcoding.playlists import audio_groups, language_name, master_playlist, media_playlist, text_playlist
 from transcoding.renditions import Rendition, Renditions, TextRendition
 
 SEGMENTS = 4
@@ -112,6 +112,11 @@ def test_subtitles_are_named_and_off_until_asked_for() -> None:
     assert {p.stream_info.closed_captions for p in told.playlists} == {"NONE"}
     names = [(m.type, m.group_id, m.name) for m in told.media]
     assert len(set(names)) == len(names), "members of a group must have different names"
+
+
+def test_languages_by_the_names_that_speakers_give_them() -> None:
+    names = {tag: language_name(tag) for tag in ("ru", "pt-BR", "und", "tlh")}
+    assert names == {"ru": "Русский", "pt-BR": "Português (BR)", "und": "Original", "tlh": "tlh"}
 
 
 def test_key_frames_for_trick_play() -> None:
