@@ -55,7 +55,8 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
     """Take in every film of a folder: checked, copied into the media store, linked to a title.
 
     A film finds its title by the feed (`extra.master`), else by its own or its folder's name; without one it becomes a
-    draft title named after its file. What cannot be used is refused with its reason, and the rest goes on.
+    draft title named after its file. Subtitles beside it come along: film.srt, film.ru.srt, film.en.forced.vtt.
+    What cannot be used is refused with its reason, and the rest goes on.
     Ends with 0 also when some were refused, with 1 when there is no film at all that could be used.
     """
     from ingest.errors import IngestError
@@ -74,9 +75,10 @@ def masters(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder
             reserve_bytes=settings.disk_watermark_mb * 2**20,
             on_file=lambda path: bar.update(task, advance=1, description=readable(path.name)),
         )
-    rows = [(readable(o.path.name), o.state, o.title_id or "") for o in outcomes if o.state != "refused"]
+    taken = [o for o in outcomes if o.state != "refused"]
+    rows = [(readable(o.path.name), o.state, o.title_id or "", ", ".join(o.subtitles)) for o in taken]
     if rows:
-        console.print(table(f"Films of {folder}", ("file", "state", "title"), rows), markup=False)
+        console.print(table(f"Films of {folder}", ("file", "state", "title", "subtitles"), rows), markup=False)
     _print_refused((o.path, o.reason) for o in outcomes if o.state == "refused")
     accepted, refused = (sum(o.state == state for o in outcomes) for state in ("accepted", "refused"))
     console.print(f"{accepted} accepted, {len(outcomes) - accepted - refused} unchanged, {refused} refused")
