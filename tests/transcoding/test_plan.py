@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from transcoding.arguments import encode_arguments, filter_graph, folders
 from transcoding.ladder import cap_kbps
-from transcoding.plan import HEIGHTS, Plan, plan_ladder
-from transcoding.source import AudioTrack, Source, frame_rate, language_tag
+from transcoding.plan import HEIGHTS, TREATMENTS, Plan, Sidecar, plan_ladder
+from transcoding.source import AudioTrack, Source, SubtitleTrack, frame_rate, language_tag
 
 SOURCE = Source(
     path=Path("/films/a: 100 %.mkv"),
@@ -70,10 +71,9 @@ def test_sizes_are_even_keep_the_shape_and_never_exceed_the_source(source: Sourc
     for larger, smaller in itertools.pairwise(plan.rungs):
         assert larger.height > smaller.height
         assert larger.maxrate_kbps >= smaller.maxrate_kbps
-    if height >= 480:
-        assert [rung.height for rung in plan.rungs] == [rung for rung in HEIGHTS if rung <= height]
-    else:
-        assert len(plan.rungs) == 1
+    usual = [rung for rung in HEIGHTS if rung <= height] or [max(2, int(height) // 2 * 2)]
+    half = [usual[0] // 4 * 2] if len(usual) == 1 and usual[0] >= 128 else []
+    assert [rung.height for rung in plan.rungs] == usual + half
 
 
 @given(sources)
@@ -116,11 +116,11 @@ def test_the_command_line_is_one_decode_with_every_rung_aligned(source: Source) 
     [
         ({}, [("1080p", 1920, 1080), ("720p", 1280, 720), ("480p", 854, 480)]),
         ({"width": 3840, "height": 2160}, ["2160p", "1440p", "1080p", "720p", "480p"]),
-        ({"width": 960, "height": 540}, [("480p", 854, 480)]),
-        ({"width": 640, "height": 360}, [("360p", 640, 360)]),
-        ({"width": 853, "height": 479}, [("478p", 852, 478)]),
+        ({"width": 960, "height": 540}, [("480p", 854, 480), ("240p", 426, 240)]),
+        ({"width": 640, "height": 360}, [("360p", 640, 360), ("180p", 320, 180)]),
+        ({"width": 853, "height": 479}, [("478p", 852, 478), ("238p", 424, 238)]),
         ({"width": 1, "height": 1}, [("2p", 2, 2)]),
-        ({"width": 720, "height": 576, "sample_aspect": Fraction(64, 45)}, [("480p", 854, 480)]),
+        ({"width": 720, "height": 576, "sample_aspect": Fraction(64, 45)}, [("480p", 854, 480), ("240p", 426, 240)]),
         ({"width": 960, "height": 540, "rotation": 90}, [("720p", 404, 720), ("480p", 270, 480)]),
     ],
 )
@@ -181,6 +181,70 @@ def test_a_plan_as_json_tells_plans_apart() -> None:
     plan = plan_ladder(SOURCE)
     assert plan.as_json() == plan_ladder(SOURCE).as_json()
     assert plan.as_json() != Plan(**{**vars(plan), "frame_rate": Fraction(25)}).as_json()
+
+
+@given(sources, st.sampled_from(["fast", "standard", "premium"]), st.booleans())
+def test_a_plan_survives_json(source: Source, treatment: str, watermark: bool) -> None:
+    plan = plan_ladder(source, TREATMENTS[treatment], watermark=watermark)
+    assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+    assert sum(rung.marked for rung in plan.rungs) == (min(2, len(plan.rungs)) if watermark else 0)
+    assert {rung.preset for rung in plan.rungs} == {"veryfast" if treatment == "fast" else "medium"}
+
+
+@given(st.sampled_from(RATES), st.integers(1, 300_000), st.integers(1, 20))
+def test_chunks_partition_the_film_at_segment_boundaries(rate: Fraction, frames: int, chunk_segments: int) -> None:
+    plan = Plan(rate, max(1, round(2 * rate)), frames, (), (), chunk_segments=chunk_segments)
+    chunks = plan.chunks
+    assert [chunk.number for chunk in chunks] == list(range(len(chunks)))
+    assert (chunks[0].first_segment, chunks[0].first_frame) == (0, 0)
+    for one, after in itertools.pairwise(chunks):
+        assert after.first_frame == one.first_frame + one.frames
+        assert after.first_segment == one.first_segment + one.segments
+        assert (one.segments, one.frames) == (chunk_segments, chunk_segments * plan.segment_frames)
+    last = chunks[-1]
+    assert last.first_frame + last.frames == frames
+    assert last.first_segment + last.segments == -(-frames // plan.segment_frames)
+    assert last.first_frame == last.first_segment * plan.segment_frames
+    # A chunk of less than a segment would be nothing where a source ends a frame early.
+    assert last.frames >= min(frames, plan.segment_frames)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(600, [["1080p", "720p", "480p"]]), (601, [["480p"], ["1080p", "720p"]])],
+)
+def test_of_a_long_film_the_small_rungs_come_first(seconds: int, expected: list[list[str]]) -> None:
+    plan = plan_ladder(dataclasses.replace(SOURCE, duration=Fraction(seconds)))
+    assert [[rung.name for rung in part] for part in plan.parts] == expected
+    small = dataclasses.replace(SOURCE, width=640, height=360, duration=Fraction(seconds))
+    assert len(plan_ladder(small).parts) == 1
+
+
+def test_hdr10_gets_hevc_beside_a_tone_mapped_ladder() -> None:
+    source = dataclasses.replace(SOURCE, hdr=True, transfer="pq")
+    plan = plan_ladder(source, TREATMENTS["standard"])
+    assert plan.tone_map
+    hevc = [rung for rung in plan.rungs if rung.codec == "hevc"]
+    assert [rung.name for rung in hevc] == ["1080p-hevc", "720p-hevc", "480p-hevc"]
+    assert all(rung.hdr for rung in hevc)
+    assert [rung.name for rung in plan.rungs if rung.codec == "h264"] == ["1080p", "720p", "480p"]
+    assert not any(rung.hdr for rung in plan_ladder(source).rungs)  # the fast lane stays in SDR
+    assert not any(rung.hdr for rung in plan_ladder(dataclasses.replace(SOURCE, hdr=True, transfer="hlg")).rungs)
+
+
+def test_subtitles_beside_the_film_win_and_pictures_of_text_are_left() -> None:
+    tracks = (
+        SubtitleTrack(3, "en", "subrip", is_text=True, forced=False),
+        SubtitleTrack(4, "en", "subrip", is_text=True, forced=True),
+        SubtitleTrack(5, "en", "subrip", is_text=True, forced=False),
+        SubtitleTrack(6, "de", "hdmv_pgs_subtitle", is_text=False, forced=False),
+        SubtitleTrack(7, "ru", "ass", is_text=True, forced=False),
+    )
+    source = dataclasses.replace(SOURCE, subtitles=tracks)
+    made = plan_ladder(source, sidecars=[Sidecar("ru", "~masters/a.ru.srt")]).subtitles
+    assert [(track.name, track.stream_index, track.path) for track in made] == [
+        ("ru", None, "~masters/a.ru.srt"), ("en", 3, None), ("en-forced", 4, None),
+    ]  # fmt: skip
 
 
 @given(st.integers(1, 40_000_000), st.integers(1, 40_000_000))
