@@ -35,7 +35,7 @@ async def watch(
         "resume_ms": playback.resume_ms,
         "duration_ms": playback.duration_ms,
         "heartbeat_s": core.HEARTBEAT_S,
-        "markers": [],
+        "markers": playback.markers,
         "tracks": {"video": playback.rungs},
         "next": playback.next,
     }

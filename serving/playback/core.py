@@ -15,7 +15,7 @@ from matinee.ids import uuid7
 from serving.accounts.core import Viewer
 from serving.catalog.availability import allowed
 from serving.catalog.core import descendants, find, next_episode, refuse
-from serving.db import Row, execute, row
+from serving.db import Row, execute, row, rows
 from serving.playback.tokens import Grant
 from serving.problems import Problem
 
@@ -27,6 +27,8 @@ SESSION_LIFE = timedelta(hours=1)
 HEARTBEAT_S = 30
 SERIES_KINDS = ("series", "season")
 FINISHED = 0.95
+# Without known credits the next episode is offered so long before the end.
+NEXT_MS = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Playback:
     rungs: list
     resume_ms: int
     next: Row | None
+    markers: list[Row]
 
 
 def finished(position: Row | None) -> bool:
@@ -90,6 +93,7 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
         raise refuse("not_playable", title_id, offers)
     position = await row(connection, _POSITION, {"profile_id": viewer.profile_id, "title_id": title_id})
     following = next_episode(family, title_id)
+    marked = await rows(connection, QUERIES["markers"], {"title_id": title_id})
     grant = Grant(uuid7(), title_id, package["package_id"], expiry(now))
     await execute(
         connection,
@@ -111,7 +115,26 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
         package["rungs"],
         0 if position is None or finished(position) else position["position_ms"],
         next(({"title_id": e["title_id"], "titles": e["titles"]} for e in family if e["title_id"] == following), None),
+        markers(marked, package["duration_ms"] or 0, is_followed=following is not None),
     )
+
+
+def markers(marked: Sequence[Row], duration_ms: int, *, is_followed: bool) -> list[Row]:
+    """What the player may offer to skip: `[{kind, start_ms, end_ms}]` by time, nothing beyond the film's end.
+
+    Where another episode follows, `next_episode` begins with the credits, or shortly before the end.
+    """
+    found = [
+        {"kind": m["kind"], "start_ms": m["start_ms"], "end_ms": min(m["end_ms"], duration_ms)}
+        for m in marked
+        if m["start_ms"] < duration_ms
+    ]
+    if is_followed and duration_ms:
+        credits_at = next((m["start_ms"] for m in found if m["kind"] == "credits"), None)
+        late = max(round(FINISHED * duration_ms), duration_ms - NEXT_MS)
+        start = late if credits_at is None else credits_at
+        found.append({"kind": "next_episode", "start_ms": start, "end_ms": duration_ms})
+    return sorted(found, key=lambda m: m["start_ms"])
 
 
 def expiry(now: datetime) -> int:

@@ -36,3 +36,6 @@ LIMIT 1
 SELECT true AS found FROM playback_session
 WHERE browser = %(browser)s AND title_id = %(title_id)s AND expires_at > %(now)s
 LIMIT 1
+
+-- name: markers
+SELECT kind, start_ms, end_ms FROM title_marker WHERE title_id = %(title_id)s ORDER BY start_ms

@@ -1,7 +1,7 @@
 """What clients send and hear about playing."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -24,6 +24,14 @@ class NextTitle(BaseModel):
     titles: dict[str, str]
 
 
+class Marker(BaseModel):
+    """A stretch that a player offers to skip; `next_episode` is where it offers to go on with `next`."""
+
+    kind: Literal["intro", "credits", "next_episode"]
+    start_ms: int
+    end_ms: int
+
+
 class Watch(BaseModel):
     """A playback session. A series answers with the episode to go on with: `title_id` says which."""
 
@@ -34,7 +42,7 @@ class Watch(BaseModel):
     resume_ms: int
     duration_ms: int
     heartbeat_s: int
-    markers: list[dict[str, Any]]
+    markers: list[Marker]
     tracks: dict[str, Any]
     next: NextTitle | None
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from matinee.film import FORMATS
 from transcoding.errors import TranscodingError
-from transcoding.source import FORMATS
 from transcoding.watermark import enlarge, grid
 
 if TYPE_CHECKING:
