@@ -22,6 +22,7 @@ def test_progress_keeps_what_a_block_leaves_out() -> None:
     ("complaints", "code", "line"),
     [
         ("[mov @ 0x5566aa] moov atom not found\n[in#0 @ 0x12] Error opening input\n", 1, "moov atom not found"),
+        ("[vist#0:0/h264 @ 0x5a] [dec:h264 @ 0x6b] corrupt decoded frame\n", 1, "corrupt decoded frame"),
         ("\nConversion failed!\n", 234, "ffmpeg ended with code 234"),
         ("", -9, "ffmpeg was killed by signal 9"),
     ],
