@@ -51,3 +51,52 @@ def film(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def packaged(ffmpeg: Path, film: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`clear` and `sealed` packages of 13 s with everything in them; not to be changed: copy them.
+
+    29.97 frames/s, two rungs, sound in two languages, subtitles and forced subtitles, key frames. The secret of a
+    sealed one's key is what its address ends with, repeated to 16 bytes.
+    """
+    from transcoding.encode import encode
+    from transcoding.package import measure, write_manifests
+    from transcoding.plan import plan_ladder
+    from transcoding.protect import Key, encrypt
+    from transcoding.source import read_source
+    from transcoding.subtitles import write_subtitles
+    from transcoding.trick import write_iframes
+
+    folder = tmp_path_factory.mktemp("packaged")
+    picture = film(
+        "whole.mp4", "testsrc2=size=640x360:rate=30000/1001:duration=13", {"eng": 440, "rus": 660}, ["-c:a", "aac"]
+    )
+    both = "1\n00:00:01,000 --> 00:00:03,000\nHello\n\n2\n00:00:07,000 --> 00:00:09,000\nThere\n"
+    (folder / "both.srt").write_text(both)
+    (folder / "forced.srt").write_text("1\n00:00:07,000 --> 00:00:09,000\nThere\n")
+    path = folder / "whole.mkv"
+    subprocess.run(
+        [ffmpeg, "-v", "error", "-i", picture, "-i", folder / "both.srt", "-i", folder / "forced.srt",
+         "-map", "0", "-map", "1", "-map", "2", "-c:v", "copy", "-c:a", "copy", "-metadata:s:s", "language=eng",
+         "-disposition:s:1", "forced", path],
+        check=True,
+    )  # fmt: skip
+    source = read_source(path)
+    plan = plan_ladder(source, heights=(360, 234))
+    draft = folder / "clear"
+    draft.mkdir()
+    encode(plan, source, draft)
+    write_subtitles(plan, source, folder, draft)
+    write_iframes(draft, plan)
+    renditions = measure(draft, plan)
+    write_manifests(draft, renditions)
+    shutil.copytree(draft, folder / "sealed")
+
+    def key_of(tier: str, period: int) -> Key:
+        name = f"{tier}-{period}"
+        return Key(name, (name.encode() * 16)[:16])
+
+    protected = encrypt(folder / "sealed", renditions, key_of)
+    write_manifests(folder / "sealed", protected.renditions, key_of)
+    return folder

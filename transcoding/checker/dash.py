@@ -47,7 +47,7 @@ def timelines(package: Package) -> Iterator[Evidence]:
         segment.file: segment.timelines[0] for r in package.renditions.values() for segment in r.measured
     }  # fmt: skip
     for track in dash.tracks:
-        for file, (start, length) in zip(track.files, track.spans, strict=True):
+        for file, (start, length) in zip(track.files, track.spans, strict=bool(track.spans)):
             line = found.get(file)
             if line is not None and (start, length) != (line.start, line.end - line.start):
                 told = f"{float(start):.6f} s for {float(length):.6f} s"
@@ -62,9 +62,11 @@ def same_files(package: Package) -> Iterator[Evidence]:
     """Its Representations are, file for file, among the video and audio playlists; and none of those is left out."""
     dash = _readable(package)
     listed = {
-        tuple(segment.file for segment in r.segments): r for r in package.role("video", "audio") if r.segments
+        tuple(segment.file for segment in r.segments): r for r in package.role("video", "audio", "trick") if r.segments
     }  # fmt: skip
     for track in dash.tracks:
+        if not track.spans:  # one file, such as the subtitles
+            continue
         rendition = listed.pop(track.files, None)
         if rendition is None:
             yield Evidence(dash.name, f"representation {track.name}: other files than any playlist's", "the same files")
@@ -72,7 +74,7 @@ def same_files(package: Package) -> Iterator[Evidence]:
         held = {codec.text.lower() for codec in rendition.codecs}
         if held and track.codecs.lower() not in held:
             yield Evidence(dash.name, f"representation {track.name}: codecs={track.codecs}", ", ".join(sorted(held)))
-    for rendition in listed.values():
+    for rendition in (rendition for rendition in listed.values() if rendition.role != "trick"):
         yield Evidence(dash.name, f"no representation of {rendition.name}", "one")
 
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from transcoding.checker.bitstream import Codec, read_codec
+from transcoding.checker.bitstream import Codec, family, read_codec
 from transcoding.checker.playlist import Entry, Listing, Media, Variant
 from transcoding.checker.reader import Response
 from transcoding.checker.samples import Timeline, Track
 
 _LONGEST_RUN = 1000  # segments; more of them in one and a half target durations are no media
-_SDR_TRANSFERS = {None, 1, 2, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15}
 
 
 @dataclass(frozen=True)
@@ -132,16 +131,19 @@ class Rendition:
 
     @property
     def dynamic_range(self) -> str | None:
-        """SDR, PQ or HLG by the picture's transfer characteristics; None where they are not known."""
+        """SDR, PQ or HLG by the picture's transfer characteristics; None where they are not known.
+
+        H.264 that does not tell them is SDR; of other codecs only the container's colour box is read.
+        """
         facts = self.picture.video if self.picture else None
-        if facts is None:
+        if facts is None or self.picture is None or (facts.transfer is None and family(self.picture.codec) != "avc"):
             return None
-        return {16: "PQ", 18: "HLG"}.get(facts.transfer or 0, "SDR" if facts.transfer in _SDR_TRANSFERS else "PQ")
+        return {16: "PQ", 18: "HLG"}.get(facts.transfer or 0, "SDR")
 
 
 @dataclass(frozen=True)
 class DashTrack:
-    """A Representation: the files that it names and the timeline that it tells, in seconds."""
+    """A Representation: the files that it names and the timeline that it tells (none of a lone file), in seconds."""
 
     name: str
     codecs: str

@@ -63,6 +63,9 @@ def _track(reader: Reader, base: str, adaptation: Any, representation: Any) -> D
     template = adaptation.find(f"{_SPACE}SegmentTemplate") if template is None else template
     codecs = representation.get("codecs") or adaptation.get("codecs") or ""
     content = adaptation.get("contentType") or (adaptation.get("mimeType") or "").split("/")[0]
+    lone = representation.find(f"{_SPACE}BaseURL")
+    if template is None and lone is not None:
+        return DashTrack(name, codecs, None, (reader.resolve(base, (lone.text or "").strip()),), (), content)
     if template is None:
         raise ValueError(f"representation {name} has no SegmentTemplate")
     clock, spans = int(template.get("timescale", "1")), []

@@ -286,6 +286,8 @@ def read_playlist(uri: str, data: bytes) -> Listing:
             reader.tag(number, name.removeprefix("-"), value)
         elif line and not line.startswith("#"):
             reader.uri(number, line)
+    if reader.variant is not None:
+        reader.fault(reader.variant[1], "EXT-X-STREAM-INF without a URI behind it")
     listing = reader.out
     if not listing.is_master:
         if listing.target is None:

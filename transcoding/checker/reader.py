@@ -116,10 +116,11 @@ class FolderReader:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         except (OSError, ValueError) as error:
             raise UnreadableError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            os.close(descriptor)
+            raise UnreadableError(f"{name} is no plain file")
         with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise UnreadableError(f"{name} is no plain file")
             start, size = span or (0, facts.st_size)
             if size > most:
                 raise UnreadableError(f"{name} has {size} bytes, at most {most} are read")
