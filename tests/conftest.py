@@ -52,6 +52,7 @@ def settings(base: Settings, tmp_path: Path) -> Iterator[Settings]:
             "MATINEE_HOME": tmp_path / "home",
             "database_url": base.database().replace("/matinee?", f"/{name}?"),
             "redis_url": base.redis(),
+            "transcode_treatment": "fast",  # what measures first takes minutes
         }
     )
     own.home.create()

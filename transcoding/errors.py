@@ -9,3 +9,7 @@ class TranscodingError(MatineeError):
 
 class TransientError(TranscodingError):
     """The master is not to blame: the work was cancelled or killed, or the file is not at hand. Worth another try."""
+
+
+class MissingMasterError(TransientError):
+    """The file is not in the media store: trying again is of use once it is back, not at once."""

@@ -10,7 +10,9 @@ WITH newest AS (
     ORDER BY m.title_id, m.created_at DESC, m.master_id DESC
 ), fact AS (
     SELECT n.title_id, n.master_id, n.bytes,
-           coalesce(%(treatment)s::text, t.treatment, %(default)s) AS treatment,
+           coalesce(%(treatment)s::text, t.treatment,
+                    (SELECT p.treatment FROM playable JOIN package p USING (package_id) WHERE p.title_id = n.title_id),
+                    %(default)s) AS treatment,
            title_protection(n.title_id) AS protection,
            coalesce((SELECT array_agg(s.sha256 ORDER BY s.sha256) FROM master_sidecar s WHERE s.master_id = n.master_id),
                     '{}') AS sidecars
@@ -122,7 +124,7 @@ SET state = 'poisoned', lease_until = NULL, updated_at = now(),
 FROM transcode_job j
 WHERE j.job_id = t.job_id AND j.state = 'active' AND t.state = 'ready' AND t.attempts >= %(most_attempts)s
   AND t.lease_until < now()
-RETURNING t.job_id, j.title_id, j.master_id, j.treatment, j.protection, j.sidecars, t.kind, t.error;
+RETURNING t.job_id, j.title_id, j.master_id, j.treatment, j.protection, t.kind, t.error;
 
 -- name: end_job
 UPDATE transcode_job SET state = %(state)s, reason = %(reason)s, retry = %(retry)s, updated_at = now()
@@ -163,6 +165,9 @@ ORDER BY state = 'active' DESC, priority DESC, created_at DESC LIMIT %(most)s;
 SELECT coalesce(sum(t.weight) / nullif(extract(epoch FROM max(t.updated_at) - min(t.updated_at)), 0), 0)::float8
 FROM transcode_task t WHERE t.state = 'done' AND t.updated_at > now() - interval '10 minutes';
 
+-- name: audience
+SELECT kbps FROM transcode_audience ORDER BY measured_at DESC LIMIT 1;
+
 -- name: published
 SELECT package_id, title_id FROM package WHERE state = 'published' ORDER BY package_id;
 
@@ -200,8 +205,11 @@ SELECT package_id FROM package WHERE state = 'published';
 -- name: living_jobs
 SELECT job_id FROM transcode_job WHERE state = 'active';
 
--- name: living_holders
-SELECT holder FROM transcode_task WHERE state = 'ready' AND holder IS NOT NULL AND kind = 'package';
+-- name: holders
+SELECT holder FROM transcode_task WHERE state = 'ready' AND lease_until > now();
+
+-- name: end_lease
+UPDATE transcode_task SET lease_until = now(), updated_at = now() WHERE holder = %(holder)s AND state = 'ready';
 
 -- name: add_content_key
 INSERT INTO content_key (key_id, title_id, tier, period, wrapped, kek)

@@ -1,0 +1,121 @@
+"""What a job leaves in its work folder: chunks and sound, made under another name and renamed when whole."""
+
+import errno
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transcoding.audio import encode_audio
+from transcoding.encode import OnEncode, encode_chunk
+from transcoding.plan import Plan
+from transcoding.queue import NewTask, Task
+from transcoding.source import Source
+from transcoding.vmaf import measure_chunk
+from transcoding.watermark import Mark
+
+# Cannot be the beginning of a title id, so a work folder is never taken for a title.
+WORK = "~work"
+_NOTES = "result.json"
+_SOUND_WEIGHT, _PACKAGE_SHARE = 1.0, 0.1
+
+
+def work_folder(media: Path, job_id: str) -> Path:
+    return media / WORK / job_id
+
+
+def chunk_folder(work: Path, part: int, number: int) -> Path:
+    return work / "chunks" / str(part) / f"{number:05d}"
+
+
+def make_chunk(
+    task: Task,
+    source: Source,
+    plan: Plan,
+    work: Path,
+    mark: Mark | None,
+    on_progress: OnEncode,
+    cancel: threading.Event,
+) -> dict[str, Any]:
+    """Encode the task's chunk and score it; one that is there already is taken as it is.
+
+    Returns `{"vmaf": {rung: [{segment, vmaf, frames}]}}`, which also lies beside the segments.
+    """
+    chunk, rungs = plan.chunks[task.number], plan.parts[task.part]
+
+    def make(folder: Path) -> dict[str, Any]:
+        encode_chunk(plan, source, chunk, rungs, folder, on_progress=on_progress, cancel=cancel, mark=mark)
+        scores = measure_chunk(plan, source, chunk, folder, rungs, cancel=cancel)
+        return {"vmaf": {name: [score.__dict__ for score in segments] for name, segments in scores.items()}}
+
+    return _once(chunk_folder(work, task.part, task.number), task.holder, make)
+
+
+def make_sound(
+    task: Task, source: Source, plan: Plan, work: Path, on_progress: OnEncode, cancel: threading.Event
+) -> dict[str, Any]:
+    """Encode every audio rendition of the film. Returns `{"audio": [facts]}`."""
+
+    def make(folder: Path) -> dict[str, Any]:
+        facts = encode_audio(plan, source, folder, cancel=cancel, on_progress=on_progress)
+        for rendition in (folder / "audio").glob("*"):
+            rendition.rename(folder / rendition.name)
+        (folder / "audio").rmdir() if plan.audio else None
+        return {"audio": [fact.as_json() for fact in facts]}
+
+    return _once(work / "audio", task.holder, make)
+
+
+def _once(target: Path, holder: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """A folder with its notes, made whole or not at all."""
+    if not (target / _NOTES).is_file():
+        with _whole(target, holder) as draft:
+            (draft / _NOTES).write_text(json.dumps(make(draft)))
+    return json.loads((target / _NOTES).read_text())
+
+
+@contextmanager
+def _whole(target: Path, holder: str) -> Iterator[Path]:
+    draft = target.with_name(f".{target.name}-{holder}")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        try:
+            draft.rename(target)
+        except OSError as error:
+            # Somebody whose lease had run out was done first: with the same bytes.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def missing(work: Path, done: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Which finished chunks and sounds (kind, part, number) are not in the work folder after all."""
+    folders = {
+        (kind, part, number): work / "audio" if kind == "audio" else chunk_folder(work, part, number)
+        for kind, part, number in done
+        if kind in {"audio", "chunk"}
+    }
+    return [key for key, folder in folders.items() if not (folder / _NOTES).is_file()]
+
+
+def local(source: Source, media: Path, stored_path: str) -> Source:
+    """A source as this machine sees it: another worker may have the media store elsewhere."""
+    return replace(source, path=(media / stored_path).absolute())
+
+
+def tasks_of(plan: Plan) -> list[NewTask]:
+    """What is to be done once a master is planned. `weight` is megapixels to encode, others' work in the same coin."""
+    tasks = [
+        NewTask("audio", 0, 0, "ready", _SOUND_WEIGHT * float(plan.duration) * len(plan.audio)),
+    ]
+    for part, rungs in enumerate(plan.parts):
+        pixels = sum(rung.width * rung.height * (1 + rung.marked) for rung in rungs) / 1e6
+        tasks += [NewTask("chunk", part, chunk.number, "ready", pixels * chunk.frames) for chunk in plan.chunks]
+        tasks.append(NewTask("package", part, 0, "waiting", _PACKAGE_SHARE * pixels * plan.frames))
+    return tasks
