@@ -28,7 +28,7 @@ from transcoding.renditions import Renditions
 from transcoding.report import write_report
 from transcoding.report.samples import write_samples
 from transcoding.source import Source
-from transcoding.subtitles import write_subtitles
+from transcoding.subtitles import text_facts, write_subtitles
 from transcoding.thumbnails import write_thumbnails
 from transcoding.trick import write_iframes
 from transcoding.verify import verify, verify_protected
@@ -104,9 +104,9 @@ def _build(
 ) -> None:
     """Everything of a package in its draft, checked."""
     _assemble(task, plan, rungs, settings, database, draft)
-    write_subtitles(plan, source, settings.media, draft, cancel=cancel)
-    write_iframes(draft, plan)
-    write_thumbnails(draft, plan)
+    texts = write_subtitles(plan, source, settings.media, draft, cancel=cancel)
+    write_iframes(draft, plan, cancel=cancel)
+    write_thumbnails(draft, plan, cancel=cancel)
     renditions = package.measure(draft, plan, rungs)
     package.write_manifests(draft, renditions)
     package.write_poster(draft, renditions)
@@ -121,6 +121,7 @@ def _build(
         name, task.title_id, task.master_id, plan, renditions,
         protection=task.protection, key_ids=key_ids, **_measured(task, database, renditions),
     )  # fmt: skip
+    told |= text_facts(texts, source)
     told["source"] = source.as_json() | {"path": source.path.name}
     write_report(draft, told, findings)
     (draft / "package.json").write_text(json.dumps(told, indent=1, ensure_ascii=False))

@@ -50,6 +50,8 @@ def write_subtitles(
 ) -> list[TextTrack]:
     """Write `subtitles/<name>/00000.vtt`, ... of every planned rendition below `draft`.
 
+    One without a single cue gets no folder: viewers could choose it and would see nothing. Its facts say so.
+
     Raises:
         TransientError: a file that came with the master is not in the media store, or the work was cancelled.
         TranscodingError: a stream or a file holds nothing that can be shown.
@@ -62,12 +64,21 @@ def write_subtitles(
         else:
             found = _read(media / rendition.path, rendition.language)
         cues, late = fit(found.cues, plan.duration)
-        folder = draft / "subtitles" / rendition.name
-        folder.mkdir(parents=True)
-        for number, shown in enumerate(cut(cues, boundaries(plan))):
-            (folder / f"{number:05d}.vtt").write_text(webvtt(shown, _CLOCK), encoding="utf-8")
+        if cues:
+            _write(draft / "subtitles" / rendition.name, cut(cues, boundaries(plan)))
         tracks.append(_described(rendition, len(cues), [*found.dropped, *late]))
     return tracks
+
+
+def text_facts(tracks: Sequence[TextTrack], source: Source) -> dict[str, Any]:
+    """What `package.json` says of subtitles: those that were made, and the master's streams that were left out."""
+    return {
+        "subtitles": [track.as_json() for track in tracks],
+        "subtitles_left_out": [
+            {"stream": track.index, "language": track.language, "codec": track.codec, "reason": "pictures of text"}
+            for track in picture_subtitles(source)
+        ],
+    }
 
 
 def picture_subtitles(source: Source) -> tuple[SubtitleTrack, ...]:
@@ -112,6 +123,12 @@ def cut(cues: Sequence[Cue], bounds: Sequence[Fraction]) -> list[list[Cue]]:
                 break
             segments[number].append(cue)
     return segments
+
+
+def _write(folder: Path, segments: Sequence[Sequence[Cue]]) -> None:
+    folder.mkdir(parents=True)
+    for number, shown in enumerate(segments):
+        (folder / f"{number:05d}.vtt").write_text(webvtt(shown, _CLOCK), encoding="utf-8")
 
 
 def _read(path: Path, language: str) -> Cues:

@@ -1,6 +1,7 @@
 """What a viewer sees above the seek bar: sprites of small pictures, and a WebVTT file that says where each belongs."""
 
 import math
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _QUALITY = 5  # of JPEG, as ffmpeg counts: 2 is the best, 31 the worst
 _TIMEOUT_S = 300
 
 
-def write_thumbnails(draft: Path, plan: Plan) -> None:
+def write_thumbnails(draft: Path, plan: Plan, *, cancel: threading.Event | None = None) -> None:
     """Write `thumbnails/sprite-000.jpg`, ... and `thumbnails/thumbnails.vtt` from the I-frames of a draft.
 
     Only the I-frames that are shown are decoded.
@@ -43,6 +44,7 @@ def write_thumbnails(draft: Path, plan: Plan) -> None:
             ],
             cwd=draft,
             timeout_s=_TIMEOUT_S,
+            cancel=cancel,
         )  # fmt: skip
     made, expected = len(list(folder.glob("sprite-*.jpg"))), math.ceil(len(names) / (COLUMNS * ROWS))
     if made != expected:

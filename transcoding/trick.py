@@ -5,6 +5,7 @@ thumbnails are made of.
 """
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -31,7 +32,7 @@ def trick_rung(plan: Plan, draft: Path) -> Rung:
     return max(fitting, key=pixels.__getitem__) if fitting else min(there, key=pixels.__getitem__)
 
 
-def write_iframes(draft: Path, plan: Plan) -> None:
+def write_iframes(draft: Path, plan: Plan, *, cancel: threading.Event | None = None) -> None:
     """Write `iframes/<rung>/init.mp4`, `00000.m4s`, ... below a draft whose video is finished.
 
     Picture n is what is on screen at second n; its segment lasts a second, the last one until the film's end. H.264,
@@ -49,6 +50,7 @@ def write_iframes(draft: Path, plan: Plan) -> None:
             iframe_arguments(plan, listed.relative_to(draft), folder.relative_to(draft)),
             cwd=draft,
             timeout_s=max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration)),
+            cancel=cancel,
         )
     (folder / "main.m3u8").unlink()
     made, expected = len(list(folder.glob("*.m4s"))), pictures(plan)
