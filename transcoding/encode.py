@@ -52,8 +52,10 @@ def encode(
     limit = timeout_s or max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration))
     # Relative names: whatever the home's path holds, ffmpeg sees no pattern in it.
     picture = encode_arguments(plan, source, Path(), threads=threads)
+    closed = ffmpeg.confined(source.path, write=(out,), timeout_s=limit)
+    report = _reporter(plan.frames, on_progress)
     with _patterns(plan.rungs, mark, out):
-        ffmpeg.run(picture, cwd=out, timeout_s=limit, on_progress=_reporter(plan.frames, on_progress), cancel=cancel)
+        ffmpeg.run(picture, cwd=out, timeout_s=limit, on_progress=report, cancel=cancel, sandbox=closed)
     encode_audio(plan, source, out, cancel=cancel)
 
 
@@ -78,14 +80,15 @@ def encode_chunk(
     """
     _make(out, folders(plan, rungs))
     # An unseekable source is decoded from its beginning, so the time that is allowed grows with the chunk's end.
-    end = float((chunk.first_frame + chunk.frames) / plan.frame_rate)
+    limit = max(_LEAST_TIMEOUT_S, _PATIENCE * float((chunk.first_frame + chunk.frames) / plan.frame_rate))
     with _patterns(rungs, mark, out):
         told = ffmpeg.run(
             encode_arguments(plan, source, Path(), rungs=rungs, chunk=chunk, threads=threads),
             cwd=out,
-            timeout_s=max(_LEAST_TIMEOUT_S, _PATIENCE * end),
+            timeout_s=limit,
             on_progress=_reporter(chunk.frames, on_progress),
             cancel=cancel,
+            sandbox=ffmpeg.confined(source.path, write=(out,), timeout_s=limit),
         )
     if told.frames != chunk.frames:
         at = float(chunk.first_frame / plan.frame_rate)

@@ -19,7 +19,8 @@ from matinee.sandbox import Limits, SandboxError, die_with, limits
 from transcoding.errors import TranscodingError, TransientError
 
 _NOISE = re.compile(
-    r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+|^Svt\[(info|warn)\].*|^Conversion failed!$|^Error (opening|while) (output|filtering)"
+    r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+|^Svt\[(info|warn)\].*|^Conversion failed!$"
+    r"|^Error (opening|while) (output|filtering)"
 )
 _POLL_S = 0.25
 _MOST_TOLD = 2**20  # bytes of complaints that are read: a damaged film can make gigabytes of them

@@ -61,6 +61,7 @@ def _moment(draft: Path, plan: Plan, source: Source, segment: int, quality: int)
         ],
         cwd=draft,
         timeout_s=_TIMEOUT_S,
+        sandbox=ffmpeg.confined(source.path, write=(draft,), timeout_s=_TIMEOUT_S),
     )  # fmt: skip
     made = [draft / path for path in paths]
     too_large = [path for path in made if path.exists() and path.stat().st_size > LARGEST_BYTES]
