@@ -1,6 +1,7 @@
 """`build`, `demo`, `worker`, `bench`, `notebook`: the commands that need more than one room."""
 
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -70,6 +71,7 @@ def worker(
 def bench(
     name: Annotated[str, typer.Argument(help="demo, warehouse, transcoding, recommenders or serving.")],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,
 ) -> None:
     """Measure one part of Matinee against its reference, both in one run."""
     from matinee.console import console, table
@@ -85,7 +87,10 @@ def bench(
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    rows = module.run()
+    recorded = "retrain" in inspect.signature(module.run).parameters
+    if retrain and not recorded:
+        raise typer.BadParameter(f"benchmark {name!r} keeps no record: it measures everything in each run")
+    rows = module.run(retrain=retrain) if recorded else module.run()
     if as_json:
         print(json.dumps(rows, indent=1))
         return
