@@ -10,12 +10,15 @@ from transcoding.renditions import Rendition, Renditions, TextRendition
 _CHANNELS = "urn:mpeg:dash:23003:3:audio_channel_configuration:2011"
 _ROLE = "urn:mpeg:dash:role:2011"
 _CICP = "urn:mpeg:mpegB:cicp:"
-_TRICK_MODE = "http://dashif.org/guidelines/trickmode"
 
 
 def dash_manifest(renditions: Renditions) -> str:
-    """Explicit segment timelines; each codec and range, each sound and each text is an adaptation set of its own."""
-    length = max(rendition.duration for rendition in renditions.media)
+    """Explicit segment timelines; each codec and range, each sound and each text is an adaptation set of its own.
+
+    Key frames for trick play are left out: players that do not know what marks them (ffmpeg's, for one) take them for
+    the film.
+    """
+    length = max(rendition.duration for rendition in [*renditions.video, *renditions.audio])
     root = _tag(
         "MPD",
         xmlns="urn:mpeg:dash:schema:mpd:2011",
@@ -31,15 +34,12 @@ def dash_manifest(renditions: Renditions) -> str:
 
 
 def _sets(renditions: Renditions) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """The elements inside of each adaptation set, and its attributes; the first one is number 1."""
+    """The elements inside of each adaptation set, and its attributes."""
     pictures: dict[tuple[str, str], list[Rendition]] = {}
     for video in renditions.video:
         pictures.setdefault((video.codec, video.track.video_range), []).append(video)
     for members in pictures.values():
         yield [*_colour(members[0]), *_representations(members)], _common("video")
-    for frames in renditions.iframes:
-        trick = _empty_tag("EssentialProperty", schemeIdUri=_TRICK_MODE, value="1")
-        yield [trick, *_representations([frames])], _common("video")
     first = renditions.audio[0].language if renditions.audio else ""
     for sound in renditions.audio:
         role = "main" if sound.language == first else "dub"

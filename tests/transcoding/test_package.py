@@ -317,14 +317,20 @@ def test_peaks_are_measured_over_windows_of_half_to_one_and_a_half_targets() -> 
 @pytest.mark.parametrize(
     ("name", "picture", "sounds", "options", "sizes"),
     [
-        ("silent.mp4", "testsrc2=size=320x180:rate=25:duration=2", {}, [], [(320, 180)]),
-        ("odd.mkv", "testsrc2=size=321x181:rate=25:duration=2", {"rus": 500}, ["-pix_fmt", "yuv444p"], [(320, 180)]),
+        ("silent.mp4", "testsrc2=size=320x180:rate=25:duration=2", {}, [], [(320, 180), (160, 90)]),
+        (
+            "odd.mkv",
+            "testsrc2=size=321x181:rate=25:duration=2",
+            {"rus": 500},
+            ["-pix_fmt", "yuv444p"],
+            [(320, 180), (160, 90)],
+        ),
         ("tiny.mp4", "testsrc2=size=16x16:rate=12:duration=1", {"eng": 300}, [], [(16, 16)]),
         ("speck.mkv", "testsrc2=size=2x2:rate=12:duration=1", {}, ["-c:v", "ffv1"], [(2, 2)]),
         ("frame.mp4", "testsrc2=size=64x64:rate=25:duration=0.04", {}, [], [(64, 64)]),
         ("fast.mp4", "testsrc2=size=64x64:rate=120:duration=2", {"eng": 300}, [], [(64, 64)]),
-        ("squeezed.mp4", "testsrc2=size=180x144:rate=25:duration=1,setsar=16/11", {}, [], [(260, 144)]),
-        ("tall.mp4", "testsrc2=size=270x480:rate=25:duration=1", {}, [], [(270, 480)]),
+        ("squeezed.mp4", "testsrc2=size=180x144:rate=25:duration=1,setsar=16/11", {}, [], [(260, 144), (130, 72)]),
+        ("tall.mp4", "testsrc2=size=270x480:rate=25:duration=1", {}, [], [(270, 480), (136, 240)]),
     ],
 )
 def test_unusual_sources(
