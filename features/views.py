@@ -79,6 +79,7 @@ VIEWS: tuple[View, ...] = (
             ("runtime_s", "int32"),
             ("maturity", "int32"),
             ("main_genre", "string"),
+            ("kbps_vmaf_95", "double"),
         ),
         None,
         "What a title is.",

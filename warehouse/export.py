@@ -33,7 +33,7 @@ class ExportedTable:
 
 
 def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[ExportedTable]:
-    """Export titles, accounts, profiles and packages, with keys in place of ids, and load their current state."""
+    """Export titles, accounts, profiles, packages and probes, with keys in place of ids, and load their current state."""
     stamp = (clock or SystemClock()).now().strftime("%Y%m%dT%H%M%S%fZ")
     exported = []
     for name, table in _read(settings).items():
@@ -61,8 +61,15 @@ def _read(settings: Settings) -> "dict[str, pa.Table]":
         made = [table.row(row, keys) for row in rows[name]]
         columns = list(zip(*made, strict=True)) or [()] * len(table.schema)
         arrays = [pa.array(column, field.type) for column, field in zip(columns, table.schema, strict=True)]
-        tables[name] = pa.Table.from_arrays(arrays, schema=table.schema).sort_by(table.schema.names[0])
+        tables[name] = pa.Table.from_arrays(arrays, schema=table.schema).sort_by(_order(table.schema))
     return tables
+
+
+def _order(schema: "pa.Schema") -> list[tuple[str, str]]:
+    """By every plain column, so that the same rows give the same file."""
+    from pyarrow.types import is_nested
+
+    return [(field.name, "ascending") for field in schema if not is_nested(field.type)]
 
 
 def _newest(folder: Path) -> Path | None:

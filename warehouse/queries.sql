@@ -32,4 +32,9 @@ SELECT account_id, role, origin, country, profiles, created_at FROM export_accou
 SELECT profile_id, account_id, maturity, language, created_at FROM export_profile ORDER BY profile_id;
 
 -- name: packages
-SELECT package_id, title_id, state, duration_ms, rungs, created_at FROM export_package ORDER BY package_id;
+SELECT package_id, title_id, state, duration_ms, rungs, created_at, treatment, protection
+FROM export_package ORDER BY package_id;
+
+-- name: probes
+SELECT title_id, master_id, codec, height, crf, sample, kbps, vmaf, weight
+FROM export_probe ORDER BY title_id, codec, height, crf, sample;

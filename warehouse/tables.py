@@ -13,6 +13,16 @@ from matinee.pseudonyms import Salt
 
 _TS = pa.timestamp("us", tz="UTC")
 _TEXTS = pa.list_(pa.string())
+_RUNG = pa.struct(
+    [
+        ("name", pa.string()),
+        ("codec", pa.string()),
+        ("height", pa.int32()),
+        ("average_bps", pa.int64()),
+        ("bytes", pa.int64()),
+        ("vmaf", pa.float64()),
+    ]
+)
 
 Keys = Mapping[str, Salt]
 
@@ -41,8 +51,20 @@ def _profile(row: Sequence[Any], keys: Keys) -> Sequence[Any]:
 
 
 def _package(row: Sequence[Any], _: Keys) -> Sequence[Any]:
-    package_id, title_id, state, duration_ms, rungs, created_at = row
-    return (package_id, title_id, state, duration_ms, len(rungs), created_at)
+    *facts, rungs, created_at, treatment, protection = row
+    return (*facts, len(rungs), created_at, treatment, protection, [_rung(rung) for rung in rungs])
+
+
+def _rung(told: Mapping[str, Any]) -> dict[str, Any]:
+    score = told.get("vmaf")
+    return {
+        "name": told["name"],
+        "codec": told.get("codec"),
+        "height": told.get("height"),
+        "average_bps": told.get("average_bps"),
+        "bytes": told.get("bytes"),
+        "vmaf": score.get("mean") if isinstance(score, Mapping) else score,
+    }
 
 
 TABLES: dict[str, Exported] = {
@@ -109,8 +131,28 @@ TABLES: dict[str, Exported] = {
                 ("duration_ms", pa.int64()),
                 ("rungs", pa.int64()),
                 ("created_at", _TS),
+                ("treatment", pa.string()),
+                ("protection", pa.string()),
+                ("ladder", pa.list_(_RUNG)),
             ]
         ),
         _package,
+    ),
+    "probe": Exported(
+        "probes",
+        pa.schema(
+            [
+                ("title_id", pa.string()),
+                ("master_id", pa.string()),
+                ("codec", pa.string()),
+                ("height", pa.int32()),
+                ("crf", pa.int32()),
+                ("sample", pa.int32()),
+                ("kbps", pa.float64()),
+                ("vmaf", pa.float64()),
+                ("weight", pa.float64()),
+            ]
+        ),
+        _as_is,
     ),
 }

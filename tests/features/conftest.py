@@ -88,6 +88,7 @@ def sample() -> dict[str, pl.DataFrame]:
                 "runtime_s": [3600, 60],
                 "maturity": [0, 18],
                 "main_genre": ["drama", None],
+                "kbps_vmaf_95": [4200.0, None],
             }
         ),
     }

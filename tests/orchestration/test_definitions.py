@@ -76,9 +76,10 @@ def test_schedule_and_sensors_are_there(loaded: dg.Definitions) -> None:
     assert sorted(sensor.name for sensor in repository.sensor_defs if "default_automation" not in sensor.name) == [
         "feeds",
         "films",
+        "upgrades",
     ]
 
 
-@pytest.mark.parametrize("name", ["everything", "catalogue_changed", "masters_changed"])
+@pytest.mark.parametrize("name", ["everything", "catalogue_changed", "masters_changed", "treatments_changed"])
 def test_jobs_resolve(loaded: dg.Definitions, name: str) -> None:
     assert loaded.resolve_job_def(name).name == name

@@ -38,6 +38,10 @@ ACTIVITY = "feat_profile_activity_windows"
 TASTE = "feat_profile_taste_top_genre"
 POPULARITY = "feat_title_popularity_windows"
 
+SERVES = "stg_packages_one_serves_at_a_time"
+COMPLEXITY = "int_title_complexity_on_the_line_of_the_two_nearest"
+SAVING = "mart_encoding_saving_by_hand"
+
 MUTATIONS = [
     Mutation("stg_events", "cast(event_ts as date)", "cast(received_at as date)", "stg_events_day_of_event_time"),
     Mutation(
@@ -101,6 +105,18 @@ MUTATIONS = [
     Mutation("mart_experiment_moments", "interval '14' day", "interval '15' day", MOMENTS),
     Mutation("mart_experiment_moments", "case when unit = 1 then 0 else ms_before end", "ms_before", MOMENTS),
     Mutation("mart_experiment_moments", "sum(y * y - y_was * y_was)", "sum((y - y_was) * (y - y_was))", MOMENTS),
+    Mutation("stg_packages", "where state <> 'failed'", "", SERVES),
+    Mutation("stg_packages", "row_number() over first_to_last > 1", "true", SERVES),
+    Mutation("stg_package_rungs", "rung.vmaf as", "rung.height as", "stg_package_rungs_one_row_each"),
+    Mutation("int_title_complexity", "where codec = 'h264' and", "where", COMPLEXITY),
+    Mutation("int_title_complexity", "sum(kbps * weight) / sum(weight)", "avg(kbps)", COMPLEXITY),
+    Mutation("int_title_complexity", "least(step, ln(4))", "step", COMPLEXITY),
+    Mutation("int_title_complexity", "and points.height = largest.height", "", COMPLEXITY),
+    Mutation("mart_encoding_saving", "min(kbps)", "max(kbps)", SAVING),
+    Mutation("mart_encoding_saving", "and bits > 0", "", SAVING),
+    Mutation("mart_encoding_saving", "started_at < packages", "started_at <= packages", SAVING),
+    Mutation("mart_encoding_saving", "rungs.height,\n", "", SAVING),
+    Mutation("mart_encoding_saving", "else 0 end as from_height", "else height end as from_height", SAVING),
     Mutation("feat_profile_activity", "range between 6 preceding", "range between 7 preceding", ACTIVITY),
     Mutation("feat_profile_activity", "range between 29 preceding", "range between 30 preceding", ACTIVITY),
     Mutation("feat_profile_taste", "where is_positive", "", TASTE),

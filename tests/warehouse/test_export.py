@@ -1,9 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
+from psycopg.types.json import Jsonb
+
 from matinee import pseudonyms
 from matinee.clock import ManualClock
 from matinee.db.connect import connect
 from matinee.db.viewers import Viewer, add_viewers
+from warehouse import build_file
 from warehouse.export import export_tables
 
 
@@ -46,3 +49,45 @@ def test_a_new_build_file_gets_the_tables_again(settings, add_catalogue, rows):
     settings.lake.build_file.unlink()
     assert not any(table.changed for table in export_tables(settings))
     assert rows(settings, "SELECT count(*) FROM raw.title") == [(4,)]
+
+
+def test_packages_come_with_their_rungs_and_probes_of_the_newest_settings_only(settings, add_catalogue, rows):
+    add_catalogue(settings)
+    rung = {"name": "720p", "codec": "avc1.64001f", "height": 720, "average_bps": 2_000_000, "bytes": 9}
+    with connect(settings) as connection:
+        for master in ("old", "new"):
+            connection.execute(
+                "INSERT INTO master (master_id, title_id, file_name, bytes, state, created_at) VALUES "
+                "(%s, 't1', 'f', 1, 'accepted', CASE %s WHEN 'new' THEN now() ELSE now() - interval '1 day' END)",
+                (master, master),
+            )
+        connection.execute(
+            "INSERT INTO package (package_id, title_id, master_id, state, treatment, protection, rungs) "
+            "VALUES ('a', 't1', 'old', 'published', 'premium', 'aes128', %s), "
+            "('b', 't1', 'new', 'failed', NULL, 'clear', '[]')",
+            (Jsonb([{**rung, "vmaf": {"mean": 93.5, "min": 90.0}}, {**rung, "name": "old"}]),),
+        )
+        connection.cursor().executemany(
+            "INSERT INTO transcode_probe (master_id, settings, codec, height, crf, sample, start_s, "
+            "kbps, vmaf, weight, created_at) VALUES (%s, %s, 'h264', 720, 28, 0, 0, %s, 95, 1, %s::timestamptz)",
+            [("old", "s", 100, "2026-03-03"), ("new", "s1", 200, "2026-03-01"), ("new", "s2", 300, "2026-03-02")],
+        )
+    export_tables(settings)
+    assert rows(settings, "SELECT package_id, treatment, protection, rungs FROM raw.package ORDER BY package_id") == [
+        ("a", "premium", "aes128", 2),
+        ("b", "fast", "clear", 0),
+    ]
+    ladder = rows(settings, "SELECT unnest(ladder, recursive := true) FROM raw.package WHERE package_id = 'a'")
+    assert ladder == [("720p", "avc1.64001f", 720, 2_000_000, 9, 93.5), ("old", "avc1.64001f", 720, 2_000_000, 9, None)]
+    assert rows(settings, "SELECT title_id, master_id, kbps FROM raw.probe") == [("t1", "new", 300.0)]
+    assert not any(table.changed for table in export_tables(settings)), "the same rows give the same file"
+
+
+def test_a_build_file_of_before_gains_the_columns(settings, add_catalogue, rows):
+    add_catalogue(settings)
+    export_tables(settings)
+    with build_file.writing(settings) as warehouse:
+        warehouse.execute("ALTER TABLE raw.package DROP COLUMN ladder")
+        warehouse.execute("DROP TABLE raw.probe")
+    assert not any(table.changed for table in export_tables(settings))
+    assert rows(settings, "SELECT ladder FROM raw.package UNION ALL SELECT NULL FROM raw.probe") == []

@@ -14,7 +14,7 @@ from warehouse.publish import AuditError, publish
 
 DIMENSIONS = {"dim_title", "dim_account"}
 FACTS = {"fct_playback_session", "fct_interaction", "fct_exposure"}
-AGGREGATES = {"mart_title_day", "mart_title_week", "mart_experiment_moments"}
+AGGREGATES = {"mart_title_day", "mart_title_week", "mart_encoding_saving", "mart_experiment_moments"}
 FEATURES = {"feat_profile_activity", "feat_profile_taste", "feat_title_popularity", "feat_title_content"}
 MARTS = DIMENSIONS | FACTS | AGGREGATES | FEATURES
 

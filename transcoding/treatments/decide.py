@@ -41,8 +41,8 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A decision that no package carries out yet: `now` plays."""
+class Decision:
+    """A decision that stands; `now` is what plays, None where nothing does."""
 
     title_id: str
     treatment: str
@@ -88,9 +88,14 @@ def set_by_hand(connection: psycopg.Connection, titles: Sequence[str], treatment
     connection.cursor().executemany(_SQL["decide"], rows)
 
 
-def waiting(connection: psycopg.Connection) -> list[Waiting]:
-    """Decisions that no package carries out yet, the largest saving first."""
-    return [Waiting(*row) for row in connection.execute(_SQL["waiting"]).fetchall()]
+def decisions(connection: psycopg.Connection) -> list[Decision]:
+    """All that stand, the largest saving first."""
+    return [Decision(*row) for row in connection.execute(_SQL["decisions"]).fetchall()]
+
+
+def waiting(connection: psycopg.Connection) -> list[Decision]:
+    """Decisions on titles that play which no package carries out yet."""
+    return [made for made in decisions(connection) if made.now is not None and made.now != made.treatment]
 
 
 def last_decision(connection: psycopg.Connection) -> datetime | None:

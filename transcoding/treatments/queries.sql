@@ -35,10 +35,9 @@ VALUES (%(now)s, %(kbps)s, %(hours)s, %(censored)s) ON CONFLICT (measured_at) DO
 -- name: audience
 SELECT kbps FROM transcode_audience ORDER BY measured_at DESC LIMIT 1;
 
--- name: waiting
+-- name: decisions
 SELECT d.title_id, d.treatment, p.treatment, d.reason, d.saved_gb, d.cpu_s
-FROM title_treatment d JOIN playable playing USING (title_id) JOIN package p USING (package_id)
-WHERE p.treatment IS DISTINCT FROM d.treatment
+FROM title_treatment d LEFT JOIN playable playing USING (title_id) LEFT JOIN package p USING (package_id)
 ORDER BY d.saved_gb DESC, d.title_id;
 
 -- name: last_decision

@@ -10,7 +10,7 @@ from orchestration.partitions import RECEIVED_DAYS
 from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
 
-TABLES = ("title", "account", "profile", "package")
+TABLES = ("title", "account", "profile", "package", "probe")
 # What a snapshot holds; a test holds this list to the dbt project.
 PUBLISHED = (
     "dim_account",
@@ -22,6 +22,7 @@ PUBLISHED = (
     "feat_profile_taste",
     "feat_title_content",
     "feat_title_popularity",
+    "mart_encoding_saving",
     "mart_experiment_moments",
     "mart_title_day",
     "mart_title_week",

@@ -12,6 +12,12 @@ first_events as (
 
 ),
 
+complexity as (
+
+    select * from {{ ref('int_title_complexity') }}
+
+),
+
 final as (
 
     select
@@ -25,9 +31,11 @@ final as (
         titles.year,
         titles.runtime_s,
         titles.maturity,
-        {{ first_of('titles.genres') }} as main_genre
+        {{ first_of('titles.genres') }} as main_genre,
+        complexity.kbps_vmaf_95
     from titles
     left join first_events on titles.title_id = first_events.item_id
+    left join complexity on titles.title_id = complexity.title_id
 
 )
 
