@@ -101,6 +101,25 @@ def test_its_master_playlist_lists_all_of_it(whole: Draft) -> None:
             assert (whole.folder / listed.uri).with_name(segment.uri).is_file()
 
 
+def test_another_player_reads_its_dash(whole: Draft, ffmpeg: Path) -> None:
+    # ffmpeg would not open `.vtt` otherwise.
+    arguments = [
+        "-allowed_extensions",
+        "ALL",
+        "-i",
+        whole.folder / "manifest.mpd",
+        "-map",
+        "0:v",
+        "-map",
+        "0:a",
+        "-f",
+        "null",
+        "-",
+    ]
+    decoded = subprocess.run([ffmpeg, "-v", "error", "-xerror", *arguments], capture_output=True, text=True)
+    assert (decoded.returncode, decoded.stderr) == (0, "")
+
+
 def test_dash_has_every_cue_once(whole: Draft) -> None:
     cues = read_cues((whole.folder / "subtitles/ru/whole.vtt").read_bytes(), "vtt").cues
     assert [(cue.start_ms, cue.end_ms, cue.text) for cue in cues] == [
