@@ -21,7 +21,7 @@ from transcoding.watermark import Mark
 # Cannot be the beginning of a title id, so a work folder is never taken for a title.
 WORK = "~work"
 _NOTES = "result.json"
-_SOUND_WEIGHT, _PACKAGE_SHARE = 1.0, 0.1
+_SOUND_WEIGHT, _CHECK_WEIGHT, _PACKAGE_SHARE = 1.0, 0.05, 0.1
 
 
 def work_folder(media: Path, job_id: str) -> Path:
@@ -109,9 +109,10 @@ def local(source: Source, media: Path, stored_path: str) -> Source:
     return replace(source, path=(media / stored_path).absolute())
 
 
-def tasks_of(plan: Plan) -> list[NewTask]:
+def tasks_of(plan: Plan, source: Source) -> list[NewTask]:
     """What is to be done once a master is planned. `weight` is megapixels to encode, others' work in the same coin."""
     tasks = [
+        NewTask("check", 0, 0, "ready", _CHECK_WEIGHT * source.frames * source.width * source.height / 1e6),
         NewTask("audio", 0, 0, "ready", _SOUND_WEIGHT * float(plan.duration) * len(plan.audio)),
     ]
     for part, rungs in enumerate(plan.parts):

@@ -1,7 +1,7 @@
-"""The room's part of the command line: the worker that packages masters as they come in."""
+"""The room's part of the command line: the worker that packages masters as they come in, and a look at its queue."""
 
-import time
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -12,24 +12,49 @@ from transcoding.checker import commands as checker_commands
 app = typer.Typer(no_args_is_help=True)
 app.add_typer(watermark_commands.app, name="watermark")
 app.add_typer(checker_commands.app)
-_POLL_S = 2.0
 
 
 def transcode(settings: Settings, drain: bool) -> None:
-    """Package what waits; with `drain` once, otherwise until told to stop."""
-    from matinee.console import console, table
+    """Package what waits; with `drain` until nothing is left, otherwise until told to stop.
+
+    Any number of these may run, on any machines that share the database and the media store.
+    """
     from matinee.stack.session import services
     from transcoding.build import transcode_pending
+    from transcoding.serve import serve
 
     with services(settings):
-        while True:
-            outcomes = transcode_pending(settings)
-            if outcomes:
-                rows = [(o.title_id, o.state, o.reason or ", ".join(r["name"] for r in o.rungs)) for o in outcomes]
-                console.print(table(f"Packages in {settings.media}", ("title", "state", "rungs or reason"), rows))
-            if drain:
-                return
-            time.sleep(_POLL_S)
+        if drain:
+            _tell(settings, transcode_pending(settings))
+        else:
+            serve(settings, lambda outcomes: _tell(settings, outcomes))
+
+
+def _tell(settings: Settings, outcomes: list) -> None:
+    from matinee.console import console, table
+
+    if outcomes:
+        rows = [(o.title_id, o.state, o.reason or ", ".join(rung["name"] for rung in o.rungs)) for o in outcomes]
+        console.print(table(f"Packages in {settings.media}", ("title", "state", "rungs or reason"), rows))
+
+
+@app.command()
+def transcodes(
+    most: Annotated[int, typer.Option(help="How many titles to list.")] = 50,
+) -> None:
+    """List the transcoding queue: what is under way, what waits, and what ended in the last day."""
+    from matinee.console import console, table
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+    from transcoding.progress import queue_rows
+
+    settings = Settings.load()
+    with services(settings), connect(settings) as connection:
+        rows = [row.cells() for row in queue_rows(connection, most)]
+    columns = ("title", "state", "treatment", "tasks", "done", "left", "attempts", "error")
+    console.print(table(f"Transcoding to {settings.media}", columns, rows))
+    if not rows:
+        console.print("Nothing is queued. `matinee ingest masters DIR` brings films in.")
 
 
 workers: dict[str, Callable[[Settings, bool], None]] = {"transcode": transcode}

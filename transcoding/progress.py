@@ -46,6 +46,43 @@ class Estimate:
         return left * (now - since) / (done - before) if done > before else None
 
 
+@dataclass(frozen=True)
+class QueueRow:
+    """A job of the queue as it is listed; `seconds_left` by the speed of all workers in the last minutes."""
+
+    title_id: str
+    state: str
+    treatment: str
+    tasks: int
+    tasks_done: int
+    fraction: float
+    attempts: int
+    error: str
+    seconds_left: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        left = "" if self.seconds_left is None else f"{self.seconds_left:.0f} s"
+        done = f"{self.tasks_done}/{self.tasks}"
+        return (
+            self.title_id, self.state, self.treatment, done, f"{self.fraction:.0%}", left, str(self.attempts),
+            self.error,
+        )  # fmt: skip
+
+
+def queue_rows(connection: psycopg.Connection, most: int = 50) -> list[QueueRow]:
+    """What is under way or waits, most urgent first, then what ended in the last day."""
+    (speed,) = connection.execute(SQL["recent_speed"]).fetchone() or (0.0,)
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(SQL["queue"], {"most": most}).fetchall()
+    made, ahead = [], 0.0
+    for row in rows:
+        left = row.pop("weight_left")
+        ahead += left
+        seconds = ahead / speed if speed and row["state"] == "active" else None
+        made.append(QueueRow(**row, seconds_left=seconds))
+    return made
+
+
 class _Watcher:
     """Bars of the jobs, and steps for a listener that only go forward."""
 
@@ -66,6 +103,7 @@ class _Watcher:
 
     def _look(self) -> None:
         """Nothing is shown while PostgreSQL is away: the lanes wait for it, and say so when it takes too long."""
+
         def read(connection: psycopg.Connection) -> list[dict]:
             with connection.cursor(row_factory=dict_row) as cursor:
                 return cursor.execute(SQL["progress_of"], {"jobs": list(self._jobs)}).fetchall()

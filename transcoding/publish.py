@@ -13,7 +13,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from matinee.settings import Settings
-from transcoding import package
+from transcoding import markers, package
 from transcoding.assemble import assemble
 from transcoding.checker import check
 from transcoding.chunks import missing, work_folder
@@ -68,6 +68,7 @@ def make_package(
     held = database.run(lambda connection: _record(connection, task, facts, last=last))
     if held and last:
         shutil.rmtree(work_folder(settings.media, task.job_id), ignore_errors=True)
+        markers.update(settings, task.title_id)
     return held
 
 
@@ -110,7 +111,7 @@ def _build(
     renditions = package.measure(draft, plan, rungs)
     package.write_manifests(draft, renditions)
     package.write_poster(draft, renditions)
-    verify(draft, source, plan, renditions, rungs)
+    verify(draft, source, plan, renditions, rungs, cancel=cancel)
     write_samples(draft, plan, source)
     key_ids: tuple[str, ...] = ()
     if task.protection == "aes128":

@@ -159,7 +159,8 @@ SELECT title_id, state, treatment, tasks, tasks_done, fraction, weight - weight_
        coalesce(error, reason, '') AS error
 FROM transcode_progress
 WHERE state = 'active' OR updated_at > now() - interval '1 day'
-ORDER BY state = 'active' DESC, priority DESC, created_at DESC LIMIT %(most)s;
+ORDER BY state = 'active' DESC, priority DESC, CASE WHEN state = 'active' THEN created_at END, updated_at DESC
+LIMIT %(most)s;
 
 -- name: recent_speed
 SELECT coalesce(sum(t.weight) / nullif(extract(epoch FROM max(t.updated_at) - min(t.updated_at)), 0), 0)::float8

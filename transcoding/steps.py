@@ -11,6 +11,7 @@ import psycopg
 from matinee.settings import Settings
 from transcoding import ffmpeg, package
 from transcoding.chunks import local, make_chunk, make_sound, tasks_of, work_folder
+from transcoding.deepcheck import check_master
 from transcoding.encode import EncodeProgress
 from transcoding.errors import MissingMasterError
 from transcoding.ladder import TREATMENTS
@@ -64,7 +65,7 @@ def _plan(task: Task, context: Context) -> bool:
     _require(master)
     source = read_source(master)
     plan = _ladder(task, source, context)
-    tasks = tasks_of(plan)
+    tasks = tasks_of(plan, source)
     name = package.package_id(task.title_id, task.master_id, plan, protection=task.protection, sidecars=task.sidecars)
     if (context.media / task.title_id / name).is_dir():
         # It was published, and its row is gone: only that is to be done.
@@ -91,6 +92,11 @@ def _ladder(task: Task, source: Source, context: Context) -> Plan:
     )  # fmt: skip
 
 
+def _check(task: Task, source: Source, plan: Plan, context: Context) -> dict[str, Any]:  # noqa: ARG001 - one shape
+    check_master(source, cancel=context.cancel, on_progress=context.on_progress)
+    return {}
+
+
 def _audio(task: Task, source: Source, plan: Plan, context: Context) -> dict[str, Any]:
     work = work_folder(context.media, task.job_id)
     return make_sound(task, source, plan, work, context.encoding, context.cancel)
@@ -103,7 +109,7 @@ def _chunk(task: Task, source: Source, plan: Plan, context: Context) -> dict[str
 
 
 _STEPS: dict[str, Callable[[Task, Source, Plan, Context], dict[str, Any]]] = {
-    "audio": _audio, "chunk": _chunk,
+    "check": _check, "audio": _audio, "chunk": _chunk,
 }  # fmt: skip
 
 

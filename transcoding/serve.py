@@ -1,0 +1,67 @@
+"""A worker that stays: it packages what comes in, collects what is not needed any more, and ends when it is told to."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from matinee.db.connect import connect
+from matinee.errors import StackError
+from matinee.settings import Settings
+from transcoding import queue
+from transcoding.build import Outcome, enqueue, outcomes
+from transcoding.collect import collect
+from transcoding.worker import Worker
+
+_LOOK_S = 2.0
+_COLLECT_EVERY_S = 600.0
+
+
+def serve(settings: Settings, tell: Callable[[list[Outcome]], None], *, stop: threading.Event | None = None) -> None:
+    """Work until stopped: by `stop`, SIGTERM or Ctrl-C; what is under way then is given back. `tell` hears what ended.
+
+    Raises:
+        StackError: PostgreSQL was away for too long.
+    """
+    stop = stop or threading.Event()
+    worker = Worker(settings, drain=False)
+    with ThreadPoolExecutor(1, thread_name_prefix="transcode-worker") as pool, _sigterm(stop):
+        working = pool.submit(worker.run)
+        try:
+            open_jobs: set[str] = set()
+            collected = -_COLLECT_EVERY_S
+            while not stop.wait(_LOOK_S) and not working.done():
+                try:
+                    open_jobs = _look(settings, open_jobs, tell)
+                    if time.monotonic() - collected >= _COLLECT_EVERY_S:
+                        collect(settings)
+                        collected = time.monotonic()
+                except StackError:
+                    continue  # the worker waits for PostgreSQL too, and ends with an error when that takes too long
+        finally:
+            worker.stop()
+        working.result()
+
+
+def _look(settings: Settings, before: set[str], tell: Callable[[list[Outcome]], None]) -> set[str]:
+    """Queue what came in, tell what has ended; returns the jobs that are active."""
+    enqueue(settings)
+    with connect(settings) as connection:
+        now = set(queue.active_jobs(connection))
+    if ended := outcomes(settings, sorted(before - now)):
+        tell(ended)
+    return now
+
+
+@contextmanager
+def _sigterm(stop: threading.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
