@@ -16,20 +16,26 @@ from transcoding.arguments import QUIET
 from transcoding.errors import TranscodingError
 from transcoding.plan import Plan, Rung
 
-_TALLEST = 480
-_CRF = 26
+_ENOUGH, _MOST = 360, 480  # lines
+# A key frame costs many times what another frame does, and is on screen for an instant.
+_CRF = 32
 _PATIENCE = 10  # seconds for each second of film
 _LEAST_TIMEOUT_S = 300
 
 
 def trick_rung(plan: Plan, draft: Path) -> Rung:
-    """The rung that the pictures are taken from: of those in the draft the largest SDR one up to 480 lines."""
+    """The rung that the pictures are taken from: of those in the draft an SDR one of 360 to 480 lines, or the nearest.
+
+    Raises:
+        TranscodingError: the draft has no SDR rung.
+    """
     there = [rung for rung in plan.rungs if not rung.hdr and (draft / "video" / rung.name / "init.mp4").is_file()]
     if not there:
         raise TranscodingError(f"no SDR rung in {draft} that trick play could be made of")
-    fitting = [rung for rung in there if min(rung.width, rung.height) <= _TALLEST and rung.codec == "h264"]
-    pixels = {rung: rung.width * rung.height for rung in there}
-    return max(fitting, key=pixels.__getitem__) if fitting else min(there, key=pixels.__getitem__)
+    lines = {rung: min(rung.width, rung.height) for rung in there}
+    small = [rung for rung in there if lines[rung] <= _MOST and rung.codec == "h264"]
+    enough = [rung for rung in small if lines[rung] >= _ENOUGH]
+    return max(small, key=lines.__getitem__) if small and not enough else min(enough or there, key=lines.__getitem__)
 
 
 def write_iframes(draft: Path, plan: Plan, *, cancel: threading.Event | None = None) -> None:

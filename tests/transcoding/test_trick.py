@@ -129,6 +129,8 @@ def test_the_rung_for_trick_play(tmp_path: Path) -> None:
         Rung("720p", 1280, 720, 23, 1, 1),
         Rung("480p", 854, 480, 23, 1, 1),
         Rung("360p", 640, 360, 23, 1, 1),
+        Rung("270p", 480, 270, 23, 1, 1),
+        Rung("234p", 416, 234, 23, 1, 1),
     )
     plan = Plan(Fraction(25), 50, 100, rungs, ())
 
@@ -144,5 +146,7 @@ def test_the_rung_for_trick_play(tmp_path: Path) -> None:
         having("1080p-hevc")
     assert having("1080p-av1") == "1080p-av1"
     assert having("720p") == "720p"
-    assert having("360p") == "360p"
+    assert having("234p") == "234p"
+    assert having("270p") == "270p"
     assert having("480p") == "480p"
+    assert having("360p") == "360p"
