@@ -33,7 +33,7 @@ class ExportedTable:
 
 
 def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[ExportedTable]:
-    """Export titles, accounts, profiles, packages and probes, with keys in place of ids, and load their current state."""
+    """Export what `TABLES` names, with keys in place of ids, and load its current state."""
     stamp = (clock or SystemClock()).now().strftime("%Y%m%dT%H%M%S%fZ")
     exported = []
     for name, table in _read(settings).items():
