@@ -291,6 +291,55 @@ SEALED: dict[str, Damage] = {
 SERVED = {"8.18", "10.1"}
 
 
+def heavier(name: str, size: int, count: int = 99) -> Damage:
+    """Append a box that means nothing to segments."""
+
+    def damage(folder: Path) -> None:
+        for path in sorted((folder / name).glob("*.m4s"))[:count]:
+            path.write_bytes(path.read_bytes() + struct.pack(">I4s", 8 + size, b"free") + bytes(size))
+
+    return damage
+
+
+def levelled(data: bytearray) -> None:
+    """H.264 level 5.1 in a decoder configuration."""
+    data[data.index(b"avcC") + 7] = 51
+
+
+SHOULDS: dict[str, Damage] = {
+    "H.5": master("RESOLUTION=640x360", "RESOLUTION=640x352"),
+    "1.3a": both(
+        master(CODEC, "avc1.640033"), patch("video/360p/init.mp4", levelled), patch("video/234p/init.mp4", levelled)
+    ),
+    "1.4": master(CODEC, "avc1.4d001e"),
+    "1.6a": master(CODEC, "hvc1.2.4.L150.B0"),
+    "1.10": master(CODEC, "avc3.64001e"),
+    "1.11": patch("video/360p/init.mp4", levelled),
+    "1.18": master("FRAME-RATE=29.970", "FRAME-RATE=17.000"),
+    "1.20": both(master("^#EXT-X-STREAM-INF:", "#EXT-X-STREAM-INF:VIDEO-RANGE=PQ,"), master("29.970", "59.940")),
+    "1.23": master(CODEC, AV1, 1),
+    "1.30": heavier("video/234p", 20_000_000, 1),
+    "1.32": master(r"^(#EXT-X-STREAM-INF.*\n.*\n)(#EXT-X-STREAM-INF.*\n.*\n)", r"\2\1"),
+    "1.33": master("RESOLUTION=640x360", "RESOLUTION=640x480"),
+    "1.34": both(master("RESOLUTION=640x360", "RESOLUTION=3840x2160"), scaled("STREAM-INF", "AVERAGE-BANDWIDTH", 40)),
+    "2.6": master(r"mp4a\.40\.2", "ec-3"),
+    "2.9": heavier("audio/ru", 200_000),
+    "2.19": patch("audio/ru/init.mp4", lambda data: data.replace(b"ludt", b"free")),
+    "4.1": both(master("^#EXT-X-MEDIA:TYPE=SUBTITLES.*\n", ""), master(',SUBTITLES="subtitles"', "")),
+    "5.11": master("AUTOSELECT=YES,FORCED=YES", "AUTOSELECT=NO,FORCED=YES"),
+    "6.2": edit(TRICK, r"#EXTINF:1\.0", "#EXTINF:2.0"),
+    "6.5": scaled("STREAM-INF", "AVERAGE-BANDWIDTH", 20),
+    "6.6": lambda folder: None,
+    "7.5": edit("video/*/main.m3u8", "TARGETDURATION:6", "TARGETDURATION:10"),
+    "7.6": edit(VIDEO, r"#EXTINF:6\.006", "#EXTINF:9.006", 1),
+    "8.22": both(edit(VIDEO, r"#EXTINF:6\.006000", "#EXTINF:6.206000", 1), tail(VIDEO, "0.801000")),
+    "9.10": master("RESOLUTION=640x360", "RESOLUTION=1280x720"),
+    "9.11": master("#EXT-X-INDEPENDENT-SEGMENTS\n", ""),
+    "13.5": both(master("RESOLUTION=640x360", "RESOLUTION=1280x720"), key('METHOD=SAMPLE-AES,URI="one"')),
+    "13.6": both(master("RESOLUTION=640x360", "RESOLUTION=3840x2160"), key('METHOD=SAMPLE-AES,URI="one"')),
+}
+
+
 def broken(folder: Path) -> set[str]:
     return {finding.rule for finding in check(folder, key_for=secret_of).musts_broken}
 
@@ -330,3 +379,11 @@ def test_the_rule_is_reported(number: str, copies: Path) -> None:
 def test_the_rule_is_reported_of_a_sealed_package(number: str, copies: Path) -> None:
     SEALED[number](copies / "sealed")
     assert number in broken(copies / "sealed")
+
+
+@pytest.mark.parametrize("number", SHOULDS)
+def test_broken_shoulds_are_reported_and_are_no_musts(number: str, copies: Path) -> None:
+    SHOULDS[number](copies / "clear")
+    findings = {finding.rule: finding for finding in check(copies / "clear").findings}
+    assert (findings[number].state, findings[number].severity) == ("fail", "SHOULD")
+    assert findings[number].evidence[0].found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transcoding.checker import audio, dash, delivery, master, playlists, segments, text, trick, video
 from transcoding.checker.load import load
-from transcoding.checker.reader import Limits, WebReader, open_reader
+from transcoding.checker.reader import WEB_LIMITS, Limits, WebReader, open_reader
 from transcoding.checker.registry import MUST, RULES, SHOULD, Evidence, Finding, Report, in_order
 
 __all__ = ["FAMILIES", "MUST", "RULES", "SHOULD", "Evidence", "Finding", "Limits", "Report", "check"]
@@ -32,7 +32,9 @@ def check(
     Raises:
         TranscodingError: there is no playlist to begin with, or the package is beyond the limits.
     """
-    reader = open_reader(location, limits or Limits(), other_origins=other_origins)
+    if limits is None:
+        limits = WEB_LIMITS if "://" in str(location) else Limits()
+    reader = open_reader(location, limits, other_origins=other_origins)
     try:
         package = load(reader, key_for)
     finally:

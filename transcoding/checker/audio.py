@@ -102,14 +102,14 @@ def description_marked(package: Package) -> Iterator[Evidence]:
         raise Skip("no rendition is named an audio description")
     for media in named:
         if _DESCRIBES not in media.characteristics:
-            yield Evidence(f"line {media.line}", f"NAME={media.name!r} unmarked", f"CHARACTERISTICS={_DESCRIBES}")
+            yield Evidence(package.line(media), f"NAME={media.name!r} unmarked", f"CHARACTERISTICS={_DESCRIBES}")
 
 
 @rule("2.13", MUST, "audio description may be selected automatically")
 def description_selected(package: Package) -> Iterator[Evidence]:
     for media in _descriptions(package):
         if media.attributes.get("AUTOSELECT") != "YES":
-            yield Evidence(f"line {media.line}", f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")
+            yield Evidence(package.line(media), f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")
 
 
 @rule("2.15", MUST, "alternative audio lasts as long as the film")
@@ -193,4 +193,4 @@ def multichannel_aac(package: Package) -> Iterator[Evidence]:
 def description_language(package: Package) -> Iterator[Evidence]:
     for media in _descriptions(package):
         if not media.language:
-            yield Evidence(f"line {media.line}", "no LANGUAGE", "the language of the descriptions")
+            yield Evidence(package.line(media), "no LANGUAGE", "the language of the descriptions")

@@ -13,6 +13,7 @@ from transcoding.errors import TranscodingError
 
 _HIGH_PROFILES = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 _HEVC_IDR = {19, 20}
+_MOST_UNITS = 20_000  # in a picture; a slice for each macroblock row of the largest has far fewer
 _OBU_SEQUENCE, _OBU_FRAME_HEADER, _OBU_FRAME = 1, 3, 6
 _FAMILIES = {
     "avc1": "avc", "avc3": "avc", "hvc1": "hevc", "hev1": "hevc", "dvh1": "dolby", "dvhe": "dolby", "dva1": "dolby",
@@ -254,8 +255,11 @@ def hdr_messages(family: str, sample: memoryview, nal_length: int) -> set[int]:
 
 
 def _units(sample: memoryview, nal_length: int) -> Iterator[tuple[int, memoryview]]:
-    at, end = 0, len(sample)
+    at, end, count = 0, len(sample), 0
     while at < end:
+        count += 1
+        if count > _MOST_UNITS:
+            raise TranscodingError(f"a sample of more than {_MOST_UNITS} NAL units")
         size = int.from_bytes(sample[at : at + nal_length])
         at += nal_length
         if not size or at + size > end:

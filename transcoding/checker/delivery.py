@@ -118,7 +118,7 @@ def _hdcp(package: Package, low: int, high: int, wanted: str) -> Iterator[Eviden
     for variant in sized:
         if variant.attributes.get("HDCP-LEVEL") != wanted:
             found = f"HDCP-LEVEL={variant.attributes.get('HDCP-LEVEL', 'absent')}"
-            yield Evidence(f"line {variant.line}", found, wanted)
+            yield Evidence(package.line(variant), found, wanted)
 
 
 @rule("13.5", SHOULD, "encrypted HD asks for HDCP TYPE-0")

@@ -18,7 +18,7 @@ _MOST_PLAYLISTS = 500
 _FMP4 = {b"styp", b"moof", b"ftyp", b"moov", b"sidx", b"emsg", b"prft", b"mdat", b"free", b"uuid"}
 _TIME = re.compile(r"(?:(\d{1,4}):)?(\d\d):(\d\d)\.(\d{3})")
 _CUE = re.compile(rf"{_TIME.pattern}[ \t]+-->[ \t]+{_TIME.pattern}")
-_MOST_CUES = 20_000
+_MOST_TEXT, _MOST_ENTRIES, _MOST_CUES = 64 << 20, 500_000, 500_000
 _PACKET = 188
 
 
@@ -38,6 +38,7 @@ class _Loader:
         self.inits: dict[tuple[str, tuple[int, int] | None], tuple[Track, ...]] = {}
         self.keys: dict[str, bytes | None] = {}
         self.refused: set[tuple[str, str]] = set()
+        self.text_bytes = self.entries = self.cues = 0
 
     def load(self) -> Package:
         package, start = self.package, self.reader.start
@@ -75,6 +76,9 @@ class _Loader:
         except UnreadableError as error:
             self.fault("file", name, error)
             return None
+        self.text_bytes += len(data)
+        if self.text_bytes > _MOST_TEXT:
+            raise TranscodingError(f"{name}: more than {_MOST_TEXT} bytes of playlists; that is no package")
         self.package.texts[name] = data.decode("utf-8", errors="replace")
         listing = read_playlist(name, data)
         for words in listing.faults:
@@ -112,6 +116,9 @@ class _Loader:
         return [(name, role) for name, role in roles.items() if name not in refused]
 
     def _rendition(self, name: str, role: str, listing: Listing) -> Rendition:
+        self.entries += len(listing.entries)
+        if self.entries > _MOST_ENTRIES:
+            raise TranscodingError(f"{name}: more than {_MOST_ENTRIES} segments are listed; that is no package")
         counters: dict[int, int] = {}
         segments = [self._segment(name, entry, counters) for entry in listing.entries]
         tracks = next((segment.tracks for segment in segments if segment.tracks), ())
@@ -164,7 +171,11 @@ class _Loader:
             data = clear
         measured = Segment(entry, uri, size, _container(data), tracks)
         try:
-            return _measure(measured, data, counters)
+            made = _measure(measured, data, counters)
+            self.cues += len(made.cues)
+            if self.cues > _MOST_CUES:
+                raise TranscodingError(f"more than {_MOST_CUES} cues in one package")
+            return made
         except (TranscodingError, struct.error, IndexError, ValueError) as error:
             self.fault("boxes", uri, error)
             return replace(measured, broken=str(error))
@@ -251,8 +262,6 @@ def _cues(text: str) -> tuple[Cue, ...]:
             raise TranscodingError(f"{block.strip()[:60]!r} is no WebVTT cue")
         words = body.split("\n", 1)[1].strip() if "\n" in body else ""
         found.append(Cue(_seconds(match.groups()[:4]), _seconds(match.groups()[4:]), words))
-        if len(found) > _MOST_CUES:
-            raise TranscodingError(f"more than {_MOST_CUES} cues in one segment")
     return tuple(found)
 
 

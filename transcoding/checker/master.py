@@ -26,14 +26,10 @@ def _tricks(package: Package) -> list[Variant]:
     return package.tricks
 
 
-def _where(variant: Variant | Media) -> str:
-    return f"line {variant.line}"
-
-
-def _lacking(variants: list[Variant], attribute: str) -> Iterator[Evidence]:
+def _lacking(package: Package, variants: list[Variant], attribute: str) -> Iterator[Evidence]:
     for variant in variants:
         if not variant.attributes.get(attribute):
-            yield Evidence(_where(variant), f"no {attribute}", attribute)
+            yield Evidence(package.line(variant), f"no {attribute}", attribute)
 
 
 @rule("H.4", MUST, "CODECS names what is in the files")
@@ -50,12 +46,12 @@ def truthful_codecs(package: Package) -> Iterator[Evidence]:
         for word in sorted(held):
             # ffmpeg and others write AV1's optional fields, or leave them out: RFC 6381 prefixes are the same codec.
             if not any(word == told or word.startswith(f"{told}.") or told.startswith(f"{word}.") for told in declared):
-                yield Evidence(_where(variant), f"{variant.attributes.get('CODECS')} lacks {word}", word)
+                yield Evidence(package.line(variant), f"{variant.attributes.get('CODECS')} lacks {word}", word)
         kinds = {c.family for name in names if name in package.renditions for c in package.renditions[name].codecs}
         own = package.renditions.get(variant.uri)
         for codec in variant.codecs if own and own.tracks else ():
             if codec.is_video and codec.family not in kinds:
-                yield Evidence(_where(variant), f"{codec.text} is nowhere in the files", ", ".join(sorted(held)))
+                yield Evidence(package.line(variant), f"{codec.text} is nowhere in the files", ", ".join(sorted(held)))
     if not judged:
         raise Skip("no CODECS, or no sample entry could be read")
 
@@ -71,10 +67,10 @@ def truthful_facts(package: Package) -> Iterator[Evidence]:
         judged = True
         if variant.resolution and variant.resolution != (track.width, track.height):
             found = f"RESOLUTION={variant.attributes['RESOLUTION']}"
-            yield Evidence(_where(variant), found, f"{track.width}x{track.height}")
+            yield Evidence(package.line(variant), found, f"{track.width}x{track.height}")
         rate = rendition.frame_rate
         if rendition.readable and rate and variant.frame_rate and abs(variant.frame_rate / rate - 1) > Fraction(1, 100):
-            yield Evidence(_where(variant), f"FRAME-RATE={float(variant.frame_rate):.3f}", f"{float(rate):.3f}")
+            yield Evidence(package.line(variant), f"FRAME-RATE={float(variant.frame_rate):.3f}", f"{float(rate):.3f}")
     if not judged:
         raise Skip("no picture could be read")
 
@@ -86,42 +82,42 @@ def groups(package: Package) -> Iterator[Evidence]:
         for attribute in ("AUDIO", "SUBTITLES", "VIDEO", "CLOSED-CAPTIONS"):
             wanted = variant.attributes.get(attribute)
             if wanted and wanted != "NONE" and not package.group(variant, attribute):
-                yield Evidence(_where(variant), f"{attribute} group {wanted!r} has no EXT-X-MEDIA", "one")
+                yield Evidence(package.line(variant), f"{attribute} group {wanted!r} has no EXT-X-MEDIA", "one")
     seen: dict[tuple[str, str, str], int] = {}
     defaults: dict[tuple[str, str], int] = {}
     for media in package.media():
         key = (media.kind, media.group, media.name)
         if key in seen:
-            yield Evidence(_where(media), f"NAME {media.name!r} twice in group {media.group!r}", "distinct names")
+            yield Evidence(package.line(media), f"NAME {media.name!r} twice in group {media.group!r}", "distinct names")
         seen[key] = media.line
         if media.attributes.get("DEFAULT") == "YES":
             if (media.kind, media.group) in defaults:
-                yield Evidence(_where(media), f"a second DEFAULT=YES in group {media.group!r}", "one at most")
+                yield Evidence(package.line(media), f"a second DEFAULT=YES in group {media.group!r}", "one at most")
             defaults[(media.kind, media.group)] = media.line
 
 
 @rule("9.1", MUST, "EXT-X-STREAM-INF has CODECS")
 def has_codecs(package: Package) -> Iterator[Evidence]:
-    yield from _lacking(_variants(package), "CODECS")
+    yield from _lacking(package, _variants(package), "CODECS")
 
 
 @rule("9.2", MUST, "EXT-X-STREAM-INF of video has RESOLUTION")
 def has_resolution(package: Package) -> Iterator[Evidence]:
     for variant in _variants(package, video=True):
         if variant.resolution is None:
-            yield Evidence(_where(variant), f"RESOLUTION {variant.attributes.get('RESOLUTION')}", "WIDTHxHEIGHT")
+            yield Evidence(package.line(variant), f"RESOLUTION {variant.attributes.get('RESOLUTION')}", "WIDTHxHEIGHT")
 
 
 @rule("9.3", MUST, "EXT-X-I-FRAME-STREAM-INF has CODECS")
 def trick_codecs(package: Package) -> Iterator[Evidence]:
-    yield from _lacking(_tricks(package), "CODECS")
+    yield from _lacking(package, _tricks(package), "CODECS")
 
 
 @rule("9.4", MUST, "EXT-X-I-FRAME-STREAM-INF has RESOLUTION")
 def trick_resolution(package: Package) -> Iterator[Evidence]:
     for variant in _tricks(package):
         if variant.resolution is None:
-            yield Evidence(_where(variant), f"RESOLUTION {variant.attributes.get('RESOLUTION')}", "WIDTHxHEIGHT")
+            yield Evidence(package.line(variant), f"RESOLUTION {variant.attributes.get('RESOLUTION')}", "WIDTHxHEIGHT")
 
 
 @rule("9.5", SHOULD, "audio and video are separate streams")
@@ -152,7 +148,7 @@ def separate_multichannel(package: Package) -> Iterator[Evidence]:
         raise Skip("no multichannel audio")
     for media in many:
         if media.uri is None:
-            yield Evidence(_where(media), f"{media.channels} channels without a URI", "a playlist of its own")
+            yield Evidence(package.line(media), f"{media.channels} channels without a URI", "a playlist of its own")
     for rendition, track in muxed:
         yield Evidence(package.short(rendition.name), f"{track.channels} channels beside the picture", "a stream")
 
@@ -171,7 +167,7 @@ def separate_alternatives(package: Package) -> Iterator[Evidence]:
         for media in found:
             inside = media.uri is None and (media.attributes.get("DEFAULT") != "YES" or _is_silent(package, media))
             if inside:
-                yield Evidence(_where(media), f"{media.name!r} without a URI", "a playlist of its own")
+                yield Evidence(package.line(media), f"{media.name!r} without a URI", "a playlist of its own")
 
 
 def _is_silent(package: Package, media: Media) -> bool:
@@ -250,14 +246,14 @@ def has_average(package: Package) -> Iterator[Evidence]:
     for variant in _variants(package):
         if variant.average is None:
             found = f"AVERAGE-BANDWIDTH {variant.attributes.get('AVERAGE-BANDWIDTH')}"
-            yield Evidence(_where(variant), found, "a number")
+            yield Evidence(package.line(variant), found, "a number")
 
 
 @rule("9.15", MUST, "EXT-X-STREAM-INF of video has FRAME-RATE")
 def has_frame_rate(package: Package) -> Iterator[Evidence]:
     for variant in _variants(package, video=True):
         if variant.frame_rate is None:
-            yield Evidence(_where(variant), f"FRAME-RATE {variant.attributes.get('FRAME-RATE')}", "a number")
+            yield Evidence(package.line(variant), f"FRAME-RATE {variant.attributes.get('FRAME-RATE')}", "a number")
 
 
 @rule("9.16", MUST, "VIDEO-RANGE is there unless everything is SDR")
@@ -269,9 +265,11 @@ def has_range(package: Package) -> Iterator[Evidence]:
         return
     for variant in listed:
         if "VIDEO-RANGE" not in variant.attributes:
-            yield Evidence(_where(variant), "no VIDEO-RANGE beside HDR", pictures.get(variant.uri) or "VIDEO-RANGE")
+            yield Evidence(
+                package.line(variant), "no VIDEO-RANGE beside HDR", pictures.get(variant.uri) or "VIDEO-RANGE"
+            )
         elif pictures.get(variant.uri) not in (None, variant.dynamic_range):
-            yield Evidence(_where(variant), f"VIDEO-RANGE={variant.dynamic_range}", str(pictures[variant.uri]))
+            yield Evidence(package.line(variant), f"VIDEO-RANGE={variant.dynamic_range}", str(pictures[variant.uri]))
 
 
 @rule("9.19", MUST, "SCORE stands on every variant or on none")
@@ -280,4 +278,4 @@ def scores(package: Package) -> Iterator[Evidence]:
     scored = [variant for variant in variants if "SCORE" in variant.attributes]
     if not scored:
         raise Skip("no SCORE")
-    yield from _lacking(variants, "SCORE")
+    yield from _lacking(package, variants, "SCORE")

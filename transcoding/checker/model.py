@@ -13,7 +13,8 @@ from transcoding.checker.playlist import Entry, Listing, Media, Variant
 from transcoding.checker.reader import Response
 from transcoding.checker.samples import Timeline, Track
 
-_LONGEST_RUN = 1000  # segments; more of them in one and a half target durations are no media
+_NANO = 1_000_000_000
+_LONGEST_RUN = 100  # segments; more of them in one and a half target durations are no media
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,17 @@ class Rendition:
             return None
         bits = [8 * (segment.size or 0) for segment in self.segments]
         average = sum(bits) / self.duration
-        target, peak = Fraction(self.listing.target or 6), Fraction(0)
+        # In whole nanoseconds, which is as fine as playlists are read.
+        lengths = [int(segment.entry.duration * _NANO) for segment in self.segments]
+        target, peak = (self.listing.target or 6) * _NANO, 0.0
         for first in range(len(bits)):
-            length, held = Fraction(0), 0
+            length = held = 0
             for place in range(first, min(first + _LONGEST_RUN, len(bits))):
-                length, held = length + self.segments[place].entry.duration, held + bits[place]
-                if length > target * 3 / 2:
+                length, held = length + lengths[place], held + bits[place]
+                if length * 2 > target * 3:
                     break
-                if length >= target / 2 and length > 0:
-                    peak = max(peak, held / length)
+                if length * 2 >= target and length > 0:
+                    peak = max(peak, held * _NANO / length)
         return round(average), round(max(peak, average))
 
     @property
@@ -220,7 +223,7 @@ class Package:
     def codecs(self, variant: Variant) -> Iterator[tuple[str, Codec]]:
         """Where and what: the words of a variant, and the sample entries of its picture."""
         for codec in variant.codecs:
-            yield f"{self.short(self.master.uri if self.master else '')} line {variant.line}", codec
+            yield self.line(variant), codec
         rendition = self.renditions.get(variant.uri)
         for codec in rendition.codecs if rendition else ():
             yield f"{self.short(variant.uri)} (sample entry)", codec
@@ -229,6 +232,10 @@ class Package:
         """A file as people see it: relative to the package where it can be."""
         base = self.location.rsplit("/", 1)[0] + "/" if self.is_web else ""
         return name.removeprefix(base)
+
+    def line(self, tag: Variant | Media) -> str:
+        """Where a tag of the master playlist stands."""
+        return f"{self.short(self.master.uri)} line {tag.line}" if self.master else f"line {tag.line}"
 
     @property
     def is_on_demand(self) -> bool:

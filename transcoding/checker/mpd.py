@@ -27,9 +27,10 @@ def load(reader: Reader, package: Package) -> Dash | None:
     except UnreadableError:
         return None
     try:
-        if b"<!" in data.replace(b"<!--", b""):
-            raise ValueError("declares a document type or entities")
-        root = ET.fromstring(data)  # noqa: S314 - without a document type there is nothing to expand
+        # No document type means nothing to expand; a NUL would be UTF-16, which could hide one.
+        if b"\0" in data or b"<!" in data.replace(b"<!--", b""):
+            raise ValueError("declares a document type or entities, or is not UTF-8")
+        root = ET.fromstring(data)  # noqa: S314 - looked through above
         return _read(reader, name, root)
     except (ValueError, SyntaxError, ZeroDivisionError, UnreadableError) as error:
         return Dash(name, None, (), (str(error) or type(error).__name__,))

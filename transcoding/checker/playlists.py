@@ -9,6 +9,7 @@ from transcoding.checker.registry import MUST, SHOULD, Evidence, Skip, measured,
 
 _ROUNDING = Fraction(1, 1000)
 _JUMP = 1  # second
+_MOST_TEXT = 1 << 20  # a foreign parser is not trusted with more
 
 
 def _heard_and_seen(package: Package) -> list[Rendition]:
@@ -31,6 +32,8 @@ def well_formed(package: Package) -> Iterator[Evidence]:
         if fault.kind == "playlist":
             yield Evidence(fault.file, fault.words, "a playlist by RFC 8216")
     for name, text in package.texts.items():
+        if len(text) > _MOST_TEXT:
+            continue
         listing = package.master if package.master and package.master.uri == name else None
         known = package.renditions.get(name)
         listing = known.listing if known else listing

@@ -38,6 +38,10 @@ class Limits:
     total_s: float = 6 * 3600.0
 
 
+# Of a server that nobody vouches for less is taken.
+WEB_LIMITS = Limits(segment_bytes=64 << 20, total_bytes=64 << 30, files=100_000, total_s=2 * 3600.0)
+
+
 @dataclass(frozen=True)
 class Response:
     """What a web server said about one file, for the delivery rules."""

@@ -1,7 +1,9 @@
 """Sections 4 and 5: captions and subtitles."""
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import accumulate
 
 from transcoding.checker.model import Cue, Package, Rendition
 from transcoding.checker.playlist import Media
@@ -33,7 +35,7 @@ def captions(package: Package) -> Iterator[Evidence]:
 def caption_language(package: Package) -> Iterator[Evidence]:
     for media in _tags(package, "CLOSED-CAPTIONS"):
         if not media.language:
-            yield Evidence(f"line {media.line}", f"{media.name!r} without LANGUAGE", "LANGUAGE")
+            yield Evidence(package.line(media), f"{media.name!r} without LANGUAGE", "LANGUAGE")
 
 
 @rule("4.5", MUST, "subtitles for the deaf carry both characteristics")
@@ -45,7 +47,7 @@ def for_the_deaf(package: Package) -> Iterator[Evidence]:
     for media in meant:
         if not {_SPOKEN, _SOUNDS} <= media.characteristics:
             found = media.attributes.get("CHARACTERISTICS", "no CHARACTERISTICS")
-            yield Evidence(f"line {media.line}", found, f"{_SPOKEN},{_SOUNDS}")
+            yield Evidence(package.line(media), found, f"{_SPOKEN},{_SOUNDS}")
 
 
 @rule("4.6", MUST, "subtitles for the deaf may be selected automatically")
@@ -55,14 +57,14 @@ def deaf_selected(package: Package) -> Iterator[Evidence]:
         raise Skip("no subtitles for the deaf")
     for media in meant:
         if media.attributes.get("AUTOSELECT") != "YES":
-            yield Evidence(f"line {media.line}", f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")
+            yield Evidence(package.line(media), f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")
 
 
 @rule("4.7", MUST, "subtitles tell their language")
 def subtitle_language(package: Package) -> Iterator[Evidence]:
     for media in _tags(package):
         if not media.language:
-            yield Evidence(f"line {media.line}", f"{media.name!r} without LANGUAGE", "LANGUAGE")
+            yield Evidence(package.line(media), f"{media.name!r} without LANGUAGE", "LANGUAGE")
 
 
 @rule("5.2", MUST, "subtitles are WebVTT, or IMSC1 in fragmented MP4")
@@ -115,9 +117,11 @@ def forced_contained(package: Package) -> Iterator[Evidence]:
         if not known or own.containers != {"webvtt"}:
             continue
         judged = True
-        shown = {cue for rendition in known for cue in _cues(rendition)}
+        shown = sorted((cue.start, cue.end) for rendition in known for cue in _cues(rendition))
+        starts, last = [start for start, _ in shown], list(accumulate((end for _, end in shown), max))
         for cue in sorted(_cues(own), key=lambda cue: cue.start):
-            if not any(other.start <= cue.start and cue.end <= other.end for other in shown):
+            before = bisect_right(starts, cue.start)
+            if not before or last[before - 1] < cue.end:
                 yield Evidence(package.short(own.name), f"{cue.text[:40]!r} at {ms(cue.start)} is not in them", "it is")
     if not judged:
         raise Skip("no language with forced and regular WebVTT subtitles")
@@ -132,7 +136,7 @@ def subtitle_codecs(package: Package) -> Iterator[Evidence]:
     for variant in package.variants:
         used = any(media.uri in imsc for media in package.group(variant, "SUBTITLES"))
         if used and not any(codec.family == "imsc" for codec in variant.codecs):
-            yield Evidence(f"line {variant.line}", variant.attributes.get("CODECS", ""), "stpp.ttml.im1t among them")
+            yield Evidence(package.line(variant), variant.attributes.get("CODECS", ""), "stpp.ttml.im1t among them")
 
 
 @rule("5.11", SHOULD, "forced subtitles are selected automatically")
@@ -142,4 +146,4 @@ def forced_selected(package: Package) -> Iterator[Evidence]:
         raise Skip("no forced subtitles")
     for media in forced:
         if media.attributes.get("AUTOSELECT") != "YES":
-            yield Evidence(f"line {media.line}", f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")
+            yield Evidence(package.line(media), f"AUTOSELECT={media.attributes.get('AUTOSELECT')}", "YES")

@@ -332,7 +332,7 @@ def peak_over_average(package: Package) -> Iterator[Evidence]:
 
 @rule("1.32", SHOULD, "the first variant is the one nearest to 2000 kbit/s")
 def first_variant(package: Package) -> Iterator[Evidence]:
-    """Of the variants that are there, the nearest one; those of the first variant's codec and range are compared."""
+    """Of the variants that are there, the nearest one; those with the first one's sound, codec and range compete."""
     variants = [v for v in package.video_variants if v.average or v.bandwidth]
     if len(variants) < 2:
         raise Skip("fewer than two variants")
@@ -344,7 +344,8 @@ def first_variant(package: Package) -> Iterator[Evidence]:
     kinds = {codec.family for codec in first.codecs if codec.is_video}
     alike = [
         v for v in variants
-        if v.dynamic_range == first.dynamic_range and {c.family for c in v.codecs if c.is_video} == kinds
+        if v.attributes.get("AUDIO") == first.attributes.get("AUDIO")
+        and v.dynamic_range == first.dynamic_range and {c.family for c in v.codecs if c.is_video} == kinds
     ]  # fmt: skip
     nearest = min(alike, key=distance)
     if distance(first) > distance(nearest) + 100_000:
