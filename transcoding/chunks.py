@@ -52,7 +52,7 @@ def make_chunk(
         scores = measure_chunk(plan, source, chunk, folder, rungs, cancel=cancel)
         return {"vmaf": {name: [score.__dict__ for score in segments] for name, segments in scores.items()}}
 
-    return _once(chunk_folder(work, task.part, task.number), task.holder, make)
+    return once(chunk_folder(work, task.part, task.number), task.holder, make)
 
 
 def make_sound(
@@ -67,10 +67,10 @@ def make_sound(
         (folder / "audio").rmdir() if plan.audio else None
         return {"audio": [fact.as_json() for fact in facts]}
 
-    return _once(work / "audio", task.holder, make)
+    return once(work / "audio", task.holder, make)
 
 
-def _once(target: Path, holder: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+def once(target: Path, holder: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     """A folder with its notes, made whole or not at all."""
     if not (target / _NOTES).is_file():
         with _whole(target, holder) as draft:
