@@ -15,7 +15,7 @@ from transcoding.errors import TranscodingError
 from transcoding.hull import Probe
 from transcoding.ladder import AV1_PRESET, Rung, Treatment, av1_heights, hull_heights, rung_sizes
 from transcoding.plan import Plan, plan_ladder
-from transcoding.shots import Sample, choose_samples, find_cuts
+from transcoding.shots import Sample, choose_samples, find_cuts, sample_count
 from transcoding.source import Source
 from transcoding.vmaf import vmaf
 
@@ -45,30 +45,37 @@ def probe_encodes(
     known: Sequence[Probe] = (),
     cancel: threading.Event | None = None,
     on_progress: Callable[[float], None] | None = None,
+    on_probes: Callable[[Sequence[Probe]], None] | None = None,
     threads: int = ENCODER_THREADS,
 ) -> tuple[Probe, ...]:
-    """Everything that a ladder of this treatment needs to know of a film; codecs that are `known` are not probed again.
+    """Everything that a ladder of this treatment needs to know of a film: what is `known`, and what was missing.
 
     One decode of a piece feeds as many sizes and qualities as memory allows. The presets are the ladder's own, and
     pieces lie on its grid of GOPs, so that no correction stands between a probe and the segment it foretells.
-    `on_progress` hears 0 to 1.
+    `on_progress` hears 0 to 1, `on_probes` those of each piece as soon as they are measured.
 
     Raises:
         TranscodingError: the film cannot be decoded or encoded.
     """
-    there = {probe.codec for probe in known}
-    codecs = [codec for codec in codecs_of(treatment) if codec not in there]
-    if not codecs:
-        return tuple(known)
     plan = plan_ladder(source, tone_mapper=not source.hdr or ffmpeg.has_tone_mapper())
+    there = {(probe.codec, probe.sample) for probe in known}
+    missing = {
+        number: [codec for codec in codecs_of(treatment) if (codec, number) not in there]
+        for number in range(sample_count(plan))
+    }
+    if not any(missing.values()):
+        return tuple(known)
+    made = list(known)
     samples = choose_samples(plan, find_cuts(plan, source, cancel=cancel))
-    rungs = [rung for codec in codecs for rung in _rungs(source, codec, treatment)]
-    made: list[Probe] = []
     for number, sample in enumerate(samples):
-        made += _probe(plan, source, sample, rungs, cancel, threads)
+        rungs = [rung for codec in missing[number] for rung in _rungs(source, codec, treatment)]
+        probes = _probe(plan, source, sample, rungs, cancel, threads) if rungs else []
+        made += probes
+        if on_probes is not None and probes:
+            on_probes(probes)
         if on_progress is not None:
             on_progress((number + 1) / len(samples))
-    return (*known, *made)
+    return tuple(made)
 
 
 def codecs_of(treatment: Treatment) -> tuple[str, ...]:

@@ -66,6 +66,22 @@ def parse_cuts(told: str) -> tuple[float, ...]:
     return tuple(cuts)
 
 
+def sample_count(plan: Plan) -> int:
+    """How many pieces a film is sampled by; its cuts do not matter."""
+    return _amount(plan)[0]
+
+
+def _amount(plan: Plan) -> tuple[int, int]:
+    """Pieces, and GOPs in each."""
+    grid = max(1, plan.frames // plan.gop)  # whole GOPs
+    seconds = float(plan.duration)
+    if seconds <= _WHOLE_S or grid == 1:
+        return 1, grid
+    gops = min(grid, max(1, round(min(_MOST_S, max(_WHOLE_S, seconds / _SHARE)) * plan.frame_rate / plan.gop)))
+    count = min(MOST_SAMPLES, gops)
+    return count, gops // count
+
+
 def choose_samples(plan: Plan, cuts: Sequence[float]) -> tuple[Sample, ...]:
     """Pieces that stand for a film: all of a short one, twelve of four seconds of a long one.
 
@@ -73,14 +89,10 @@ def choose_samples(plan: Plan, cuts: Sequence[float]) -> tuple[Sample, ...]:
     shots. So a busy passage gets more pieces than the clock would give it, and a long take still gets some. The piece
     lies in the middle of its stretch, on the ladder's grid of GOPs, and weighs as much as its stretch is long.
     """
-    grid = max(1, plan.frames // plan.gop)  # whole GOPs
-    gop_s = float(plan.gop / plan.frame_rate)
-    seconds = float(plan.duration)
-    if seconds <= _WHOLE_S or grid == 1:
+    count, length = _amount(plan)
+    if count == 1:
         return (Sample(Chunk(0, 0, 0, 0, plan.frames), 1.0),)
-    gops = min(grid, max(1, round(min(_MOST_S, max(_WHOLE_S, seconds / _SHARE)) / gop_s)))
-    count = min(MOST_SAMPLES, gops)
-    length = gops // count
+    grid, gop_s, seconds = plan.frames // plan.gop, float(plan.gop / plan.frame_rate), float(plan.duration)
     apart = sorted(cut for cut in {round(cut, 1) for cut in cuts} if 0 < cut < seconds)
     edges = [_inverse(number / count, seconds, apart) for number in range(count + 1)]
     samples: list[Sample] = []

@@ -1,14 +1,14 @@
 """Probes of a small real film, remembered and used again."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from matinee.settings import Settings
-from transcoding.hull import fit
+from transcoding.hull import Probe, fit
 from transcoding.ladder import TREATMENTS, Rung
 from transcoding.plan import plan_ladder
 from transcoding.probes import _batches, load_probes, probe_encodes, store_probes
@@ -69,3 +69,16 @@ def test_a_process_encodes_no_more_pictures_than_memory_allows() -> None:
     assert sorted(r.name for batch in batches for r in batch) == sorted(r.name for r in large)
     assert all(len(batch) == 1 or sum(r.width * r.height for r in batch) <= 6_500_000 for batch in batches)
     assert len(_batches([rung(height, crf) for height in (720, 540, 360) for crf in (18, 26, 34)])) == 1
+
+
+def test_a_long_probing_that_was_cut_short_goes_on_where_it_was(film: Callable[..., Path]) -> None:
+    picture = "testsrc2=size=64x36:rate=10:duration=13"
+    source = read_source(film("longer.mp4", picture))
+    pieces: list[Sequence[Probe]] = []
+    whole = probe_encodes(source, QUICK, on_probes=pieces.append)
+    assert [probe for piece in pieces for probe in piece] == list(whole)
+    assert [{probe.sample for probe in piece} for piece in pieces] == [{0}, {1}, {2}, {3}, {4}]
+    later: list[Sequence[Probe]] = []
+    resumed = probe_encodes(source, QUICK, known=[*pieces[0], *pieces[2]], on_probes=later.append)
+    assert [{probe.sample for probe in piece} for piece in later] == [{1}, {3}, {4}]
+    assert sorted(resumed, key=repr) == sorted(whole, key=repr)

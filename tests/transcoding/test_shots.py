@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transcoding.plan import Plan, plan_ladder
-from transcoding.shots import MOST_SAMPLES, Sample, choose_samples, find_cuts, parse_cuts
+from transcoding.shots import MOST_SAMPLES, Sample, choose_samples, find_cuts, parse_cuts, sample_count
 from transcoding.source import Source, read_source
 
 PLAN = Plan(Fraction(25), 50, 250, (), ())
@@ -26,6 +26,7 @@ def test_pieces_lie_on_the_grid_apart_and_in_order(seconds: float, cuts: list[fl
     plan = of_length(seconds)
     samples = choose_samples(plan, cuts)
     assert 1 <= len(samples) <= MOST_SAMPLES
+    assert len(samples) == sample_count(plan)
     assert sum(sample.weight for sample in samples) == pytest.approx(1)
     assert all(sample.weight > 0 for sample in samples)
     for sample in samples:
