@@ -89,11 +89,16 @@ def take_in(connection: psycopg.Connection, film: Path, master_id: str, store: P
 
 
 def beside(film: Path) -> list[Path]:
-    """The subtitle files that belong to a film by their names; of films `a` and `a.2`, `a.2.srt` is the second's."""
+    """The subtitle files that belong to a film by their names; of films `a` and `a.2`, `a.2.srt` is the second's.
+
+    In the order in which they count: those whose names say a language, the plainest first; then those that say none.
+    """
     names = [path for path in film.parent.iterdir() if path.name.startswith(f"{film.stem}.") and path.is_file()]
     subtitles = [path for path in names if path.suffix.lower()[1:] in FORMATS]
     longer = [f"{path.stem}." for path in names if path not in subtitles and len(path.stem) > len(film.stem)]
-    return sorted(path for path in subtitles if not path.name.startswith(tuple(longer)))
+    own = [path for path in subtitles if not path.name.startswith(tuple(longer))]
+    words = {path: path.name[len(film.stem) :].count(".") - 1 for path in own}
+    return sorted(own, key=lambda path: (not words[path], words[path], path.name))
 
 
 def named(path: Path, film: Path) -> tuple[str | None, bool]:

@@ -160,6 +160,14 @@ def test_copies_of_a_film_do_not_fight(connection: psycopg.Connection, film: Pat
     assert [row[3] for row in rows(connection)] == ["again.en.srt", "again.ru.srt"]
 
 
+def test_the_plainest_name_counts(connection: psycopg.Connection, film: Path, store: Path) -> None:
+    for name in ("film.srt", "film.en.sdh.srt", "film.en.srt"):
+        (film.parent / name).write_text(ENGLISH * 3)
+    found = take_in(connection, film, MASTER, store)
+    assert [row[3] for row in rows(connection)] == ["film.en.srt"]
+    assert [refusal.path.name for refusal in found.refused] == ["film.en.sdh.srt", "film.srt"]
+
+
 def test_a_file_belongs_to_the_film_with_the_longest_name(tmp_path: Path) -> None:
     for name in ("film.mp4", "film.2.mp4", "film.ru.srt", "film.2.ru.srt", "film.2.srt", "film.jpg"):
         (tmp_path / name).touch()

@@ -14,8 +14,17 @@ from matinee.cues import Cue, read_cues
 from matinee.settings import Settings
 from transcoding.errors import TranscodingError, TransientError
 from transcoding.plan import Plan, Rung, Sidecar, SubtitleRendition, plan_ladder
-from transcoding.source import Source, read_source
-from transcoding.subtitles import TextTrack, boundaries, cut, fit, picture_subtitles, sidecars, write_subtitles
+from transcoding.source import Source, SubtitleTrack, read_source
+from transcoding.subtitles import (
+    TextTrack,
+    boundaries,
+    cut,
+    fit,
+    picture_subtitles,
+    sidecars,
+    text_facts,
+    write_subtitles,
+)
 
 HEADER = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n"
 NTSC = Fraction(30_000, 1001)
@@ -129,6 +138,20 @@ def test_real_films(shared: Path, tmp_path: Path) -> None:
                 for cue in read_cues(path.read_bytes(), "vtt").cues
             ]
             assert all(end <= plan.duration * 1000 for end in ends)
+
+
+def test_pictures_of_text_are_left_out_and_named(talkie: Source) -> None:
+    source = dataclasses.replace(talkie, subtitles=(*talkie.subtitles, SubtitleTrack(7, "fr", "dvdsub", False, False)))
+    assert [track.index for track in picture_subtitles(source)] == [7]
+    assert text_facts([TextTrack("ru", "ru", False, 2, 1, ("4: has no text",))], source) == {
+        "subtitles": [
+            {
+                "name": "ru", "language": "ru", "forced": False, "cues": 2, "dropped": 1,
+                "reasons": ("4: has no text",),
+            }
+        ],
+        "subtitles_left_out": [{"stream": 7, "language": "fr", "codec": "dvdsub", "reason": "pictures of text"}],
+    }  # fmt: skip
 
 
 def test_shared_subtitle_files(shared: Path, talkie: Source, tmp_path: Path) -> None:
