@@ -36,6 +36,9 @@ def _tell(settings: Settings, outcomes: list) -> None:
     if outcomes:
         rows = [(o.title_id, o.state, o.reason or ", ".join(rung["name"] for rung in o.rungs)) for o in outcomes]
         console.print(table(f"Packages in {settings.media}", ("title", "state", "rungs or reason"), rows))
+        made = [o for o in outcomes if o.state == "published"]
+        reports = [(o.title_id, str(settings.media / o.title_id / o.package_id / "report.html")) for o in made]
+        console.print(table("Reports, to open in a browser", ("title", "page"), reports))
 
 
 @app.command()

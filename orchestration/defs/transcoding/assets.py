@@ -9,6 +9,8 @@ from orchestration.observe import Reporter
 from orchestration.policies import room
 from orchestration.resources import MatineeResource
 
+_REPORTS = 50  # listed of one run
+
 
 class Backfill(dg.Config):
     """For a run from the launchpad: only these titles, and with this treatment, which is remembered for them."""
@@ -48,6 +50,9 @@ def packages(context: dg.AssetExecutionContext, config: Backfill, matinee: Matin
         "jobs": dict(state.jobs),
         "tasks": dict(state.tasks),
     }
+    made = [settings.media / o.title_id / o.package_id / "report.html" for o in outcomes if o.state == "published"]
+    if made:
+        metadata["reports"] = dg.MetadataValue.md("\n".join(f"- `{page}`" for page in made[:_REPORTS]))
     if state.failed:
         rows = [(failed.title_id, failed.treatment, failed.reason) for failed in state.failed]
         metadata["why"] = _table(("title", "treatment", "reason"), rows)

@@ -67,7 +67,8 @@ final as (
         title_id,
         height,
         -- Far beyond the probes the line means nothing: a factor of four at most.
-        exp(first_log + greatest(least(step, ln(4)), -ln(4))) as kbps_vmaf_95
+        -- Rounded, so that the order of summing cannot show.
+        round(exp(first_log + greatest(least(step, ln(4)), -ln(4))), 1) as kbps_vmaf_95
     from steps
 
 )
