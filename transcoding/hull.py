@@ -94,7 +94,8 @@ def _fit(codec: str, height: int, probes: Sequence[Probe]) -> Curve:
     crfs = sorted({probe.crf for probe in probes})
     means = []
     for crf in crfs:
-        same = [probe for probe in probes if probe.crf == crf]
+        # Always in the same order: a sum of floats, and so the ladder, is then the same however probes are kept.
+        same = sorted((probe for probe in probes if probe.crf == crf), key=lambda probe: probe.sample)
         total = sum(probe.weight for probe in same)
         kbps = sum(probe.weight * probe.kbps for probe in same) / total
         means.append((sum(probe.weight * probe.vmaf for probe in same) / total, math.log(max(kbps, 1e-3))))

@@ -1,7 +1,7 @@
 """What is done for each kind of task. All of it may be done twice, by two workers at once, and leaves one result."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from transcoding.chunks import local, make_chunk, make_sound, tasks_of, work_fol
 from transcoding.deepcheck import check_master
 from transcoding.encode import EncodeProgress
 from transcoding.errors import MissingMasterError
+from transcoding.hull import Probe
 from transcoding.ladder import TREATMENTS
 from transcoding.plan import DEFAULT_AUDIENCE, Plan, plan_ladder
 from transcoding.probes import load_probes, probe_encodes, store_probes
@@ -83,9 +84,13 @@ def _ladder(task: Task, source: Source, context: Context) -> Plan:
 
     probes, beside, audience = context.database.run(known)
     if treatment.probes:
-        made = probe_encodes(source, treatment, known=probes, cancel=context.cancel, on_progress=context.on_progress)
-        context.database.run(lambda connection: store_probes(connection, task.master_id, treatment, made))
-        probes = made
+
+        def keep(made: Sequence[Probe]) -> None:
+            context.database.run(lambda connection: store_probes(connection, task.master_id, treatment, made))
+
+        probes = probe_encodes(
+            source, treatment, known=probes, cancel=context.cancel, on_progress=context.on_progress, on_probes=keep
+        )
     return plan_ladder(
         source, treatment, probes, audience=audience, sidecars=beside, watermark=task.watermark,
         tone_mapper=not source.hdr or ffmpeg.has_tone_mapper(),
