@@ -32,7 +32,8 @@ def draft(ffmpeg: Path, folder: Path, rate: Fraction, frames: int) -> Plan:
     plan = Plan(rate, round(2 * rate), frames, (SMALL,), ())
     video = folder / "video" / SMALL.name
     video.mkdir(parents=True)
-    picture = f"color=black:size=320x180:rate={rate},geq=lum='16+{STEP}*mod(floor(T+0.001)\\,14)':cb=128:cr=128"
+    level = f"geq=lum='16+{STEP}*mod(floor(T+0.001)\\,14)':cb=128:cr=128"
+    picture = f"color=black:size=16x16:rate={rate},{level},scale=320:180:flags=neighbor"
     options = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", str(plan.gop), "-sc_threshold", "0"]
     command = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", picture, "-frames:v", str(frames), "-pix_fmt", "yuv420p"]
     subprocess.run([*command, *options, *segment_options(plan, video)], check=True)
@@ -78,7 +79,7 @@ def test_every_picture_decodes_alone_and_is_the_one_of_its_second(ffmpeg: Path, 
 
 @pytest.mark.parametrize(("seconds", "every"), [(13, 1), (24, 2), (125, 10)])
 def test_every_thumbnail_shows_its_time(ffmpeg: Path, tmp_path: Path, seconds: int, every: int) -> None:
-    plan = draft(ffmpeg, tmp_path, Fraction(12), 12 * seconds)
+    plan = draft(ffmpeg, tmp_path, Fraction(4), 4 * seconds)
     write_iframes(tmp_path, plan)
     write_thumbnails(tmp_path, plan)
     folder = tmp_path / "thumbnails"
