@@ -129,3 +129,16 @@ def test_a_key_made_under_an_older_version_is_opened_by_it(connection: psycopg.C
         (keys._wrap(old, "late", bytes(16)),),
     )
     assert keys.open_key(connection, settings, "late") == bytes(16)
+
+
+def test_the_command_rotates_and_says_what_to_do_next(connection: psycopg.Connection, settings: Settings) -> None:
+    from typer.testing import CliRunner
+
+    from orchestration.commands import app
+
+    made = keys.content_key(connection, settings, "one", "hd", 0)
+    told = CliRunner().invoke(app, ["secrets", "rotate"], env=settings.environment())
+    assert (told.exit_code, "1 content keys are wrapped by key-encryption key 2" in told.output) == (0, True)
+    assert "matinee backup" in told.output
+    assert made.secret.hex() not in told.output
+    assert keys.open_key(connection, settings, made.key_id) == made.secret
