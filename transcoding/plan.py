@@ -1,6 +1,5 @@
 """Which renditions a master gets: pure functions."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -8,13 +7,13 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+from matinee import timing
 from transcoding.hull import Probe, shift_crf
 from transcoding.ladder import HEIGHTS, TREATMENTS, Rung, Treatment, fixed_rungs, hevc_rungs, marked, measured_rungs
 from transcoding.source import Source
 
 # Changes whenever the same source would be encoded or packaged differently: failed masters are then tried again.
 PLAN_VERSION = "2"
-MAX_RATE = 60
 GOP_S = 2
 GOPS_PER_SEGMENT = 3
 PARTED_FROM_S = 600
@@ -22,22 +21,6 @@ PARTED_FROM_S = 600
 DEFAULT_AUDIENCE = (2146.0, 3491.0, 4664.0, 5878.0, 7235.0, 8846.0, 10_888.0, 13_722.0, 18_332.0, 29_826.0)
 _SMALL = 864 * 486  # pixels
 _SURROUND, _SURROUND_KBPS = 6, 320  # channels
-_USUAL = (
-    "12",
-    "25/2",
-    "15",
-    "24000/1001",
-    "24",
-    "25",
-    "30000/1001",
-    "30",
-    "48000/1001",
-    "48",
-    "50",
-    "60000/1001",
-    "60",
-)
-_RATES = tuple(Fraction(rate) for rate in _USUAL)
 
 
 @dataclass(frozen=True)
@@ -216,12 +199,7 @@ def _shifts(plan: Plan, probes: Sequence[Probe]) -> tuple[float, ...]:
 
 def output_rate(source: Source) -> Fraction:
     """Frames per second of every rung."""
-    rate = source.frame_rate * (2 if source.interlaced else 1)
-    rate /= max(1, math.ceil(rate / MAX_RATE))
-    nearest = min(_RATES, key=lambda usual: abs(usual - rate))
-    if not source.steady or abs(nearest / rate - 1) < Fraction(1, 2000):
-        return nearest
-    return rate
+    return timing.output_rate(source.frame_rate, interlaced=source.interlaced, steady=source.steady)
 
 
 def _audio(source: Source) -> tuple[AudioRendition, ...]:
