@@ -10,8 +10,6 @@ _ROUNDING = Fraction(1, 1000)
 
 
 def _dash(package: Package) -> Dash:
-    if package.is_web:
-        raise Skip("read from folders only")
     if package.dash is None:
         raise Skip("no manifest.mpd")
     return package.dash

@@ -145,6 +145,7 @@ class _Loader:
         except UnreadableError as error:
             self.fault("file", uri, error)
             return ()
+        self.package.inits.add(uri)
         try:
             return read_init(data)
         except (TranscodingError, struct.error, IndexError, ValueError) as error:

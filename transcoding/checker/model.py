@@ -176,6 +176,7 @@ class Package:
     faults: list[Fault] = field(default_factory=list)
     responses: list[Response] = field(default_factory=list)
     dash: Dash | None = None
+    inits: set[str] = field(default_factory=set)  # initialisation segments that were read
     texts: dict[str, str] = field(default_factory=dict)  # playlists as they are, for a second opinion
 
     def role(self, *names: str) -> list[Rendition]:

@@ -17,11 +17,9 @@ def load(reader: Reader, package: Package) -> Dash | None:
     """The MPD beside the first playlist; None where there is none."""
     import xml.etree.ElementTree as ET
 
-    if package.is_web:
-        return None
     try:
         name = reader.resolve(reader.start, NAME)
-        if not reader.exists(name):
+        if not package.is_web and not reader.exists(name):
             return None
         data = reader.read(name, reader.limits.playlist_bytes)
     except UnreadableError:
@@ -31,12 +29,12 @@ def load(reader: Reader, package: Package) -> Dash | None:
         if b"\0" in data or b"<!" in data.replace(b"<!--", b""):
             raise ValueError("declares a document type or entities, or is not UTF-8")
         root = ET.fromstring(data)  # noqa: S314 - looked through above
-        return _read(reader, name, root)
+        return _read(reader, name, root, package)
     except (ValueError, SyntaxError, ZeroDivisionError, UnreadableError) as error:
         return Dash(name, None, (), (str(error) or type(error).__name__,))
 
 
-def _read(reader: Reader, name: str, root: Any) -> Dash:
+def _read(reader: Reader, name: str, root: Any, package: Package) -> Dash:
     if root.tag != f"{_SPACE}MPD":
         return Dash(name, None, (), (f"the root element is {root.tag[:80]}",))
     tracks = [
@@ -46,7 +44,10 @@ def _read(reader: Reader, name: str, root: Any) -> Dash:
     ]
     faults = () if tracks else ("it has no Representation",)
     listed = {file for track in tracks for file in (*track.files, *([track.init] if track.init else []))}
-    missing = tuple(sorted(file for file in listed if not reader.exists(file))[:20])
+    # What the playlists' segments were read from is there; only others are looked for.
+    read = {segment.file for r in package.renditions.values() for segment in r.segments if segment.size is not None}
+    read |= package.inits
+    missing = tuple(sorted(file for file in listed - read if not reader.exists(file))[:20])
     return Dash(name, _duration(root.get("mediaPresentationDuration")), tuple(tracks), faults, missing)
 
 
