@@ -97,7 +97,7 @@ CHECKS = {
             "title": "6 s segments",
             "severity": "SHOULD",
             "state": "fail",
-            "evidence": ["720p: 9 s"],
+            "evidence": [{"file": "720p", "found": "9 s", "wanted": "6 s"}],
         },
         {"rule": "9.1", "title": "CODECS", "severity": "MUST", "state": "fail", "evidence": "missing <here>"},
     ]
@@ -115,7 +115,7 @@ def test_what_was_measured_is_on_the_page(tmp_path: Path, facts: dict[str, Any])
     page = Page(text)
     for told in ("1:02:03", "2\u202f345", "94.7", "91.3", "87.9", "95.1", "24.5", "-23.1", "-2.4",
                  "4.5", "ru-forced", "k-1", "0 … 1", "k-2", "2 … 2", "aes128", "ffmpeg n9", "«standard»",
-                 "720p: 9 s"):  # fmt: skip
+                 "720p: 9 s (wanted: 6 s)", "1 rules hold"):  # fmt: skip
         assert told in page.text, told
     assert page.text.index("missing <here>") < page.text.index("9 s") < page.text.index("621 of 621")
     told = SVG_TEXT.findall(text)

@@ -7,26 +7,36 @@ from transcoding.report.words import Markup, Text, section, table
 
 _STATES = {"fail": 0, "skipped": 1, "pass": 2}
 _SEVERITIES = {"MUST": 0, "SHOULD": 1, "MAY": 2}
-_WORDS = {"fail": Text("broken", "нарушено"), "skipped": Text("not tried", "не проверено"), "pass": Text("kept", "да")}
+_WORDS = {
+    "fail": Text("broken", "нарушено"),
+    "skipped": Text("does not apply", "неприменимо"),
+    "pass": Text("kept", "да"),
+}
 
 
 def findings(checks: Mapping[str, Any]) -> str:
-    """What is broken or could not be tried in front; the rules that hold can be opened."""
+    """What is broken stands in front; the rules that hold, and those that say nothing here, can be opened."""
     known: Sequence[Mapping[str, Any]] = checks.get("findings", ())
     if not known:
         return ""
     ordered = sorted(known, key=lambda f: (_STATES.get(f["state"], 0), _SEVERITIES.get(f["severity"], 3)))
-    first = [finding for finding in ordered if finding["state"] != "pass"]
-    kept = [finding for finding in ordered if finding["state"] == "pass"]
-    opened = Text(f"{len(kept)} rules that hold", f"Соблюдено правил: {len(kept)}")
-    content = (_rows(first) if first else "") + (
-        f"<details><summary>{opened.html()}</summary>{_rows(kept)}</details>" if kept else ""
+    states = {state: [f for f in ordered if f["state"] == state] for state in ("pass", "skipped")}
+    broken = [finding for finding in ordered if finding["state"] not in states]
+    kept, skipped = len(states["pass"]), len(states["skipped"])
+    content = (
+        (_rows(broken) if broken else f"<p>{Text('No rule is broken.', 'Ни одно правило не нарушено.').html()}</p>")
+        + _opened(Text(f"{kept} rules hold", f"Соблюдено правил: {kept}"), states["pass"])
+        + _opened(Text(f"{skipped} rules do not apply", f"Неприменимых правил: {skipped}"), states["skipped"])
     )
     note = Text(
         "Numbers are those of Apple's HLS authoring specification; others are named.",
         "Номера – по спецификации Apple для авторов HLS; остальные правила названы.",
     )
     return section(Text("Rules", "Правила"), note, content)
+
+
+def _opened(title: Text, chosen: Sequence[Mapping[str, Any]]) -> str:
+    return f"<details><summary>{title.html()}</summary>{_rows(chosen)}</details>" if chosen else ""
 
 
 def _rows(chosen: Sequence[Mapping[str, Any]]) -> str:
@@ -47,4 +57,8 @@ def _state(finding: Mapping[str, Any]) -> Markup:
 
 
 def _evidence(told: Any) -> str:
-    return "; ".join(str(line) for line in told) if isinstance(told, list | tuple) else str(told)
+    """`file: found (wanted: …)` for each place, or the plain words."""
+    if isinstance(told, Mapping):
+        where = f"{told['file']}: " if told.get("file") not in (None, "", ".") else ""
+        return f"{where}{told.get('found')}" + (f" (wanted: {told['wanted']})" if told.get("wanted") else "")
+    return "; ".join(_evidence(line) for line in told) if isinstance(told, list | tuple) else str(told)
