@@ -25,6 +25,8 @@ from transcoding.source import Source, SubtitleTrack
 _SQL = queries.load(Path(__file__).parent)
 # Pictures and sound of a package start at time zero of their tracks.
 _CLOCK = "X-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000"
+# What keeps the style of a stream and its places on the screen; any other becomes SRT.
+_KEPT_AS = {"ass": "ass", "ssa": "ass", "webvtt": "vtt"}
 _TOLD = 5  # reasons that are written out
 _PATIENCE = 5  # seconds for each second of film
 _LEAST_TIMEOUT_S = 300
@@ -149,13 +151,16 @@ def _extract(plan: Plan, source: Source, draft: Path, cancel: threading.Event | 
     folder.mkdir()
     arguments = [*QUIET, "-protocol_whitelist", "file,pipe", "-format_whitelist", source.container]
     arguments += ["-i", f"file:{source.path}"]
-    for index in indexes:
-        arguments += ["-map", f"0:{index}", "-c:s", "webvtt", "-f", "webvtt", f"{folder.name}/{index}.vtt"]
+    codecs = {track.index: track.codec for track in source.subtitles}
+    files = {index: folder / f"{index}.{_KEPT_AS.get(codecs.get(index, ''), 'srt')}" for index in indexes}
+    for index, path in files.items():
+        coder = {"vtt": "copy", "ass": "ass"}.get(path.suffix[1:], "srt")
+        arguments += ["-map", f"0:{index}", "-c:s", coder, f"{folder.name}/{path.name}"]
     limit = max(_LEAST_TIMEOUT_S, _PATIENCE * float(plan.duration))
     try:
         closed = ffmpeg.confined(source.path, write=(folder,), timeout_s=limit)
         ffmpeg.run(arguments, cwd=draft, timeout_s=limit, cancel=cancel, sandbox=closed)
-        return {index: _stream(folder / f"{index}.vtt") for index in indexes}
+        return {index: _stream(path) for index, path in files.items()}
     finally:
         shutil.rmtree(folder)
 
@@ -163,7 +168,7 @@ def _extract(plan: Plan, source: Source, draft: Path, cancel: threading.Event | 
 def _stream(path: Path) -> Cues:
     """A stream may be empty: a film whose foreign lines are all understood has no forced subtitles."""
     try:
-        return read_cues(path.read_bytes(), "vtt")
+        return read_cues(path.read_bytes(), path.suffix[1:])
     except CuesError as error:
         return Cues((), (Dropped(0, str(error)),))
 

@@ -28,7 +28,7 @@ from transcoding.subtitles import (
 
 HEADER = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n"
 NTSC = Fraction(30_000, 1001)
-RUSSIAN = "1\n00:00:01,000 --> 00:00:03,000\nЧто это?\n\n2\n00:00:05,000 --> 00:00:07,000\nЭто <i>поезд</i>.\n"
+RUSSIAN = "1\n00:00:01,000 --> 00:00:03,000\nЧто это?\n\n2\n00:00:05,000 --> 00:00:07,000\n{\\an8}Это <i>поезд</i>.\n"
 
 
 def planned(frames: int, rate: Fraction, *subtitles: SubtitleRendition) -> Plan:
@@ -38,19 +38,22 @@ def planned(frames: int, rate: Fraction, *subtitles: SubtitleRendition) -> Plan:
 
 @pytest.fixture(scope="module")
 def talkie(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """13 s with two text streams in Matroska: SRT in Russian, ASS in English whose last line outlasts the film."""
+    """13 s with SRT in Russian, WebVTT in German, and ASS in English, whose last line outlasts the film."""
     folder = tmp_path_factory.mktemp("talkie")
     (folder / "ru.srt").write_text(RUSSIAN)
     (folder / "en.srt").write_text(
-        "1\n00:00:02,000 --> 00:00:13,000\n<i>A long line</i>\n\n2\n00:00:12,500 --> 00:00:40,000\nThe end & more\n\n"
+        "1\n00:00:02,000 --> 00:00:13,000\n{\\an7}<i>A long line</i>\n\n"
+        "2\n00:00:12,500 --> 00:00:40,000\nThe end & more\n\n"
         "3\n00:00:50,000 --> 00:00:51,000\nnever seen\n"
     )
+    (folder / "de.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:02.000\nDer <b>Zug</b>\n")
     path = folder / "talkie.mkv"
     command = [
         ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=30000/1001:duration=13",
-        "-i", folder / "ru.srt", "-i", folder / "en.srt", "-map", "0", "-map", "1", "-map", "2",
-        "-metadata:s:s:0", "language=rus", "-metadata:s:s:1", "language=eng", "-c:v", "libx264",
-        "-preset", "ultrafast", "-c:s:0", "srt", "-c:s:1", "ass", path,
+        "-i", folder / "ru.srt", "-i", folder / "en.srt", "-i", folder / "de.vtt",
+        *(word for number in range(4) for word in ("-map", str(number))),
+        "-metadata:s:s:0", "language=rus", "-metadata:s:s:1", "language=eng", "-metadata:s:s:2", "language=ger",
+        "-c:v", "libx264", "-preset", "ultrafast", "-c:s:0", "srt", "-c:s:1", "ass", "-c:s:2", "webvtt", path,
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return read_source(path)
@@ -68,7 +71,7 @@ def shown(folder: Path) -> list[list[str]]:
 
 def test_text_streams_are_cut_like_the_picture(talkie: Source, tmp_path: Path) -> None:
     plan = plan_ladder(talkie)
-    assert [(track.language, track.is_text) for track in talkie.subtitles] == [("ru", True), ("en", True)]
+    assert [(track.language, track.is_text) for track in talkie.subtitles] == [("ru", True), ("en", True), ("de", True)]
     plan = dataclasses.replace(
         plan, subtitles=tuple(SubtitleRendition(t.language, t.language, t.index) for t in talkie.subtitles)
     )
@@ -79,6 +82,12 @@ def test_text_streams_are_cut_like_the_picture(talkie: Source, tmp_path: Path) -
     assert shown(tmp_path / "subtitles" / "ru") == [["Что это?", "Это <i>поезд</i>."], ["Это <i>поезд</i>."], []]
     long, end = "<i>A long line</i>", "The end &amp; more"
     assert shown(tmp_path / "subtitles" / "en") == [[long], [long], [long, end]]
+    assert "00:00:05.000 --> 00:00:07.000 line:0\n" in (tmp_path / "subtitles" / "ru" / "00000.vtt").read_text()
+    assert (
+        "00:00:02.000 --> 00:00:13.000 line:0 align:start\n"
+        in (tmp_path / "subtitles" / "en" / "00000.vtt").read_text()
+    )
+    assert shown(tmp_path / "subtitles" / "de") == [["Der <b>Zug</b>"], [], []]
     last = (tmp_path / "subtitles" / "en" / "00002.vtt").read_text()
     assert "00:00:12.500 --> 00:00:13.013" in last, "cut to the film's length"
     assert [path.name for path in tmp_path.iterdir()] == ["subtitles"]
