@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-RATIO = 1.75  # between neighbouring rungs, where viewers ask for nothing else
+RATIO = 1.75  # between neighbouring rungs on average
+LEAST_STEP, WIDEST_STEP = 1.5, 3.0
 LOWEST_KBPS = 150
 MOST_RUNGS = 8
 MOST_SHIFT = 3.0  # of a CRF, for one part of a film
@@ -145,9 +146,9 @@ def space(points: Sequence[Point], target: float, audience: Sequence[float]) -> 
 
     Their number is what steps of about 1.75 would need, at most eight. Which they are is chosen for the `audience`
     (quantiles of viewers' kbit/s, rising): the mean VMAF of viewers whose players take the best rung below three
-    quarters of their bandwidth is greatest, among ladders whose steps are between the square root and the square of
-    1.75. Where the hull itself has a wider gap, so has the ladder. A fifth of the viewers is taken to be anywhere, so
-    that rungs that hardly anyone needs today are spread by what they show too.
+    quarters of their bandwidth is greatest, among ladders whose steps are between 1.5 and 3: nearer rungs cost storage
+    and show nothing. Where the hull itself has a wider gap, so has the ladder. A fifth of the viewers is taken to be
+    anywhere, so that rungs that hardly anyone needs today are spread by what they show too.
     """
     top = best_point(points, target)
     below = sorted((point for point in points if point.kbps <= top.kbps), key=lambda point: point.kbps)
@@ -156,7 +157,7 @@ def space(points: Sequence[Point], target: float, audience: Sequence[float]) -> 
     for point in below:
         if point.kbps >= candidates[-1].kbps * _THIN and point.kbps * _THIN <= top.kbps:
             candidates.append(point)
-    if top.kbps >= bottom.kbps * math.sqrt(RATIO):
+    if top.kbps >= bottom.kbps * LEAST_STEP:
         candidates.append(top)
     else:
         candidates = [top]
@@ -200,14 +201,13 @@ class _Audience:
 def _best_ladder(candidates: Sequence[Point], count: int, audience: _Audience) -> list[Point]:
     """From the first candidate to the last by `count` rungs, or as many as the steps allow (dynamic programming)."""
     below = [audience.below(point.kbps) for point in candidates]
-    least, widest = math.sqrt(RATIO), RATIO**2
     # best[i]: (mean VMAF of the viewers below i, path to i) for every number of rungs that leads there
     best: list[dict[int, tuple[float, list[int]]]] = [{} for _ in candidates]
     best[0][1] = (candidates[0].vmaf * below[0], [0])
     for j in range(1, len(candidates)):
         for i in range(j):
             step = candidates[j].kbps / candidates[i].kbps
-            if step < least or (step > widest and i + 1 < j):
+            if step < LEAST_STEP or (step > WIDEST_STEP and i + 1 < j):
                 continue
             for rungs, (value, path) in best[i].items():
                 reached = value + candidates[i].vmaf * (below[j] - below[i])

@@ -23,7 +23,7 @@ _SQL = queries.load(Path(__file__).parent)
 # Changes whenever the same film would be probed differently: what is remembered is then not used any more.
 PROBES_VERSION = "1"
 # Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The top is where the choice is fine.
-CRFS = {"h264": (18, 26, 34), "av1": (24, 36, 48)}
+CRFS = {"h264": (18, 26, 34), "av1": (22, 35, 48)}
 # Probes show what a CRF costs: the ladder's own buffer bounds its peaks only. SVT-AV1 takes no more than 100 Mbit/s.
 _UNBOUNDED_KBPS = 90_000
 _LEAST_TIMEOUT_S = 300

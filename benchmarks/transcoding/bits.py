@@ -1,9 +1,11 @@
 """Bits that viewers get, bytes that are kept and VMAF that is seen: our measured ladder against Apple's fixed one.
 
 Viewers' bandwidths are log-normal (median 8 Mbit/s, sigma 0.8); a player takes the best rung below three quarters of
-its bandwidth, or the least one. Every clip is watched equally long. `value` and `reference` are sums or means over the
-clips; VMAF lost is a difference. `tos_wave` has test overlays burnt in, which flatter any measured ladder: rows without
-it are given too. Read from benchmarks/results unless `retrain`.
+its bandwidth, or the least one; one that knows AV1 takes AV1's rungs and the H.264 ones below them. Every clip is
+watched equally long: `value` and `reference` are means over the clips, VMAF lost is a difference. Goals are for clips
+from 720 lines on: of a smaller source the fixed ladder has only the rungs that it keeps for slow connections, so those
+clips have rows of their own. `tos_wave` has test overlays burnt in, which flatter any measured ladder: rows without it
+are given too. Read from benchmarks/results unless `retrain`.
 """
 
 import random
@@ -14,6 +16,7 @@ from .titles import titles
 MEDIAN_KBPS, SIGMA, SHARE = 8000, 0.8, 0.75
 VIEWERS = 20_000
 _FLATTERED = "tos_wave"
+_LINES = 720
 
 
 def run(json: bool = False, retrain: bool = False) -> list[dict]:  # noqa: ARG001 - the caller prints
@@ -24,10 +27,12 @@ def rows(measured: Sequence[dict]) -> list[dict]:
     """Of recorded titles; none of none."""
     if not measured:
         return []
-    without = [title for title in measured if not title["name"].startswith(_FLATTERED)]
-    made = _compare(measured, "all clips")
-    if without and len(without) < len(measured):
-        made += _compare(without, f"without {_FLATTERED}")
+    large = [title for title in measured if min(title["size"]) >= _LINES]
+    without = [title for title in large if not title["name"].startswith(_FLATTERED)]
+    small = [title for title in measured if title not in large]
+    made = _compare(large, "all clips") if large else []
+    made += _compare(without, f"without {_FLATTERED}") if len(without) < len(large) else []
+    made += [row | {"goal": None, "holds": None} for row in _compare(small, "under 720 lines")] if small else []
     return made
 
 
