@@ -13,6 +13,7 @@ import pytest
 from matinee.cues import read_cues
 from transcoding.assemble import assemble
 from transcoding.audio import encode_audio
+from transcoding.checker import check
 from transcoding.encode import encode_chunk
 from transcoding.errors import TranscodingError
 from transcoding.package import describe, measure, write_manifests
@@ -82,6 +83,7 @@ def broken(whole: Draft, tmp_path: Path) -> Draft:
 
 def test_a_whole_package_passes(whole: Draft) -> None:
     whole.verify()
+    assert not check(whole.folder).musts_broken
     assert [video.codec for video in whole.renditions.video] == ["h264", "av1", "hevc"]
     assert [sound.track.channels for sound in whole.renditions.audio] == [2, 6]
     assert [len(frames.segments) for frames in whole.renditions.iframes] == [3]
@@ -211,4 +213,6 @@ def test_everything_is_encrypted_and_comes_back(broken: Draft) -> None:
     verify_protected(broken.folder, protected, lambda key_id: hashlib.md5(key_id[:-2].encode()).digest())
     assert set(protected.digests) == {str(path.relative_to(broken.folder)) for path in broken.folder.rglob("*.m4s")}
     assert protected.key_ids == ("sd-0", "audio-0")
+    report = check(broken.folder, key_for=lambda uri: hashlib.md5(uri.split("/")[-1][:-2].encode()).digest())
+    assert not report.musts_broken
     assert not (broken.folder / "subtitles/ru/whole.vtt").exists()
