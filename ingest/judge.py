@@ -3,6 +3,7 @@
 The look runs in a process that can open this file alone; what it may take is limited. `corrections` is pure.
 """
 
+import stat
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -41,6 +42,8 @@ def judge(path: Path) -> Verdict:
     Raises:
         OSError: it cannot be read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):
+        return Verdict(False, "not a regular file")
     with path.open("rb"):
         pass  # whether it can be read is not a question of the sandbox
     try:

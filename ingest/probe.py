@@ -88,6 +88,7 @@ def probe(path: Path) -> Probe:
 
     Raises:
         RefusedError: it is empty, text, not a film, cut short, too large or too long, or its video cannot be decoded.
+        MemoryError: it takes more memory than there is.
         OSError: it cannot be read.
     """
     from av.error import FFmpegError
@@ -100,6 +101,8 @@ def probe(path: Path) -> Probe:
         raise RefusedError(f"too large: {size / 1e9:,.0f} GB, {LARGEST_BYTES / 1e9:,.0f} GB are the most that is taken")
     try:
         found = film.examine(path)
+    except MemoryError:
+        raise
     except (FFmpegError, ValueError) as error:
         raise RefusedError(_why_not_media(path, head)) from error
     except FilmError as error:

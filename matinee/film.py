@@ -27,6 +27,7 @@ FORMATS = (
     "nut",
 )  # fmt: skip
 LARGEST = (8192, 4320)
+LOOK_MB, LOOK_S = 1536, 30  # a look into one of the largest pictures takes 0.6 GB, into a film of minutes 0.2 s
 # Their index leads to a key frame at or before any time, and every frame has its own presentation time.
 _EXACT_SEEKING = ("mov", "matroska")
 _STATING = ("mov", "matroska", "avi", "asf", "mxf")  # the length that was known when the file was finished
@@ -106,15 +107,15 @@ class Film:
 def confined(function: str, path: Path) -> Any:
     """`function` ('module:name') of the file's path in a child that can open this file alone.
 
-    It may take 1.5 GB, and 30 s and a second more for each 25 MB.
+    It may take `LOOK_MB`, and of computing `LOOK_S` and a second more for each 25 MB.
 
     Raises:
         ExceededError: it took more. Otherwise as `matinee.confined.call`.
     """
     from matinee.confined import call
 
-    seconds = 30 + path.stat().st_size // 25_000_000
-    limits = Limits((path,), (), memory_mb=1536, cpu_s=seconds, file_mb=1)
+    seconds = LOOK_S + path.stat().st_size // 25_000_000
+    limits = Limits((path,), (), memory_mb=LOOK_MB, cpu_s=seconds, file_mb=1)
     return call(function, str(path.absolute()), limits=limits, timeout_s=2 * seconds, load=("av",))
 
 
@@ -124,6 +125,7 @@ def examine(path: Path) -> Film:
     Raises:
         FilmError: it has no video, one that cannot be decoded, or one that is too large.
         FFmpegError, ValueError: it is in no container of a film.
+        MemoryError: it takes more than there is (FFmpeg's own is an `FFmpegError`, too).
         OSError: it cannot be read.
     """
     # Opened twice, because not every container can be wound back.
@@ -186,6 +188,8 @@ def _first_frames(container: "InputContainer", video: "VideoStream") -> "list[Vi
             if packet is None:
                 break
             frames += islice(packet.decode(), _FIRST_FRAMES)
+        except MemoryError:
+            raise  # FFmpeg's is one of both
         except FFmpegError as error:
             reason = str(error.strerror or error)
             if frames:
@@ -249,6 +253,8 @@ def _scan(
             extents[index] = (min(first, start), max(last, end))
             if index == video.index:
                 packets.append((packet.pts, packet.dts, packet.is_keyframe))
+    except MemoryError:
+        raise  # FFmpeg's is one of both
     except FFmpegError:
         pass  # the end of what can be read: whether that is too early, the comparison of lengths tells
     return tuple(packets), extents

@@ -127,6 +127,8 @@ def look(path: str) -> dict[str, Any]:
 
     try:
         return source(Path(path), film.examine(Path(path))).as_json()
+    except MemoryError:
+        raise  # FFmpeg's is one of both
     except FFmpegError as error:
         raise FilmError(error.strerror or str(error)) from None
 

@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -15,6 +16,9 @@ from hypothesis import strategies as st
 from ingest.judge import Verdict, corrections, judge
 from ingest.masters import ingest_masters
 from ingest.probe import Probe, Stream
+from matinee import film, sandbox
+from matinee.confined import call
+from matinee.sandbox import Limits
 
 TESTSRC = ("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=1")
 SINE = ("-f", "lavfi", "-i", "sine=frequency=440:duration=1")
@@ -116,11 +120,11 @@ def test_what_cannot_be_shown_is_dropped_and_said():
     rate=st.fractions(1, 300, max_denominator=1001), vfr=st.booleans(), interlaced=st.booleans(),
 )  # fmt: skip
 def test_every_film_has_corrections_with_even_sizes_and_rates_that_play(width, height, sar, rate, vfr, interlaced):
-    film = replace(
+    found = replace(
         SOUND_FILM, width=width, height=height, sar=f"{sar[0]}:{sar[1]}", frame_rate=str(rate), vfr=vfr,
         interlaced=interlaced,
     )  # fmt: skip
-    for correction in corrections(film):
+    for correction in corrections(found):
         word, _, value = correction.rpartition(" ")
         if word == "crop odd size":
             assert all(int(side) % 2 == 0 for side in value.split("x"))
@@ -173,6 +177,45 @@ def test_a_playlist_dressed_as_a_film_opens_nothing(kind, disguise, tmp_path, li
         assert verdict.reason == "a text file, not a film"
     assert time.monotonic() - before < 15
     assert calls == []
+
+
+@pytest.mark.skipif(not sandbox.has_seccomp(), reason="no seccomp here")
+@pytest.mark.parametrize("target", ["http://127.0.0.1:{port}/x.ts", "file:{folder}/secret.ts"])
+def test_the_process_that_looks_could_not_open_it_either(target, tmp_path, listener):
+    port, calls = listener
+    os.mkfifo(tmp_path / "secret.ts")
+    path = tmp_path / "film.m3u8"  # a name that lets FFmpeg take it for a playlist, and no whitelist
+    path.write_text(PLAYLISTS["hls"].format(target=target.format(port=port, folder=tmp_path)))
+    closed = Limits((path,), (), memory_mb=film.LOOK_MB, cpu_s=20, file_mb=1)
+    with pytest.raises((OSError, RuntimeError)):
+        call("av:open", str(path), limits=closed, timeout_s=20, load=("av",))
+    assert calls == []
+
+
+def test_a_file_that_promises_too_much_is_refused(ffmpeg, tmp_path):
+    """An MP4 whose index claims 400 million frames: a table of 9.6 GB."""
+    made = bytearray(_make(ffmpeg, tmp_path / "film.mp4", *TESTSRC, *X264).read_bytes())
+    for box, fields in ((b"stsz", {4: 1, 8: 400_000_000}), (b"stts", {8: 400_000_000}), (b"stsc", {12: 400_000_000})):
+        for place, value in fields.items():
+            struct.pack_into(">I", made, made.index(box) + 4 + place, value)
+    (tmp_path / "film.mp4").write_bytes(made)
+    before = time.monotonic()
+    assert not judge(tmp_path / "film.mp4").accepted
+    assert time.monotonic() - before < 15
+
+
+def test_a_look_that_takes_too_much_is_a_refusal(monkeypatch, clip):
+    monkeypatch.setattr(film, "LOOK_MB", 24)
+    verdict = judge(clip)
+    assert not verdict.accepted
+    assert "memory" in (verdict.reason or "")
+
+
+def test_only_regular_files_are_looked_into(tmp_path):
+    os.mkfifo(tmp_path / "film.mp4")
+    assert judge(tmp_path / "film.mp4") == judge(tmp_path) == Verdict(False, "not a regular file")
+    with pytest.raises(FileNotFoundError):
+        judge(tmp_path / "none.mp4")
 
 
 @pytest.fixture(scope="session")
