@@ -109,12 +109,14 @@ def hull(curves: Sequence[Curve], caps: Mapping[int, float]) -> tuple[Point, ...
     """The upper convex hull over all sizes of one codec, from the least rate to the best quality.
 
     `caps` are the kbit/s that a size may take at most, by height. Along the hull rate and VMAF rise strictly, and no
-    size follows a larger one. Where every point is above its cap, the one nearest to its cap is the whole hull.
+    size follows a larger one. Where nothing below its cap is slow enough for slow viewers, the least rate that was
+    measured is allowed as well.
     """
     points = [point for curve in curves for point in curve.points]
     allowed = [point for point in points if point.kbps <= caps.get(point.height, math.inf)]
-    if not allowed:
-        return (min(points, key=lambda point: point.kbps / caps[point.height]),)
+    least = min(points, key=lambda point: point.kbps)
+    if not allowed or min(point.kbps for point in allowed) > LEAST_STEP * max(LOWEST_KBPS, least.kbps):
+        allowed.append(least)
     made: list[Point] = []
     for point in sorted(allowed, key=lambda point: (point.kbps, -point.vmaf)):
         if made and point.vmaf <= made[-1].vmaf:

@@ -164,7 +164,9 @@ def _twins(chosen: Sequence[Point], curves: Mapping[int, Curve], caps: Mapping[i
 def _measured(point: Point, size: tuple[int, int], preset: str, caps: Mapping[int, float]) -> Rung:
     width, height = size
     predicted = max(1, round(point.kbps))
-    maxrate = max(16, round(min(_PEAK * predicted, caps[height] * 1.5)))
+    # A rung above its cap is there for want of a slower one: its buffer holds it down.
+    most = 1.5 * caps[height] if predicted <= caps[height] else min(1.5 * predicted, 3 * caps[height])
+    maxrate = max(16, round(min(_PEAK * predicted, most)))
     return Rung(
         f"{height}p", width, height, point.crf, maxrate, 2 * maxrate, point.codec, preset,
         predicted_kbps=predicted, predicted_vmaf=round(point.vmaf, 2),

@@ -22,8 +22,9 @@ from transcoding.vmaf import vmaf
 _SQL = queries.load(Path(__file__).parent)
 # Changes whenever the same film would be probed differently: what is remembered is then not used any more.
 PROBES_VERSION = "1"
-# Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The top is where the choice is fine.
-CRFS = {"h264": (18, 26, 34), "av1": (22, 35, 48)}
+# Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The source's own size is for the best
+# rungs, the smaller ones reach down to slow connections.
+CRFS = {"h264": (18, 26, 34), "h264 smaller": (20, 29, 38), "av1": (22, 35, 48)}
 # Probes show what a CRF costs: the ladder's own buffer bounds its peaks only. SVT-AV1 takes no more than 100 Mbit/s.
 _UNBOUNDED_KBPS = 90_000
 _LEAST_TIMEOUT_S = 300
@@ -86,12 +87,15 @@ def codecs_of(treatment: Treatment) -> tuple[str, ...]:
 
 
 def _rungs(source: Source, codec: str, treatment: Treatment) -> list[Rung]:
-    heights = hull_heights(source) if codec == "h264" else av1_heights(hull_heights(source))
-    preset = treatment.h264_preset if codec == "h264" else AV1_PRESET
+    heights = hull_heights(source)
+    if codec == "h264":
+        preset, crfs, smaller = treatment.h264_preset, CRFS["h264"], CRFS["h264 smaller"]
+    else:
+        heights, preset, crfs, smaller = av1_heights(heights), AV1_PRESET, CRFS[codec], CRFS[codec]
     return [
         Rung(f"{codec}-{height}-{crf}", width, height, crf, _UNBOUNDED_KBPS, 2 * _UNBOUNDED_KBPS, codec, preset)
         for width, height in rung_sizes(source, heights)
-        for crf in CRFS[codec]
+        for crf in (crfs if height == heights[0] else smaller)
     ]
 
 

@@ -31,7 +31,7 @@ def rows(measured: Sequence[dict]) -> list[dict]:
     without = [title for title in large if not title["name"].startswith(_FLATTERED)]
     small = [title for title in measured if title not in large]
     made = _compare(large, "all clips") if large else []
-    made += _compare(without, f"without {_FLATTERED}") if len(without) < len(large) else []
+    made += _compare(without, f"without {_FLATTERED}") if without and len(without) < len(large) else []
     made += [row | {"goal": None, "holds": None} for row in _compare(small, "under 720 lines")] if small else []
     return made
 
