@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from transcoding.checker import audio, dash, delivery, master, playlists, segments, text, trick, video
+from transcoding.checker import audio, codecs, dash, delivery, master, playlists, segments, text, trick, video
 from transcoding.checker.load import load
 from transcoding.checker.reader import WEB_LIMITS, Limits, WebReader, open_reader
 from transcoding.checker.registry import MUST, RULES, SHOULD, Evidence, Finding, Report, in_order
@@ -14,7 +14,7 @@ from transcoding.checker.registry import MUST, RULES, SHOULD, Evidence, Finding,
 __all__ = ["FAMILIES", "MUST", "RULES", "SHOULD", "Evidence", "Finding", "Limits", "Report", "check"]
 
 # Importing a family registers its rules.
-FAMILIES = (video, audio, text, trick, segments, playlists, master, delivery, dash)
+FAMILIES = (codecs, video, audio, text, trick, segments, playlists, master, delivery, dash)
 
 
 def check(

@@ -22,11 +22,12 @@ def check_package(
     """
     import json
 
-    from matinee.console import console
+    from matinee.console import console, errors
     from transcoding.checker import check
     from transcoding.checker.report import summary, tables
 
-    report = check(location, other_origins=other_origins)
+    with errors.status(f"Reading {location}"):
+        report = check(location, other_origins=other_origins)
     if as_json:
         typer.echo(json.dumps(report.as_json(), ensure_ascii=False, indent=1))
     else:
