@@ -32,7 +32,7 @@ _THUMB = (16, 9)
 _WINDOW_FRAMES = 8
 _DECOYS = 128
 # How many standard deviations of what other patterns give a segment must show before its bit is believed.
-CONFIDENT = 2.0
+CONFIDENT = 3.0
 _LEAST_LIKENESS = 0.5
 # The first frames of a segment in a re-encoded copy are predicted from the segment before and still show its mark.
 _SETTLING = 0.25
@@ -105,6 +105,14 @@ def read_copy(path: Path, marked: Marked, secret_key: bytes, on_progress: Callab
     Raises:
         TranscodingError: the file cannot be decoded, or shows nothing of this film.
     """
+    from threadpoolctl import threadpool_limits
+
+    # Threads of small matrix products only wait for one another.
+    with threadpool_limits(1):
+        return _read_copy(path, marked, secret_key, on_progress)
+
+
+def _read_copy(path: Path, marked: Marked, secret_key: bytes, on_progress: Callable[[float], object]) -> Copy:
     seen = _on_grid(path, marked.frame_rate, *_THUMB)
     on_progress(0.1)
     film = np.concatenate([_segment(marked, marked.guide, "video", n, *_THUMB) for n in range(marked.segments)])
@@ -168,14 +176,9 @@ class _Probe:
     def __init__(self, marked: Marked, secret_key: bytes, window: Window) -> None:
         self.marked, self.window = marked, window
         self.height = detection_height(marked)
-        self.across = _resample(WIDTH, window.left, window.width)
-        self.down = _resample(self.height, window.top, window.height)
         names = [marked.title_id, *(f"decoy {n}\0{marked.title_id}" for n in range(_DECOYS))]
         patterns = np.stack([enlarge(grid(secret_key, name), WIDTH, self.height) for name in names])
-        self.patterns = self._seen(patterns.astype(np.float32)).reshape(len(names), -1)
-
-    def _seen(self, frames: Frames) -> Frames:
-        return self.down @ frames @ self.across.T
+        self.patterns = stretch(patterns.astype(np.float32), window).reshape(len(names), -1)
 
     def reading(self, number: int, places: Sequence[int], frames: Frames) -> Reading:
         """`frames` of the copy show the film's frames `places` (from the segment's start)."""
@@ -186,7 +189,7 @@ class _Probe:
         if not keep:
             return Reading(number, 0, 0.0)
         at = [places[n] for n in keep]
-        mean = self._seen((a[at] + b[at]) / 2)
+        mean = stretch((a[at] + b[at]) / 2, self.window)
         rest = np.stack([residual(seen, picture) for seen, picture in zip(frames[keep], mean, strict=True)])
         # Where the copy differs from the film anyway, by coding noise at edges and motion, it is believed less.
         noise = (rest**2).mean(0)
@@ -200,7 +203,8 @@ def residual(seen: Frames, picture: Frames) -> Frames:
     """What of a copy's frame its film's picture does not explain, under any brightness, contrast and gamma."""
     x = (picture.ravel() - picture.mean()) / 64.0
     basis = np.stack([np.ones_like(x), x, x * x])
-    factors, *_ = np.linalg.lstsq(basis.T, seen.ravel(), rcond=None)
+    # A picture of one colour leaves the factors open, and then they do not matter.
+    factors = np.linalg.pinv(basis @ basis.T) @ (basis @ seen.ravel())
     return (seen.ravel() - factors @ basis).reshape(seen.shape).astype(np.float32)
 
 
@@ -208,16 +212,19 @@ def detection_height(marked: Marked) -> int:
     return max(24, round(WIDTH * marked.height / marked.width))
 
 
-def _resample(size: int, start: float, length: float) -> NDArray[np.float32]:
-    """The matrix that reads `size` samples from a stretch (0..1) of `size` samples by linear interpolation."""
-    at = ((np.arange(size) + 0.5) / size * length + start) * size - 0.5
-    at = np.clip(at, 0, size - 1)
-    below = np.minimum(at.astype(int), size - 2)
-    share = at - below
-    matrix = np.zeros((size, size), dtype=np.float32)
-    matrix[np.arange(size), below] = 1 - share
-    matrix[np.arange(size), below + 1] += share
-    return matrix
+def stretch(frames: Frames, window: Window) -> Frames:
+    """What of film frames a copy with this window shows, at the same size, by linear interpolation."""
+    below, share = _between(frames.shape[1], window.top, window.height)
+    rows = frames[:, below] * (1 - share[:, None]) + frames[:, below + 1] * share[:, None]
+    below, share = _between(frames.shape[2], window.left, window.width)
+    return rows[:, :, below] * (1 - share) + rows[:, :, below + 1] * share
+
+
+def _between(size: int, start: float, length: float) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Between which of `size` samples those of a stretch (0..1) lie: the lower one's number, the share of the other."""
+    at = np.clip(((np.arange(size) + 0.5) / size * length + start) * size - 0.5, 0, size - 1)
+    below = np.minimum(at.astype(np.intp), size - 2)
+    return below, (at - below).astype(np.float32)
 
 
 def _pairs(path: Path, marked: Marked, first: int, wanted: Sequence[int]) -> Iterator[tuple[int, list[int], Frames]]:
@@ -249,21 +256,22 @@ def fit_window(seen: Frames, film: Frames) -> Window:
     """
     from scipy.optimize import minimize
 
-    rows, columns = seen.shape[1:]
     wanted = _normal(seen)
 
     def unlikeness(values: NDArray[np.float64]) -> float:
-        left, top, right, bottom = values
-        across = _resample(columns, left, 1 - left - right)
-        down = _resample(rows, top, 1 - top - bottom)
-        return 1 - float((_normal(down @ film @ across.T) * wanted).sum(1).mean())
+        return 1 - float((_normal(stretch(film, _window(values))) * wanted).sum(1).mean())
 
     starts = [np.array([x, y, x, y]) for x in (0.0, 0.03, 0.06) for y in (0.0, 0.03, 0.06)]
     start = min(starts, key=unlikeness)
     bounds = [(-0.02, 0.2)] * 4
-    found = minimize(unlikeness, start, method="Powell", bounds=bounds, options={"xtol": 1e-5, "ftol": 1e-9})
-    left, top, right, bottom = found.x
-    return Window(float(left), float(top), float(1 - left - right), float(1 - top - bottom))
+    found = minimize(unlikeness, start, method="Powell", bounds=bounds, options={"xtol": 1e-4, "ftol": 1e-8})
+    return _window(found.x)
+
+
+def _window(edges: Sequence[float] | NDArray[np.float64]) -> Window:
+    """From what is cut away left, above, right and below."""
+    left, top, right, bottom = (float(edge) for edge in edges)
+    return Window(left, top, 1 - left - right, 1 - top - bottom)
 
 
 def _normal(frames: Frames) -> Frames:
