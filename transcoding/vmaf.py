@@ -68,7 +68,7 @@ def vmaf(
     """The scores of files that each hold exactly the frames of `window` of the plan's film, in the order given.
 
     Raises:
-        TranscodingError: a file cannot be decoded, or has more or fewer frames than the window.
+        TranscodingError: a file cannot be decoded, or has fewer frames than the window.
     """
     width, height = reference_size(source)
     at_once = max(1, _PIXELS_AT_ONCE // (width * height))
@@ -149,7 +149,7 @@ def measure_chunk(
     `folder` holds the chunk: `video/<rung>/{init.mp4,00000.m4s,...}`, numbered within the chunk.
 
     Raises:
-        TranscodingError: a segment cannot be decoded or does not have its source's frames.
+        TranscodingError: a segment cannot be decoded or lacks frames of its source.
     """
     scored = [rung for rung in rungs if not rung.hdr]
     made: dict[str, list[SegmentScore]] = {rung.name: [] for rung in scored}
