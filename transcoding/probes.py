@@ -17,7 +17,7 @@ from transcoding.ladder import AV1_PRESET, Rung, Treatment, av1_heights, hull_he
 from transcoding.plan import Plan, plan_ladder
 from transcoding.shots import Sample, choose_samples, find_cuts, sample_count
 from transcoding.source import Source
-from transcoding.vmaf import vmaf
+from transcoding.vmaf import measurable, vmaf
 
 _SQL = queries.load(Path(__file__).parent)
 # Changes whenever the same film would be probed differently: what is remembered is then not used any more.
@@ -53,7 +53,8 @@ def probe_encodes(
 
     One decode of a piece feeds as many sizes and qualities as memory allows. The presets are the ladder's own, and
     pieces lie on its grid of GOPs, so that no correction stands between a probe and the segment it foretells.
-    `on_progress` hears 0 to 1, `on_probes` those of each piece as soon as they are measured.
+    `on_progress` hears 0 to 1, `on_probes` those of each piece as soon as they are measured. A film of a few pixels,
+    which VMAF cannot take, is not probed.
 
     Raises:
         TranscodingError: the film cannot be decoded or encoded.
@@ -64,7 +65,7 @@ def probe_encodes(
         number: [codec for codec in codecs_of(treatment) if (codec, number) not in there]
         for number in range(sample_count(plan))
     }
-    if not any(missing.values()):
+    if not any(missing.values()) or not measurable(source):
         return tuple(known)
     made = list(known)
     samples = choose_samples(plan, find_cuts(plan, source, cancel=cancel))

@@ -22,6 +22,7 @@ from transcoding.source import Source
 
 SUBSAMPLE = 5
 TALLEST = 2160
+_LEAST_SIDE = 20  # libvmaf crashes on pictures of 16 pixels
 _SEGMENTS_PER_SCORE = 10
 _PIXELS_AT_ONCE = 13_000_000  # of all pictures that one process compares: libvmaf holds several floats for each
 _LEAST_TIMEOUT_S = 300
@@ -50,6 +51,11 @@ def reference_size(source: Source) -> tuple[int, int]:
     width, height = display_size(source)
     lines = min(height, Fraction(TALLEST))
     return _even(width * lines / height), _even(lines)
+
+
+def measurable(source: Source) -> bool:
+    """Whether the picture is large enough for VMAF at all."""
+    return min(reference_size(source)) >= _LEAST_SIDE
 
 
 def _even(length: Fraction) -> int:
@@ -146,12 +152,14 @@ def measure_chunk(
 ) -> dict[str, list[SegmentScore]]:
     """VMAF of sampled finished segments of a chunk, by rung name; HDR rungs, which VMAF does not know, are left out.
 
+    Nothing of a picture that is too small to be measured.
+
     `folder` holds the chunk: `video/<rung>/{init.mp4,00000.m4s,...}`, numbered within the chunk.
 
     Raises:
         TranscodingError: a segment cannot be decoded or lacks frames of its source.
     """
-    scored = [rung for rung in rungs if not rung.hdr]
+    scored = [rung for rung in rungs if not rung.hdr] if measurable(source) else []
     made: dict[str, list[SegmentScore]] = {rung.name: [] for rung in scored}
     if not scored:
         return made

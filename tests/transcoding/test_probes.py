@@ -13,6 +13,7 @@ from transcoding.ladder import TREATMENTS, Rung
 from transcoding.plan import plan_ladder
 from transcoding.probes import _batches, load_probes, probe_encodes, store_probes
 from transcoding.source import Source, read_source
+from transcoding.vmaf import measure_chunk
 
 QUICK = dataclasses.replace(TREATMENTS["standard"], h264_preset="ultrafast")
 
@@ -82,3 +83,11 @@ def test_a_long_probing_that_was_cut_short_goes_on_where_it_was(film: Callable[.
     resumed = probe_encodes(source, QUICK, known=[*pieces[0], *pieces[2]], on_probes=later.append)
     assert [{probe.sample for probe in piece} for piece in later] == [{1}, {3}, {4}]
     assert sorted(resumed, key=repr) == sorted(whole, key=repr)
+
+
+def test_a_film_of_a_few_pixels_gets_a_ladder_without_probes(film: Callable[..., Path]) -> None:
+    source = read_source(film("tiny.mp4", "testsrc2=size=16x16:rate=25,trim=end_frame=3"))
+    assert probe_encodes(source, QUICK) == ()
+    plan = plan_ladder(source, QUICK, ())
+    assert [rung.name for rung in plan.rungs] == ["16p"]
+    assert measure_chunk(plan, source, plan.chunks[0], Path("nowhere"), plan.rungs) == {}
