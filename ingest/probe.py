@@ -17,7 +17,7 @@ from matinee import film
 from matinee.film import Film, FilmError
 from matinee.timing import frame_rate
 
-LONGEST_S = 24 * 3600
+LONGEST_S = 12 * 3600  # every packet's time is held in memory
 LARGEST_BYTES = 200 * 10**9
 _HDR_TRANSFERS = {16: "pq", 18: "hlg"}  # ITU-T H.273, TransferCharacteristics
 
@@ -131,7 +131,7 @@ def _check_length(found: Film) -> None:
     start, end = _extent(found)
     length = end - start
     if length > LONGEST_S:
-        raise RefusedError(f"too long: {length / 3600:.0f} h, {LONGEST_S // 3600} h are the most that is taken")
+        raise RefusedError(f"too long: {float(length) / 3600:.0f} h, {LONGEST_S // 3600} h are the most that is taken")
     stated, there = found.lengths or (length, length)
     if stated - there > max(1, stated * Fraction(2, 100)):
         raise RefusedError(f"cut short: {float(there):.1f} s are there of {float(stated):.1f} s")

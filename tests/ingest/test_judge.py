@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ingest.judge import Verdict, corrections, judge
 from ingest.masters import ingest_masters
-from ingest.probe import Probe, Stream
+from ingest.probe import LARGEST_BYTES, Probe, Stream
 from matinee import film, sandbox
 from matinee.confined import call
 from matinee.sandbox import Limits
@@ -202,6 +202,17 @@ def test_a_file_that_promises_too_much_is_refused(ffmpeg, tmp_path):
     before = time.monotonic()
     assert not judge(tmp_path / "film.mp4").accepted
     assert time.monotonic() - before < 15
+
+
+def test_a_file_that_is_too_large_or_too_long_is_refused(ffmpeg, tmp_path):
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"film")
+    os.truncate(path, LARGEST_BYTES + 1)  # nothing of it is written
+    assert judge(path).reason == "too large: 200 GB, 200 GB are the most that is taken"
+    path.unlink()
+    slow = "color=size=64x36:rate=1/20000:duration=60000"
+    verdict = judge(_make(ffmpeg, path, "-f", "lavfi", "-i", slow, *X264))
+    assert verdict.reason == "too long: 17 h, 12 h are the most that is taken"
 
 
 def test_a_look_that_takes_too_much_is_a_refusal(monkeypatch, clip):
