@@ -1,8 +1,10 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.source import Source, mastering_display, max_cll, read_source, seek_margin
 
 
@@ -37,6 +39,39 @@ def test_seeking_is_trusted_only_where_it_was_tried(shared: Path) -> None:
     clips = shared / "data" / "clips"
     assert read_source(clips / "real" / "tos_wave_1080p2997_8s.mp4").seekable
     assert not read_source(clips / "damaged" / "interlaced_576i25.mpg").seekable
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "seekable"),
+    [
+        ("fragments.mp4", ["-g", "25", "-movflags", "+frag_keyframe+empty_moov"], True),
+        ("open.mkv", ["-g", "25", "-bf", "3", "-x264-params", "open-gop=1"], True),
+        ("stream.ts", [], False),
+        ("old.avi", ["-c:v", "mpeg4"], False),
+    ],
+)
+def test_seeking_depends_on_the_container(
+    film: Callable[..., Path], name: str, options: list[str], seekable: bool
+) -> None:
+    source = read_source(film(name, "testsrc2=size=160x90:rate=25:duration=3", options=options))
+    assert (source.seekable, source.frames) == (seekable, 75)
+    assert source.seek_margin >= 1 / source.frame_rate
+
+
+def test_hlg_is_told_from_pq(film: Callable[..., Path]) -> None:
+    colours = "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
+    options = ["-pix_fmt", "yuv420p10le", "-profile:v", "high10", "-x264-params", colours]
+    source = read_source(film("hlg.mkv", "testsrc2=size=160x90:rate=25:duration=1", options=options))
+    assert (source.transfer, source.hdr, source.primaries, source.mastering_display) == ("hlg", True, "bt2020", None)
+
+
+def test_what_is_no_film_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_text("#EXTM3U\n")
+    with pytest.raises(TranscodingError, match=r"^film\.mp4: Invalid data"):
+        read_source(path)
+    with pytest.raises(TransientError, match=r"none\.mp4: No such file"):
+        read_source(tmp_path / "none.mp4")
 
 
 @pytest.mark.parametrize(
