@@ -282,6 +282,7 @@ def test_whatever_is_damaged_gets_a_verdict(small_films, tmp_path, case):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(case=damage())
 @settings(max_examples=600, deadline=None, suppress_health_check=QUIET)
 def test_whatever_is_damaged_gets_a_verdict_at_length(small_films, tmp_path, case):
