@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from matinee.settings import Settings
 from transcoding import watermark
 from transcoding.arguments import encode_arguments, folders
+from transcoding.build import transcode_pending
 from transcoding.commands import app
 from transcoding.encode import encode
 from transcoding.errors import TranscodingError
@@ -216,6 +217,23 @@ def test_an_encrypted_package_is_read_by_its_keys(home: Settings, package: Path)
         read = open_package(home, connection, TITLE, "sealed").read
         for name in ("video/480p/00001.m4s", "variants/480p/00001.m4s", "video/480p/init.mp4"):
             assert read(name) == (package / name).read_bytes()
+
+
+def test_a_home_with_the_watermark_on_packages_both_variants(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    add_master(clip, TITLE)
+    own = settings.model_copy(update={"watermark": True, "transcode_treatment": "fast"})
+    (outcome,) = transcode_pending(own)
+    assert outcome.state == "published", outcome.reason
+    folder = settings.media / TITLE / outcome.package_id
+    marked = {path.name for path in (folder / "variants").iterdir()}
+    assert len(marked) == 2, "the two best rungs"
+    for rung in marked:
+        segments = {path.name for path in (folder / "video" / rung).glob("*.m4s")}
+        assert {path.name for path in (folder / "variants" / rung).glob("*.m4s")} == segments
+    with psycopg.connect(settings.database()) as connection:
+        assert open_package(own, connection, TITLE, outcome.package_id).rung in marked
 
 
 def test_only_the_marked_rung_has_variants_and_no_pattern_stays(package: Path) -> None:

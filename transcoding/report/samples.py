@@ -85,7 +85,7 @@ def _start(source: Source, plan: Plan, at: Fraction) -> Fraction:
 
 def _source_chain(plan: Plan, source: Source, at: Fraction) -> str:
     # The picture of the largest rung before its encoder: the same front of the filter graph, then the frame itself.
-    largest = dataclasses.replace(plan, rungs=plan.rungs[:1])
+    largest = dataclasses.replace(plan, rungs=(dataclasses.replace(plan.rungs[0], marked=False),))
     skipped = at - _start(source, plan, at) if source.seekable else at
     front = filter_graph(largest, source)
     frame = round(skipped * plan.frame_rate)
