@@ -53,7 +53,7 @@ def _join(work: Path, draft: Path, plan: Plan, rung: Rung, kind: str) -> None:
                 f"{kind} {rung.name}: the initialisation segment of chunk {chunk.number} differs from the first one's "
                 "(another encoder, or other settings?): all chunks must be encoded alike"
             )
-        segments = _whole(folder, chunk, plan, rung)
+        segments = whole_segments(folder, chunk, plan, rung)
         offset = _ticks(chunk.first_frame, plan, read_track(folder / "init.mp4").timescale)
         for number, segment in enumerate(segments, chunk.first_segment):
             moved = patch_segment((folder / segment.name).read_bytes(), offset, fragments + 1)
@@ -72,7 +72,7 @@ def _folder(work: Path, chunk: Chunk, kind: str, rung: Rung) -> Path:
     return folders[0]
 
 
-def _whole(folder: Path, chunk: Chunk, plan: Plan, rung: Rung) -> list[Segment]:
+def whole_segments(folder: Path, chunk: Chunk, plan: Plan, rung: Rung) -> list[Segment]:
     """The segments of a chunk in order: as many as planned, of the planned frames, without a gap, each independent."""
     paths = sorted(folder.glob("*.m4s"), key=lambda path: int(path.stem))
     where = f"chunk {chunk.number} of {rung.name}"

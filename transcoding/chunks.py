@@ -4,15 +4,18 @@ import errno
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transcoding.assemble import whole_segments
 from transcoding.audio import encode_audio
 from transcoding.encode import OnEncode, encode_chunk
-from transcoding.plan import Plan
+from transcoding.errors import TranscodingError, TransientError
+from transcoding.ladder import Rung
+from transcoding.plan import Chunk, Plan
 from transcoding.queue import NewTask, Task
 from transcoding.source import Source
 from transcoding.vmaf import measure_chunk
@@ -49,10 +52,21 @@ def make_chunk(
 
     def make(folder: Path) -> dict[str, Any]:
         encode_chunk(plan, source, chunk, rungs, folder, on_progress=on_progress, cancel=cancel, mark=mark)
+        _require_whole(plan, chunk, rungs, folder)
         scores = measure_chunk(plan, source, chunk, folder, rungs, cancel=cancel)
         return {"vmaf": {name: [score.__dict__ for score in segments] for name, segments in scores.items()}}
 
     return once(chunk_folder(work, task.part, task.number), task.holder, make)
+
+
+def _require_whole(plan: Plan, chunk: Chunk, rungs: Sequence[Rung], folder: Path) -> None:
+    """On a full disk ffmpeg's segmenter loses bytes and ends as if all were well."""
+    for rung in rungs:
+        for kind in ("video", "variants") if rung.marked else ("video",):
+            try:
+                whole_segments(folder / kind / rung.name, chunk, plan, rung)
+            except (TranscodingError, OSError) as error:
+                raise TransientError(f"what was encoded is not whole: {error}") from None
 
 
 def make_sound(

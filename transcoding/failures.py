@@ -12,14 +12,15 @@ from transcoding.queue import MOST_ATTEMPTS, MOST_FAILURES, SQL, Database, Task
 _VERDICTS = frozenset({"plan", "check", "package"})
 
 
-def settle(database: Database, task: Task, error: Exception) -> None:
+def settle(database: Database, task: Task, error: Exception, *, disk_full: bool = False) -> None:
     """Put a task that failed back to be tried again after a while, or give it and its job up.
 
     A full disk, a killed encoder or a missing file is not the master's fault: what fails for that reason too often is
     taken up again by the next run. Otherwise it is tried again when the plan or the tools change.
     """
     reason = str(error) if isinstance(error, MatineeError) else f"{type(error).__name__}: {error}"
-    excused = isinstance(error, TransientError | OSError)
+    # With no room left anything may fail, under any name.
+    excused = disk_full or isinstance(error, TransientError | OSError)
     verdict = task.kind in _VERDICTS and isinstance(error, TranscodingError) and not excused
     if verdict or isinstance(error, MissingMasterError) or task.failures + 1 >= MOST_FAILURES:
         database.run(lambda connection: _give_up(connection, task, reason, excused))

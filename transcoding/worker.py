@@ -22,6 +22,7 @@ LEASE_S = 60.0
 PATIENCE_S = 300.0  # that PostgreSQL may be away
 _CORES_OF_A_LANE = 1.7  # that one ffmpeg with a ladder keeps busy
 _POLL_S = 0.25
+_FULL_MB = 16
 _RENEW_S = 2.0
 
 
@@ -160,7 +161,9 @@ class Worker:
         if self._stop.is_set():
             database.run(lambda connection: queue.release(connection, task))
             return
-        settle(database, task, error)
+        settle(
+            database, task, error, disk_full=free_mb(self._settings) < max(_FULL_MB, self._settings.disk_watermark_mb)
+        )
 
     def _beat(self) -> None:
         """Renew every lease often; a lease that is lost ends its work."""
@@ -185,14 +188,18 @@ class Worker:
             running.cancel.set()
 
 
+def free_mb(settings: Settings) -> int:
+    """Megabytes that are left in the media store."""
+    disk = os.statvfs(settings.media)
+    return disk.f_bavail * disk.f_frsize // 1_000_000
+
+
 def check_space(settings: Settings) -> None:
     """Raises:
     TransientError: the disk of the media store is nearly full.
     """
-    disk = os.statvfs(settings.media)
-    free_mb = disk.f_bavail * disk.f_frsize // 1_000_000
-    if free_mb < settings.disk_watermark_mb:
+    if (free := free_mb(settings)) < settings.disk_watermark_mb:
         raise TransientError(
-            f"only {free_mb} MB free at {settings.media}, fewer than {settings.disk_watermark_mb} MB: make room or set "
+            f"only {free} MB free at {settings.media}, fewer than {settings.disk_watermark_mb} MB: make room or set "
             "MATINEE_DISK_WATERMARK_MB"
         )

@@ -1,6 +1,7 @@
 """The ladder in one ffmpeg process against one process a rung, and against what the cores can do at most.
 
-Both sides read the same 1080p source, use the same encoder settings and write the same segments. Four rungs, veryfast.
+Both sides read the same 1080p source, use the same encoder settings and write the same segments. Four rungs, veryfast;
+every encoder has as many threads as it likes, so that the reference is not held back.
 The limit is the CPU time of encoding each rung alone, of one decode and of the cascaded scaling, spread over all cores.
 """
 
@@ -23,7 +24,8 @@ from transcoding.source import Source, read_source
 
 HEIGHTS = (1080, 720, 480, 360)
 FASTER, OF_LIMIT = 1.4, 0.93
-_FRAMES = 100
+_FRAMES = 200
+_LEAST_S = 8.0
 _REAL = ("tos_wave_1080p2997_8s.mp4", "bbb_1080p60_2s_51.mp4")
 _TIMEOUT_S = 600
 
@@ -49,7 +51,18 @@ def _clips(scratch: Path) -> dict[str, Path]:
     arguments = ["-v", "error", "-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
     subprocess.run([ffmpeg.executable(), *arguments, "-pix_fmt", "yuv420p", made], check=True)
     folder = Settings.load().shared / "data" / "clips" / "real"
-    return {"generated": made} | {name: folder / name for name in _REAL if (folder / name).exists()}
+    clips = {"generated": made}
+    for name in _REAL:
+        if (folder / name).exists():
+            clips[name] = looped(folder / name, scratch / name, _LEAST_S)
+    return clips
+
+
+def looped(clip: Path, out: Path, seconds: float) -> Path:
+    """The picture of a clip, repeated as it is coded until it lasts as long: starting a process then weighs little."""
+    arguments = ["-v", "error", "-stream_loop", "-1", "-i", clip, "-map", "0:v:0", "-c", "copy", "-t", str(seconds)]
+    subprocess.run([ffmpeg.executable(), *arguments, out], check=True)
+    return out
 
 
 def _compare(name: str, path: Path, scratch: Path, pairs: int, step: Callable[[], None]) -> list[dict]:
@@ -88,7 +101,7 @@ def _encode(plans: list[Plan], source: Source, scratch: Path) -> tuple[float, fl
         for plan in plans:
             for folder in folders(plan):
                 (Path(out) / folder).mkdir(parents=True)
-        return _timed([encode_arguments(plan, source, Path()) for plan in plans], Path(out))
+        return _timed([encode_arguments(plan, source, Path(), threads=0) for plan in plans], Path(out))
 
 
 def _limit(whole: Plan, single: list[Plan], source: Source, scratch: Path) -> float:
