@@ -114,10 +114,12 @@ class Plan:
 
     @property
     def parts(self) -> tuple[tuple[Rung, ...], ...]:
-        """Rungs that are encoded and published together: of a long film the small ones come first."""
-        small = tuple(rung for rung in self.rungs if rung.width * rung.height <= _SMALL)
-        large = tuple(rung for rung in self.rungs if rung not in small)
-        if self.duration <= PARTED_FROM_S or not small or not large:
+        """Rungs that are encoded and published together: of a long film the small ones come first, two at least."""
+        rising = sorted((rung for rung in self.rungs if rung.codec == "h264"), key=lambda rung: rung.maxrate_kbps)
+        early = {rung.name for rung in rising[:2]} | {r.name for r in self.rungs if r.width * r.height <= _SMALL}
+        small = tuple(rung for rung in self.rungs if rung.name in early)
+        large = tuple(rung for rung in self.rungs if rung.name not in early)
+        if self.duration <= PARTED_FROM_S or not large:
             return (self.rungs,)
         return (small, large)
 

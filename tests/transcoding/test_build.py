@@ -172,6 +172,26 @@ def test_an_interrupted_run_cancels_its_encoders(
     assert held == (0,)
 
 
+def test_the_small_rungs_of_a_long_film_are_published_first_and_the_whole_replaces_them(
+    settings: Settings, add_master: Callable[..., str], film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcoding.plan.PARTED_FROM_S", 1)
+    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=12:duration=3", {"eng": 440}), "film-long")
+
+    (outcome,) = transcode_pending(settings)
+
+    assert (outcome.state, outcome.reason) == ("published", None)
+    found = rows(settings, "package_id, superseded_at IS NULL, jsonb_path_query_array(rungs, '$[*].name'), state")
+    assert [(current, names, state) for _, current, names, state in found] == [
+        (False, ["720p", "480p"], "published"), (True, ["1080p", "720p", "480p"], "published"),
+    ]  # fmt: skip
+    assert outcome.package_id == found[1][0]
+    with psycopg.connect(settings.database()) as connection:
+        playing = connection.execute("SELECT package_id FROM playable").fetchall()
+    assert playing == [(outcome.package_id,)]
+    assert transcode_pending(settings) == []
+
+
 def test_a_full_disk_stops_the_run_before_it_begins(
     settings: Settings, add_master: Callable[..., str], clip: Path
 ) -> None:

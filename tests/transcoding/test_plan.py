@@ -211,7 +211,7 @@ def test_chunks_partition_the_film_at_segment_boundaries(rate: Fraction, frames:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(600, [["1080p", "720p", "480p"]]), (601, [["480p"], ["1080p", "720p"]])],
+    [(600, [["1080p", "720p", "480p"]]), (601, [["720p", "480p"], ["1080p"]])],
 )
 def test_of_a_long_film_the_small_rungs_come_first(seconds: int, expected: list[list[str]]) -> None:
     plan = plan_ladder(dataclasses.replace(SOURCE, duration=Fraction(seconds)))
