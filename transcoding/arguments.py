@@ -11,7 +11,7 @@ from transcoding.source import Source
 from transcoding.watermark import VARIANTS, mark_filter, pattern_input
 
 # A constant, not the machine's cores: any worker must give the same bytes. x264 with several frame threads does not
-# give them even twice when its buffer model (VBV) binds. Cores are kept busy by the rungs of a ladder and by other chunks.
+# give them even twice when its buffer model (VBV) binds. A ladder's rungs and other chunks keep the cores busy.
 ENCODER_THREADS = 1
 QUIET = ("-hide_banner", "-nostdin", "-y", "-v", "error", "-nostats", "-progress", "pipe:1", "-stats_period", "0.2")
 _TONE_MAPPING = (

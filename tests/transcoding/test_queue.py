@@ -81,7 +81,8 @@ def plan_it(database: psycopg.Connection, task: Task, tasks: list[NewTask]) -> N
 
 
 STEPS = [NewTask("audio", 0, 0, "ready", 1.0), NewTask("chunk", 0, 0, "ready", 5.0),
-         NewTask("chunk", 0, 1, "ready", 5.0), NewTask("package", 0, 0, "waiting", 1.0), NewTask("chunk", 1, 0, "ready", 5.0),
+         NewTask("chunk", 0, 1, "ready", 5.0), NewTask("package", 0, 0, "waiting", 1.0),
+         NewTask("chunk", 1, 0, "ready", 5.0),
          NewTask("package", 1, 0, "waiting", 1.0)]  # fmt: skip
 
 
