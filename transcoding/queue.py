@@ -151,7 +151,7 @@ def enqueue(
 
     Up to date: made of this master with the title's treatment (`treatment`, else what was decided for it, else that of
     the package which plays, else `default`), protection, subtitles, plan version and tools. What failed with all these
-    is not tried again, unless the fault was not its own. A job under way whose facts are no longer those wanted is dropped.
+    is not tried again, unless the fault was not its own. A job under way whose facts are not those wanted is dropped.
     """
     connection.execute(SQL["lock_enqueue"])
     facts = {"treatment": treatment, "default": default, "tools": tools, "watermark": watermark}

@@ -378,7 +378,7 @@ def test_what_a_package_misses_is_made_again_before_it(
 def test_back_off_doubles_up_to_a_minute_and_is_spread(failures: int, drawn: float) -> None:
     pause = back_off(failures, lambda: drawn)
     middle = min(60.0, 2.0 ** (failures - 1))
-    assert middle / 2 <= pause < 1.5 * middle
+    assert middle / 2 <= pause <= 1.5 * middle
 
 
 def test_a_plan_and_a_source_survive_the_queue(database: psycopg.Connection, add_title: Callable[..., None]) -> None:
