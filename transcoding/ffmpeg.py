@@ -8,8 +8,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -112,6 +113,7 @@ def run(
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            _account(process.pid)
             process.wait()
             if process.stdout:
                 process.stdout.close()
@@ -169,13 +171,53 @@ def _follow(
                 continue
             chunk = _read(process.stdout)
             if not chunk:
-                process.wait(max(0.1, deadline - time.monotonic()))
+                _await_exit(process.pid, max(deadline, time.monotonic() + 0.1), timeout_s)
                 return last
             *blocks, pending = (pending + chunk).split(b"progress=")
             for block in blocks:
                 last = parse_progress(block.decode(), last)
                 if on_progress is not None:
                     on_progress(last)
+
+
+def _await_exit(pid: int, deadline: float, timeout_s: float) -> None:
+    """Wait for the end of a child and leave it unreaped: what it used is told until then."""
+    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if time.monotonic() > deadline:
+            raise TranscodingError(f"ffmpeg was not done after {timeout_s:.0f} s")
+        time.sleep(0.005)
+
+
+@dataclass
+class Meter:
+    """CPU seconds (user and system) of the ffmpeg processes that one thread ran."""
+
+    cpu_s: float = 0.0
+
+
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Count what every `run` of this thread uses within the block."""
+    meter = Meter()
+    before = _METER.set(meter)
+    try:
+        yield meter
+    finally:
+        _METER.reset(before)
+
+
+def _account(pid: int) -> None:
+    meter = _METER.get()
+    if meter is None:
+        return
+    import psutil
+
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    used = psutil.Process(pid).cpu_times()
+    meter.cpu_s += used.user + used.system
 
 
 def _read(stream: IO[bytes]) -> bytes:

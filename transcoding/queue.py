@@ -212,14 +212,14 @@ def finish(
 
 
 def finish_plan(
-    connection: psycopg.Connection, task: Task, source: Source, plan: Plan, tasks: Sequence[NewTask]
+    connection: psycopg.Connection, task: Task, source: Source, plan: Plan, tasks: Sequence[NewTask], cpu_s: float
 ) -> bool:
     """As `finish`, for the plan: the job learns it, and its other tasks come into being."""
     told = {"job_id": task.job_id, "source": Jsonb(source.as_json()), "plan": Jsonb(plan.as_json())}
     connection.execute(SQL["lock_job"], {"job_id": task.job_id})
     connection.execute(SQL["planned"], told)
     add_tasks(connection, task.job_id, tasks)
-    if finish(connection, task):
+    if finish(connection, task, cpu_s=cpu_s):
         return True
     raise LeaseLostError(f"{task.title_id}: the lease of its plan was lost")
 

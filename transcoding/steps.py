@@ -56,8 +56,9 @@ def carry_out(task: Task, context: Context) -> bool:
     if task.kind == "package":
         return make_package(task, source, plan, context.settings, context.database, context.cancel)
     _require(source.path)
-    result = _STEPS[task.kind](task, source, plan, context)
-    return context.database.run(lambda connection: finish(connection, task, result))
+    with ffmpeg.metered() as meter:
+        result = _STEPS[task.kind](task, source, plan, context)
+    return context.database.run(lambda connection: finish(connection, task, result, meter.cpu_s))
 
 
 def _plan(task: Task, context: Context) -> bool:
@@ -65,13 +66,14 @@ def _plan(task: Task, context: Context) -> bool:
     master = context.media / task.stored_path
     _require(master)
     source = read_source(master)
-    plan = _ladder(task, source, context)
+    with ffmpeg.metered() as meter:
+        plan = _ladder(task, source, context)
     tasks = tasks_of(plan, source)
     name = package.package_id(task.title_id, task.master_id, plan, protection=task.protection, sidecars=task.sidecars)
     if (context.media / task.title_id / name).is_dir():
         # It was published, and its row is gone: only that is to be done.
         tasks = [NewTask("package", len(plan.parts) - 1, 0, "ready", 1.0)]
-    return context.database.run(lambda connection: finish_plan(connection, task, source, plan, tasks))
+    return context.database.run(lambda connection: finish_plan(connection, task, source, plan, tasks, meter.cpu_s))
 
 
 def _ladder(task: Task, source: Source, context: Context) -> Plan:

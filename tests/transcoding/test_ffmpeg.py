@@ -1,3 +1,4 @@
+import resource
 import threading
 from pathlib import Path
 
@@ -104,3 +105,18 @@ def test_the_bundled_ffmpeg_tone_maps(ffmpeg: Path) -> None:
     assert executable() == str(ffmpeg)
     assert version()
     assert has_tone_mapper()
+
+
+def test_a_meter_counts_the_cpu_of_what_runs_within_it(clip: Path, tmp_path: Path) -> None:
+    whole = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with ffmpeg.metered() as meter:
+        ffmpeg.run(_copy(clip, tmp_path / "one.mkv", "-c:v", "libx264", "-threads", "1"), timeout_s=60)
+        one = meter.cpu_s
+        with pytest.raises(TranscodingError):
+            ffmpeg.run(_copy(clip, tmp_path / "no" / "such" / "folder.mkv"), timeout_s=60)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - whole.ru_utime - whole.ru_stime
+    assert 0 < one <= meter.cpu_s
+    assert meter.cpu_s == pytest.approx(used, rel=0.1, abs=0.05)
+    ffmpeg.run(_copy(clip, tmp_path / "two.mkv"), timeout_s=60)
+    assert meter.cpu_s == pytest.approx(used, rel=0.1, abs=0.05), "what runs outside is not counted"

@@ -77,7 +77,7 @@ def jobs(database: psycopg.Connection, what: str = "title_id, state") -> list[tu
 
 
 def plan_it(database: psycopg.Connection, task: Task, tasks: list[NewTask]) -> None:
-    assert queue.finish_plan(database, task, SOURCE, plan_ladder(SOURCE), tasks)
+    assert queue.finish_plan(database, task, SOURCE, plan_ladder(SOURCE), tasks, 1.5)
 
 
 STEPS = [NewTask("audio", 0, 0, "ready", 1.0), NewTask("chunk", 0, 0, "ready", 5.0),
