@@ -12,12 +12,13 @@ from typing import Any
 from ingest.probe import Probe, RefusedError, Stream, probe
 from matinee import film
 from matinee.confined import ExceededError
+from matinee.film import PICTURE_SUBTITLES
+from matinee.sandbox import SandboxError
 from matinee.timing import output_rate
 
 _APART_MS = 100  # sound and picture may begin so far apart before anybody could notice
 _LONGER_MS = 1000
 _SPEAKERS = {1: "mono", 6: "5.1", 8: "7.1"}
-_PICTURE_SUBTITLES = frozenset({"dvbsub", "dvdsub", "pgssub", "xsub"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def judge(path: Path) -> Verdict:
 
     Raises:
         OSError: it cannot be read.
+        SandboxError: nothing can be looked into on this machine.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         return Verdict(False, "not a regular file")
@@ -48,11 +50,16 @@ def judge(path: Path) -> Verdict:
         pass  # whether it can be read is not a question of the sandbox
     try:
         found = Probe.from_json(film.confined("ingest.judge:look", path))
+        return Verdict(True, None, corrections(found), found)
     except RefusedError as refused:
         return Verdict(False, str(refused))
     except ExceededError as exceeded:
         return Verdict(False, f"looking into it {exceeded}: damaged, or made to do harm")
-    return Verdict(True, None, corrections(found), found)
+    except (OSError, SandboxError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever one file brings about, the files after it are looked into
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return Verdict(False, f"looking into it failed ({lines[-1]}): damaged, or of a kind that is not known yet")
 
 
 def look(path: str) -> dict[str, Any]:
@@ -133,7 +140,7 @@ def _late(picture: Stream, sound: Stream) -> list[str]:
 
 def _of_the_subtitles(found: Probe) -> list[str]:
     texts = [stream for stream in found.streams if stream.kind == "subtitle"]
-    pictures = sum(stream.codec is None or stream.codec in _PICTURE_SUBTITLES for stream in texts)
+    pictures = sum(stream.codec is None or stream.codec in PICTURE_SUBTITLES for stream in texts)
     made = [f"drop {pictures} picture subtitle{'s' if pictures > 1 else ''}"] if pictures else []
     end = next(stream for stream in found.streams if stream.index == found.video_index).end_ms
     last = max((stream.end_ms or 0 for stream in texts), default=0)

@@ -34,6 +34,8 @@ _STATING = ("mov", "matroska", "avi", "asf", "mxf")  # the length that was known
 _FIRST_FRAMES = 8
 _CHROMA = {(2, 2): "4:2:0", (2, 1): "4:2:2", (1, 1): "4:4:4", (4, 1): "4:1:1", (4, 4): "4:1:0", (1, 2): "4:4:0"}
 _MICROSECONDS = 1_000_000
+# Subtitles that are pictures, by the names of FFmpeg's decoders and of its formats.
+PICTURE_SUBTITLES = frozenset({"dvbsub", "dvdsub", "pgssub", "xsub", "dvb_subtitle", "dvd_subtitle"})
 
 
 class FilmError(MatineeError):

@@ -10,6 +10,8 @@ _USUAL = (
     "12", "25/2", "15", "24000/1001", "24", "25", "30000/1001", "30", "48000/1001", "48", "50", "60000/1001", "60",
 )  # fmt: skip
 _RATES = tuple(Fraction(rate) for rate in _USUAL)
+_SLOWEST = Fraction(1, 1001)  # what `limit_denominator` can still tell from standing still
+_SLOWEST_SHOWN = 1
 
 Packet = tuple[int | None, int | None, bool]
 """When it is shown and when it is decoded, in units of its stream, and whether it is a key frame."""
@@ -41,19 +43,22 @@ def frame_rate(times: Sequence[int], base: Fraction, declared: Fraction | None =
     same reason the declared rate wins where the evenly spaced times bear it out to half a percent, or to a tick.
     """
     if len(times) < 2:
-        return declared or Fraction(25), True
+        return max(_SLOWEST, declared or Fraction(25)), True
     steps = [after - before for before, after in pairwise(times)]
     middle = sorted(steps)[len(steps) // 2]
     steady = all(abs(step - middle) <= max(2, middle / 10) for step in steps)
     rate = 1 / ((times[-1] - times[0]) * base / len(steps) if steady else middle * base)
     if steady and declared and abs(declared / rate - 1) <= max(Fraction(1, 200), Fraction(1, times[-1] - times[0])):
-        return declared, True
-    return rate.limit_denominator(1001), steady
+        return max(_SLOWEST, declared), True
+    return max(_SLOWEST, rate.limit_denominator(1001)), steady
 
 
 def output_rate(rate: Fraction, *, interlaced: bool, steady: bool) -> Fraction:
-    """Frames/s at which a film of this natural rate is shown: fields become frames, 60 at most, uneven gets even."""
+    """Frames/s at which a film of this natural rate is shown: fields become frames, 60 at most, uneven gets even.
+
+    Less than a frame a second, as in a slideshow, becomes the slowest usual rate: segments are made of whole frames.
+    """
     rate = rate * (2 if interlaced else 1)
     rate /= max(1, ceil(rate / MAX_RATE))
     nearest = min(_RATES, key=lambda usual: abs(usual - rate))
-    return nearest if not steady or abs(nearest / rate - 1) < Fraction(1, 2000) else rate
+    return nearest if not steady or rate < _SLOWEST_SHOWN or abs(nearest / rate - 1) < Fraction(1, 2000) else rate

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from matinee import film
 from matinee.confined import ExceededError
-from matinee.film import Film, FilmError, Stream
+from matinee.film import PICTURE_SUBTITLES, Film, FilmError, Stream
 from matinee.languages import language_tag
 from matinee.timing import frame_rate, seek_margin
 from transcoding.errors import TranscodingError, TransientError
@@ -26,7 +26,6 @@ _MATRICES = {
     10: "bt2020c",
 }  # fmt: skip
 _RANGES = {1: "tv", 2: "pc"}
-_PICTURE_SUBTITLES = frozenset({"dvbsub", "dvdsub", "pgssub", "xsub", "dvb_subtitle", "dvd_subtitle"})
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def _audio(stream: Stream) -> AudioTrack:
 def _subtitle(stream: Stream) -> SubtitleTrack:
     codec = stream.codec or "unknown"
     return SubtitleTrack(
-        stream.index, language_tag(stream.language), codec, codec not in _PICTURE_SUBTITLES, stream.forced
+        stream.index, language_tag(stream.language), codec, codec not in PICTURE_SUBTITLES, stream.forced
     )
 
 

@@ -287,3 +287,18 @@ def test_whatever_is_damaged_gets_a_verdict(small_films, tmp_path, case):
 @settings(max_examples=600, deadline=None, suppress_health_check=QUIET)
 def test_whatever_is_damaged_gets_a_verdict_at_length(small_films, tmp_path, case):
     _check(_judged(small_films, tmp_path, case))
+
+
+def test_a_slideshow_of_an_hour_a_picture_is_taken(ffmpeg, tmp_path):
+    slow = ("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=1/3600:duration=7200")
+    verdict = judge(_make(ffmpeg, tmp_path / "slides.mkv", *slow, *X264))
+    assert verdict.accepted, verdict.reason
+    assert "frame rate 0.001->12" in verdict.corrections
+
+
+def test_a_look_that_falls_over_refuses_this_file_and_no_other(ffmpeg, tmp_path, monkeypatch):
+    film_file = _make(ffmpeg, tmp_path / "film.mp4", *TESTSRC, *X264)
+    monkeypatch.setattr(film, "confined", lambda *_: {"container": "mp4"})  # an answer of a child that was taken over
+    verdict = judge(film_file)
+    assert not verdict.accepted
+    assert "looking into it failed" in (verdict.reason or "")
