@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from matinee.sandbox import Limits, SandboxError, die_with, limits
-from transcoding.errors import TranscodingError, TransientError
+from transcoding.errors import TimeLimitError, TranscodingError, TransientError
 
 _NOISE = re.compile(
     r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] ?)+|^Svt\[(info|warn)\].*|^Conversion failed!$"
@@ -95,7 +95,8 @@ def run(
 
     Raises:
         TransientError: cancelled, killed from outside, or out of disk space.
-        TranscodingError: ffmpeg failed (the line that says why), took longer than `timeout_s` or more than `sandbox`.
+        TimeLimitError: it took longer than `timeout_s`.
+        TranscodingError: ffmpeg failed (the line that says why), or took more than `sandbox` allows.
     """
     before_exec = _before_exec(sandbox)
     with tempfile.TemporaryFile() as complaints:
@@ -166,7 +167,7 @@ def _follow(
             if cancel is not None and cancel.is_set():
                 raise TransientError("cancelled")
             if time.monotonic() > deadline:
-                raise TranscodingError(f"ffmpeg was not done after {timeout_s:.0f} s")
+                raise TimeLimitError(f"ffmpeg was not done after {timeout_s:.0f} s")
             if not selector.select(_POLL_S):
                 continue
             chunk = _read(process.stdout)
@@ -184,7 +185,7 @@ def _await_exit(pid: int, deadline: float, timeout_s: float) -> None:
     """Wait for the end of a child and leave it unreaped: what it used is told until then."""
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         if time.monotonic() > deadline:
-            raise TranscodingError(f"ffmpeg was not done after {timeout_s:.0f} s")
+            raise TimeLimitError(f"ffmpeg was not done after {timeout_s:.0f} s")
         time.sleep(0.005)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from matinee.sandbox import landlock_version
 from transcoding import ffmpeg
-from transcoding.errors import TranscodingError, TransientError
+from transcoding.errors import TimeLimitError, TranscodingError, TransientError
 from transcoding.ffmpeg import Progress, parse_progress, telling_line
 
 ENDLESS = ["-nostdin", "-v", "error", "-progress", "pipe:1", "-re", "-f", "lavfi", "-i", "testsrc2", "-f", "null", "-"]
@@ -41,7 +41,7 @@ def test_an_error_names_its_cause() -> None:
 
 
 def test_the_time_limit_ends_it() -> None:
-    with pytest.raises(TranscodingError, match="not done after 1 s"):
+    with pytest.raises(TimeLimitError, match="not done after 1 s"):
         ffmpeg.run(ENDLESS, timeout_s=1)
     assert living_encoders() == []
 
