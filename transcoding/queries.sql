@@ -107,7 +107,7 @@ WHERE job_id = %(job_id)s AND state = 'done' AND kind = %(kind)s AND part = %(pa
 
 -- name: await_remade
 UPDATE transcode_task SET state = 'waiting', holder = NULL, lease_until = NULL, updated_at = now()
-WHERE task_id = %(task_id)s;
+WHERE task_id = %(task_id)s AND holder = %(holder)s AND state = 'ready';
 
 -- name: planned
 UPDATE transcode_job SET source = %(source)s, plan = %(plan)s, updated_at = now() WHERE job_id = %(job_id)s;
@@ -192,16 +192,23 @@ WHERE title_id = %(title_id)s AND package_id <> %(package_id)s AND state = 'publ
 SELECT p.package_id, p.title_id FROM package p
 WHERE p.state = 'published' AND p.superseded_at < now() - make_interval(secs => %(grace_s)s)
   AND NOT EXISTS (SELECT FROM playback_session s WHERE s.package_id = p.package_id AND s.expires_at > now())
+  AND EXISTS (SELECT FROM package n WHERE n.title_id = p.title_id AND n.state = 'published' AND n.superseded_at IS NULL)
 ORDER BY p.superseded_at FOR UPDATE OF p SKIP LOCKED;
 
 -- name: collect
 UPDATE package SET state = 'collected' WHERE package_id = %(package_id)s;
 
--- name: collected
-SELECT package_id, title_id FROM package WHERE state <> 'published';
+-- name: package_states
+SELECT package_id, state FROM package;
 
--- name: known_packages
-SELECT package_id FROM package WHERE state = 'published';
+-- name: package_state
+SELECT state FROM package WHERE package_id = %(package_id)s;
+
+-- name: lock_package
+SELECT pg_advisory_xact_lock(hashtextextended(%(package_id)s, 7228114));
+
+-- name: known_titles
+SELECT title_id FROM title WHERE title_id = ANY (%(names)s) ORDER BY title_id;
 
 -- name: living_jobs
 SELECT job_id FROM transcode_job WHERE state = 'active';

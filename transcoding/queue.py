@@ -28,6 +28,7 @@ MOST_FAILURES = 5  # of one task before its job is given up
 MOST_ATTEMPTS = 25  # begun so often, mostly by workers that died: something kills them
 _BACK_OFF_S, _LONGEST_BACK_OFF_S = 1.0, 60.0
 _RECONNECT_S = 0.5
+_STANDING = frozenset({"active", "published"})
 
 T = TypeVar("T")
 
@@ -198,17 +199,18 @@ def put_back(connection: psycopg.Connection, task: Task, error: str, delay_s: fl
 def finish(
     connection: psycopg.Connection, task: Task, result: dict[str, Any] | None = None, cpu_s: float | None = None
 ) -> bool:
-    """Write a task's end; False where the lease was lost, and then nothing is written.
+    """Write a task's end; False where the lease was lost or nobody wants the job any more: then nothing is written.
 
     Packages whose last task this was become ready. The job's row is locked, so that of two last tasks one sees the
-    other.
+    other, and that nothing is published of a job that is dropped meanwhile.
     """
-    connection.execute(SQL["lock_job"], {"job_id": task.job_id})
+    state = _lock_job(connection, task)
     told = _of(task) | {"result": None if result is None else Jsonb(result), "cpu_s": cpu_s}
-    if connection.execute(SQL["finish_task"], told).rowcount != 1:
-        return connection.execute(SQL["was_finished"], _of(task)).fetchone() is not None
-    connection.execute(SQL["ready_packages"], {"job_id": task.job_id})
-    return True
+    if state == "active" and connection.execute(SQL["finish_task"], told).rowcount == 1:
+        connection.execute(SQL["ready_packages"], {"job_id": task.job_id})
+        return True
+    # The answer to a transaction that was committed may have been lost on its way.
+    return state in _STANDING and connection.execute(SQL["was_finished"], _of(task)).fetchone() is not None
 
 
 def finish_plan(
@@ -216,7 +218,7 @@ def finish_plan(
 ) -> bool:
     """As `finish`, for the plan: the job learns it, and its other tasks come into being."""
     told = {"job_id": task.job_id, "source": Jsonb(source.as_json()), "plan": Jsonb(plan.as_json())}
-    connection.execute(SQL["lock_job"], {"job_id": task.job_id})
+    _lock_job(connection, task)
     connection.execute(SQL["planned"], told)
     add_tasks(connection, task.job_id, tasks)
     if finish(connection, task, cpu_s=cpu_s):
@@ -229,8 +231,9 @@ class LeaseLostError(Exception):
 
 
 def poison(connection: psycopg.Connection, task: Task, error: str) -> bool:
-    """Give a task up, for good; False where the lease was lost."""
-    connection.execute(SQL["lock_job"], {"job_id": task.job_id})
+    """Give a task up, for good; False where the lease was lost or nobody wants the job any more."""
+    if _lock_job(connection, task) != "active":
+        return False
     return connection.execute(SQL["poison"], _of(task) | {"error": error}).rowcount == 1
 
 
@@ -241,15 +244,25 @@ def end_job(
 
 
 def remake(connection: psycopg.Connection, task: Task, missing: Sequence[tuple[str, int, int]]) -> None:
-    """What a package needs was done but is not there (kind, part, number): it is made again, the package waits."""
-    connection.execute(SQL["lock_job"], {"job_id": task.job_id})
+    """What a package needs was done but is not there (kind, part, number): it is made again, the package waits.
+
+    Nothing happens where the lease was lost: who has it now finds out by itself.
+    """
+    _lock_job(connection, task)
+    if connection.execute(SQL["await_remade"], _of(task)).rowcount != 1:
+        return
     for kind, part, number in missing:
         connection.execute(SQL["remake"], {"job_id": task.job_id, "kind": kind, "part": part, "number": number})
-    connection.execute(SQL["await_remade"], {"task_id": task.task_id})
 
 
 def active_jobs(connection: psycopg.Connection, titles: Sequence[str] | None = None) -> list[str]:
     return [row[0] for row in connection.execute(SQL["active_jobs"], {"titles": _list(titles)}).fetchall()]
+
+
+def _lock_job(connection: psycopg.Connection, task: Task) -> str | None:
+    """Keep the job's row until the transaction ends; returns its state, None where it is gone."""
+    row = connection.execute(SQL["lock_job"], {"job_id": task.job_id}).fetchone()
+    return row[0] if row else None
 
 
 def _of(task: Task) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from matinee.settings import Settings
 from transcoding import queue
-from transcoding.errors import MissingMasterError, TranscodingError, TransientError
+from transcoding.errors import MissingMasterError, TimeLimitError, TranscodingError, TransientError
 from transcoding.failures import bury_worn_out, settle
 from transcoding.plan import Plan, plan_ladder
 from transcoding.queue import MOST_ATTEMPTS, MOST_FAILURES, Database, NewTask, Task, back_off
@@ -285,6 +285,7 @@ def failed(database: psycopg.Connection) -> tuple | None:
         ("plan", TranscodingError("no film"), 1, False),
         ("plan", MissingMasterError("it is gone"), 1, True),
         ("plan", ValueError("odd"), MOST_FAILURES, False),
+        ("check", TimeLimitError("not done after 9 s"), MOST_FAILURES, True),
         ("chunk", TranscodingError("ffmpeg broke"), MOST_FAILURES, False),
         ("chunk", TransientError("killed"), MOST_FAILURES, True),
         ("chunk", OSError(28, "No space left on device"), MOST_FAILURES, True),
@@ -301,8 +302,8 @@ def test_a_task_is_tried_as_often_as_its_failure_deserves_and_then_ends_its_job(
 ) -> None:
     add_title("film")
     enqueue(database)
-    if kind == "chunk":
-        plan_it(database, must_claim(database), [STEPS[1], STEPS[3]])
+    if kind != "plan":
+        plan_it(database, must_claim(database), [NewTask(kind, 0, 0, "ready", 1.0), STEPS[3]])
     keeper = Database(settings, 5.0)
     for _ in range(tries):
         assert failed(database) is None
@@ -371,7 +372,22 @@ def test_what_a_package_misses_is_made_again_before_it(
     assert names(again) == ("film", "chunk", 0, 1)
     assert claim(database) is None
     queue.finish(database, again)
-    assert must_claim(database).kind == "package"
+    last = must_claim(database)
+    assert last.kind == "package"
+    queue.remake(database, task, [("chunk", 0, 1)])
+    assert claim(database) is None, "who lost the lease takes nothing from who has it"
+    assert queue.finish(database, last)
+
+
+def test_nothing_of_a_dropped_job_is_finished(database: psycopg.Connection, add_title: Callable[..., None]) -> None:
+    add_title("film")
+    enqueue(database)
+    plan_it(database, must_claim(database), STEPS)
+    task, done = must_claim(database), must_claim(database)
+    assert queue.finish(database, done)
+    database.execute("UPDATE transcode_job SET state = 'dropped'")
+    assert not queue.finish(database, task)
+    assert not queue.finish(database, done)
 
 
 @given(st.integers(1, 200), st.floats(0, 1, exclude_max=True))
