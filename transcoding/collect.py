@@ -1,7 +1,6 @@
 """What nobody needs any more leaves the media store: replaced packages, and folders and drafts left behind."""
 
-import shutil
-import time
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from transcoding.chunks import WORK
 from transcoding.queue import SQL
 
 GRACE_S = 3600.0
+_PACKAGE = re.compile(r"[0-9a-f]{32}\Z")
+_ASIDE = re.compile(r"~[0-9a-f]{32}-[0-9]+\Z")
 
 
 def collect(settings: Settings, *, grace_s: float = GRACE_S, clock: Clock | None = None) -> list[str]:
@@ -22,17 +23,20 @@ def collect(settings: Settings, *, grace_s: float = GRACE_S, clock: Clock | None
 
     Returns their ids. The row is marked first and the files go afterwards, so a crash leaves files that the next run
     finds; a row never says that files are there which are not. Also removes work folders of jobs that have ended, and
-    folders without a row: the remains of a worker that died between its rename and its row (young ones are left alone).
+    packages without a row: the remains of a worker that died between its rename and its row. Only what lies below a
+    title of this database and bears a package's name is touched, and nothing that is younger than `grace_s`.
     """
     now = (clock or SystemClock()).now().timestamp()
     with connect(settings, autocommit=True) as connection:
         ids = _mark(connection, grace_s)
-        for name, title_id in connection.execute(SQL["collected"]).fetchall():
-            _remove(settings.media / title_id / name)
-        known = {row[0] for row in connection.execute(SQL["known_packages"]).fetchall()}
-        for folder in _packages(settings.media):
-            if folder.name not in known and now - folder.stat().st_mtime > grace_s:
-                _remove(folder)
+        states = dict(connection.execute(SQL["package_states"]).fetchall())
+        for folder in _folders(settings.media, connection):
+            if not _older(folder, now - grace_s):
+                continue
+            if _ASIDE.match(folder.name):
+                package.remove(folder)
+            elif _PACKAGE.match(folder.name) and states.get(folder.name, "collected") == "collected":
+                _take(connection, folder)
         clear_left(settings.media, connection)
     return ids
 
@@ -45,11 +49,31 @@ def _mark(connection: psycopg.Connection, grace_s: float) -> list[str]:
     return ids
 
 
-def _packages(media: Path) -> Iterator[Path]:
-    """Folders of packages: names of titles never begin with a tilde."""
-    for title in media.iterdir():
-        if title.is_dir() and not title.name.startswith("~"):
-            yield from (folder for folder in title.iterdir() if folder.is_dir())
+def _take(connection: psycopg.Connection, folder: Path) -> None:
+    """Remove a package unless it is wanted by now: whoever publishes it again takes the same lock, and looks again."""
+    with connection.transaction():
+        connection.execute(SQL["lock_package"], {"package_id": folder.name})
+        row = connection.execute(SQL["package_state"], {"package_id": folder.name}).fetchone()
+        if not (row[0] == "collected" if row else package.is_whole(folder)):
+            return
+        aside = package.set_aside(folder)
+    if aside:
+        package.remove(aside)
+
+
+def _folders(media: Path, connection: psycopg.Connection) -> Iterator[Path]:
+    """What lies in the folders of this database's titles; another's folders are not even opened."""
+    names = [path.name for path in media.iterdir()] if media.is_dir() else []
+    for (title_id,) in connection.execute(SQL["known_titles"], {"names": names}).fetchall():
+        if (media / title_id).is_dir():
+            yield from list((media / title_id).iterdir())
+
+
+def _older(folder: Path, moment: float) -> bool:
+    try:
+        return folder.is_dir() and folder.stat().st_mtime < moment
+    except FileNotFoundError:  # another worker took it
+        return False
 
 
 def clear_left(media: Path, connection: psycopg.Connection) -> None:
@@ -57,14 +81,6 @@ def clear_left(media: Path, connection: psycopg.Connection) -> None:
     there = list((media / WORK).iterdir()) if (media / WORK).is_dir() else []
     living = {row[0] for row in connection.execute(SQL["living_jobs"]).fetchall()}
     for folder in there:
-        if folder.name not in living:
-            _remove(folder)
+        if folder.name not in living and (aside := package.set_aside(folder)):
+            package.remove(aside)
     package.clear_drafts(media, lambda: [row[0] for row in connection.execute(SQL["holders"]).fetchall()])
-
-
-def _remove(folder: Path) -> None:
-    """Out of sight by one rename, then file by file: nobody is served half a package."""
-    if folder.is_dir():
-        aside = folder.with_name(f"~{folder.name}-{time.time_ns()}")
-        folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,13 +208,12 @@ def publish(draft: Path, destination: Path) -> bool:
     """Make a finished draft visible: everything to disk, then one rename. A package is there whole or not at all.
 
     False: it was there already. A package is named by its content, so whoever was first made the same one; the draft is
-    left to its owner.
+    left to its owner. A folder of that name without a `package.json` is no package, and makes room.
     """
-    for folder, _, files in os.walk(draft):
-        for name in files:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
+    sync_tree(draft)
     destination.parent.mkdir(parents=True, exist_ok=True)
+    if destination.is_dir() and not is_whole(destination) and (aside := set_aside(destination)):
+        remove(aside)
     try:
         draft.rename(destination)
     except OSError as error:
@@ -223,6 +223,26 @@ def publish(draft: Path, destination: Path) -> bool:
     _sync(destination.parent)
     _sync(destination.parent.parent)
     return True
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a package is there; a folder alone may be what a broken copy or deletion left."""
+    return (folder / "package.json").is_file()
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Out of sight by one rename: nobody is served half a package. None: another was faster."""
+    aside = folder.with_name(f"~{folder.name}-{time.time_ns()}")
+    try:
+        folder.rename(aside)
+    except FileNotFoundError:
+        return None
+    return aside
+
+
+def remove(folder: Path) -> None:
+    """Delete what nobody sees any more; what cannot be deleted now is found again by `transcoding.collect`."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -120,10 +120,10 @@ WHERE task_id = %(task_id)s AND holder = %(holder)s AND state = 'ready';
 -- name: worn_out
 UPDATE transcode_task t
 SET state = 'poisoned', lease_until = NULL, updated_at = now(),
-    error = 'began ' || t.attempts || ' times, and each time its worker ended without a word'
+    error = 'began ' || t.attempts || ' times: ' || coalesce(t.error, 'each time its worker ended without a word')
 FROM transcode_job j
 WHERE j.job_id = t.job_id AND j.state = 'active' AND t.state = 'ready' AND t.attempts >= %(most_attempts)s
-  AND t.lease_until < now()
+  AND (t.lease_until IS NULL OR t.lease_until < now())
 RETURNING t.job_id, j.title_id, j.master_id, j.treatment, j.protection, t.kind, t.error;
 
 -- name: end_job
@@ -145,7 +145,7 @@ SELECT job_id FROM transcode_job
 WHERE state = 'active' AND (%(titles)s::text[] IS NULL OR title_id = ANY (%(titles)s)) ORDER BY created_at, job_id;
 
 -- name: progress_of
-SELECT title_id, state, fraction, weight, weight_done, tasks_running FROM transcode_progress
+SELECT title_id, state, fraction, weight, weight_done, tasks, tasks_running FROM transcode_progress
 WHERE job_id = ANY (%(jobs)s) ORDER BY created_at, job_id;
 
 -- name: outcomes
@@ -214,10 +214,12 @@ SELECT title_id FROM title WHERE title_id = ANY (%(names)s) ORDER BY title_id;
 SELECT job_id FROM transcode_job WHERE state = 'active';
 
 -- name: holders
-SELECT holder FROM transcode_task WHERE state = 'ready' AND lease_until > now();
+-- Also those whose lease ended lately: while PostgreSQL is away nobody can renew, and workers go on.
+SELECT holder FROM transcode_task WHERE state = 'ready' AND lease_until > now() - interval '10 minutes';
 
 -- name: end_lease
-UPDATE transcode_task SET lease_until = now(), updated_at = now() WHERE holder = %(holder)s AND state = 'ready';
+UPDATE transcode_task SET holder = NULL, lease_until = NULL, updated_at = now()
+WHERE holder = %(holder)s AND state = 'ready';
 
 -- name: add_content_key
 INSERT INTO content_key (key_id, title_id, tier, period, wrapped, kek)
