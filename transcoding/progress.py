@@ -74,11 +74,13 @@ def queue_rows(connection: psycopg.Connection, most: int = 50) -> list[QueueRow]
     (speed,) = connection.execute(SQL["recent_speed"]).fetchone() or (0.0,)
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(SQL["queue"], {"most": most}).fetchall()
-    made, ahead = [], 0.0
+    made, ahead, known = [], 0.0, speed > 0
     for row in rows:
         left = row.pop("weight_left")
         ahead += left
-        seconds = ahead / speed if speed and row["state"] == "active" else None
+        # How much work a title is, nobody knows before it is planned; nor then when those behind it are done.
+        known = known and not (row["state"] == "active" and row["tasks"] <= 1)
+        seconds = ahead / speed if known and row["state"] == "active" else None
         made.append(QueueRow(**row, seconds_left=seconds))
     return made
 
@@ -123,7 +125,9 @@ class _Watcher:
         if fraction == self._furthest.get(title) or not (fraction or row["tasks_running"]):
             return
         self._furthest[title] = fraction
-        left = 0.0 if ended else self._estimate.seconds(row["weight"] - row["weight_done"])
+        left = 0.0 if ended else None
+        if not ended and row["tasks"] > 1:  # before that it is not planned
+            left = self._estimate.seconds(row["weight"] - row["weight_done"])
         self._show(title, fraction, left, ended=ended)
         if self._listener is not None:
             self._listener(TitleProgress(title, fraction, left))
