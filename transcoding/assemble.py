@@ -1,7 +1,10 @@
 """The chunks of a film, encoded apart, become one draft: segments numbered and timed through the whole film."""
 
 import shutil
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 from transcoding.boxes import Segment, patch_segment, read_segment, read_track
@@ -10,12 +13,15 @@ from transcoding.plan import Chunk, Plan, Rung
 from transcoding.playlists import media_playlist
 from transcoding.renditions import Rendition, target_duration
 
+_SHORTER_S = Fraction(1, 10)  # that a sound may be than the picture: some of its frames
+
 
 def assemble(work: Path, draft: Path, plan: Plan, rungs: Sequence[Rung] | None = None) -> None:
     """Fill `draft` from the work folder of a job: `video/`, `variants/` of marked rungs, and `audio/`.
 
-    `rungs`: those of the plan that go into this package (None: all); each is taken from the part that encoded it. The
-    work folder stays as it is. Each folder gets a playlist, so that pictures can be taken from the draft.
+    `rungs`: those of the plan that go into this package (None: all); each is taken from the part that encoded it. A
+    chunk or a sound that cannot be read, or is not whole, is thrown away; otherwise the work folder stays as it is.
+    Each folder gets a playlist, so that pictures can be taken from the draft.
 
     Raises:
         TransientError: a chunk or a sound is missing or not whole: it must be made again.
@@ -30,6 +36,8 @@ def assemble(work: Path, draft: Path, plan: Plan, rungs: Sequence[Rung] | None =
         folder = work / "audio" / sound.name
         if not (folder / "init.mp4").is_file():
             raise TransientError(f"sound {sound.name} is not in {work / 'audio'}: it must be encoded again")
+        with _thrown_away_if_damaged(work / "audio", f"sound {sound.name}"):
+            require_whole_sound(folder, plan)
         (draft / "audio" / sound.name).mkdir(parents=True)
         for path in [folder / "init.mp4", *folder.glob("*.m4s")]:
             shutil.copyfile(path, draft / "audio" / sound.name / path.name)
@@ -44,7 +52,9 @@ def _join(work: Path, draft: Path, plan: Plan, rung: Rung, kind: str) -> None:
     fragments = 0
     for chunk in plan.chunks:
         folder = _folder(work, chunk, kind, rung)
-        own = (folder / "init.mp4").read_bytes()
+        with _thrown_away_if_damaged(folder.parents[1], f"chunk {chunk.number} of {kind} {rung.name}"):
+            segments = whole_segments(folder, chunk, plan, rung)
+            own, timescale = (folder / "init.mp4").read_bytes(), read_track(folder / "init.mp4").timescale
         if init is None:
             init = own
             (out / "init.mp4").write_bytes(init)
@@ -53,14 +63,25 @@ def _join(work: Path, draft: Path, plan: Plan, rung: Rung, kind: str) -> None:
                 f"{kind} {rung.name}: the initialisation segment of chunk {chunk.number} differs from the first one's "
                 "(another encoder, or other settings?): all chunks must be encoded alike"
             )
-        segments = whole_segments(folder, chunk, plan, rung)
-        offset = _ticks(chunk.first_frame, plan, read_track(folder / "init.mp4").timescale)
+        offset = _ticks(chunk.first_frame, plan, timescale)
         for number, segment in enumerate(segments, chunk.first_segment):
             moved = patch_segment((folder / segment.name).read_bytes(), offset, fragments + 1)
             (out / f"{number:05d}.m4s").write_bytes(moved)
             fragments += segment.fragments
     if kind == "video":
         _write_playlist(draft, kind, rung.name)
+
+
+@contextmanager
+def _thrown_away_if_damaged(folder: Path, what: str) -> Iterator[None]:
+    """A disk or a machine that went down leaves files that cannot be read: the master is not to blame for them."""
+    try:
+        yield
+    except (TranscodingError, OSError, struct.error, IndexError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, TransientError):
+            raise
+        raise TransientError(f"{what} is damaged, it must be encoded again: {error}") from error
 
 
 def _folder(work: Path, chunk: Chunk, kind: str, rung: Rung) -> Path:
@@ -91,6 +112,26 @@ def whole_segments(folder: Path, chunk: Chunk, plan: Plan, rung: Rung) -> list[S
             )
         left, at = left - frames, at + segment.duration
     return segments
+
+
+def require_whole_sound(folder: Path, plan: Plan) -> None:
+    """On a full disk ffmpeg leaves segments empty, cut off or out, and ends as if all were well.
+
+    Raises:
+        TransientError: a segment cannot be read, does not follow the one before, or they are shorter than the film.
+    """
+    at = None
+    try:
+        timescale = read_track(folder / "init.mp4").timescale
+        for path in sorted(folder.glob("*.m4s"), key=lambda path: int(path.stem)):
+            segment = read_segment(path)
+            if at is not None and segment.start != at:
+                raise TransientError(f"{path.name} starts at {segment.start}, the one before ends at {at}")
+            at = segment.start + segment.duration
+        if at is None or Fraction(at, timescale) < plan.duration - _SHORTER_S:
+            raise TransientError(f"it ends at {at} ticks of 1/{timescale} s, the film at {float(plan.duration):.3f} s")
+    except (TranscodingError, OSError, struct.error, IndexError) as error:
+        raise TransientError(f"sound {folder.name} is not whole, it must be encoded again: {error}") from error
 
 
 def _ticks(frames: int, plan: Plan, timescale: int) -> int:

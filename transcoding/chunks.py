@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transcoding.assemble import whole_segments
+from transcoding.assemble import require_whole_sound, whole_segments
 from transcoding.audio import encode_audio
 from transcoding.encode import OnEncode, encode_chunk
 from transcoding.errors import TranscodingError, TransientError
 from transcoding.ladder import Rung
+from transcoding.package import noticing_full_disk, sync, sync_tree
 from transcoding.plan import Chunk, Plan
 from transcoding.queue import NewTask, Task
 from transcoding.source import Source
@@ -79,17 +80,30 @@ def make_sound(
         for rendition in (folder / "audio").glob("*"):
             rendition.rename(folder / rendition.name)
         (folder / "audio").rmdir() if plan.audio else None
+        for sound in plan.audio:
+            require_whole_sound(folder / sound.name, plan)
         return {"audio": [fact.as_json() for fact in facts]}
 
     return once(work / "audio", task.holder, make)
 
 
 def once(target: Path, holder: str, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-    """A folder with its notes, made whole or not at all."""
-    if not (target / _NOTES).is_file():
+    """A folder with its notes, made whole or not at all; one whose notes cannot be read is made again."""
+    if (notes := _notes(target)) is None:
+        shutil.rmtree(target, ignore_errors=True)
         with _whole(target, holder) as draft:
             (draft / _NOTES).write_text(json.dumps(make(draft)))
-    return json.loads((target / _NOTES).read_text())
+        notes = _notes(target)
+    if notes is None:
+        raise TransientError(f"{target / _NOTES} cannot be read: what was made must be made again")
+    return notes
+
+
+def _notes(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / _NOTES).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
@@ -97,9 +111,12 @@ def _whole(target: Path, holder: str) -> Iterator[Path]:
     draft = target.with_name(f".{target.name}-{holder}")
     draft.mkdir(parents=True)
     try:
-        yield draft
+        with noticing_full_disk(draft):
+            yield draft
+            sync_tree(draft)
         try:
             draft.rename(target)
+            sync(target.parent)
         except OSError as error:
             # Somebody whose lease had run out was done first: with the same bytes.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -109,13 +126,13 @@ def _whole(target: Path, holder: str) -> Iterator[Path]:
 
 
 def missing(work: Path, done: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    """Which finished chunks and sounds (kind, part, number) are not in the work folder after all."""
+    """Which finished chunks and sounds (kind, part, number) are not in the work folder after all, or not readable."""
     folders = {
         (kind, part, number): work / "audio" if kind == "audio" else chunk_folder(work, part, number)
         for kind, part, number in done
         if kind in {"audio", "chunk"}
     }
-    return [key for key, folder in folders.items() if not (folder / _NOTES).is_file()]
+    return [key for key, folder in folders.items() if _notes(folder) is None]
 
 
 def local(source: Source, media: Path, stored_path: str) -> Source:

@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transcoding import ffmpeg
 from transcoding.boxes import read_segment, read_track, seconds
 from transcoding.dash import dash_manifest
-from transcoding.errors import TranscodingError
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.plan import GOP_S, PLAN_VERSION, Plan, Rung
 from transcoding.playlists import frames_target, master_playlist, media_playlist, text_playlist
 from transcoding.protect import KeyOf, segment_keys
@@ -21,6 +22,7 @@ from transcoding.renditions import Rendition, Renditions, TextRendition
 
 # Cannot be the beginning of a title id, so a draft is never taken for a title.
 DRAFTS = "~drafts"
+FULL_BYTES = 16_000_000  # with less than this left a disk counts as full
 _POSTER_WIDTH = 1280
 _POSTER_SIZE = f"scale='min({_POSTER_WIDTH},iw)':-2:out_range=pc,format=yuvj420p"
 _POSTER_KEY_FRAMES = 30
@@ -220,8 +222,8 @@ def publish(draft: Path, destination: Path) -> bool:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
         return False
-    _sync(destination.parent)
-    _sync(destination.parent.parent)
+    sync(destination.parent)
+    sync(destination.parent.parent)
     return True
 
 
@@ -245,7 +247,31 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+@contextmanager
+def noticing_full_disk(folder: Path) -> Iterator[None]:
+    """What fails with no room left fails for that reason, whatever it is called. Ask before anything is removed.
+
+    Raises:
+        TransientError: in place of an error of the film, or of the files, while the disk of `folder` is full.
+    """
+    try:
+        yield
+    except (TranscodingError, OSError) as error:
+        free = shutil.disk_usage(folder).free
+        if free >= FULL_BYTES or isinstance(error, TransientError):
+            raise
+        raise TransientError(f"the disk of {folder} is full ({free / 1e6:.0f} MB free): {error}") from error
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring a folder, and all that is in it, to the disk."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            sync(Path(place) / name)
+        sync(Path(place))
+
+
+def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

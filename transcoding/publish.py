@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from transcoding.assemble import assemble
 from transcoding.checker import check
 from transcoding.chunks import missing, work_folder
 from transcoding.errors import TranscodingError, TransientError
-from transcoding.keys import keys_of, open_key
+from transcoding.keys import content_key, open_key
 from transcoding.ladder import TREATMENTS
 from transcoding.plan import Plan, Rung
+from transcoding.playlists import KEY_ADDRESS
 from transcoding.probes import load_probes
-from transcoding.protect import Protected, encrypt
+from transcoding.protect import Key, Protected, encrypt
 from transcoding.queue import SQL, Database, Task, end_job, finish, remake
 from transcoding.renditions import Renditions
 from transcoding.report import write_report
@@ -33,8 +35,6 @@ from transcoding.thumbnails import write_thumbnails
 from transcoding.trick import write_iframes
 from transcoding.verify import verify, verify_protected
 
-KEY_URI = "/api/watch/keys/"
-
 
 def make_package(
     task: Task, source: Source, plan: Plan, settings: Settings, database: Database, cancel: threading.Event
@@ -42,40 +42,50 @@ def make_package(
     """Publish the package of a part of a job; False: the lease was lost, and nothing is written.
 
     The rename comes first, then the row: a folder without a row is not seen by anybody, and who claims the task next
-    takes it as it is.
+    takes it as it is. The early edition of a title that plays already is left out: it would play worse than before.
 
     Raises:
         TransientError: something that was made is not there, and is being made again.
         TranscodingError: the package is not what was planned, or breaks a rule that it must keep.
     """
+    last = task.part + 1 == len(plan.parts)
+    if not last and database.run(lambda c: c.execute(SQL["plays"], {"title_id": task.title_id}).fetchone()):
+        return database.run(lambda connection: finish(connection, task))
     rungs = tuple(rung for part in plan.parts[: task.part + 1] for rung in part)
     rungs = tuple(rung for rung in plan.rungs if rung in rungs)
     name = package.package_id(
         task.title_id, task.master_id, plan, protection=task.protection, rungs=rungs, sidecars=task.sidecars
     )
     destination = settings.media / task.title_id / name
-    if not destination.is_dir():
+    if not package.is_whole(destination):
         draft = package.new_draft(settings.media, task.holder)
         try:
-            _build(task, source, plan, rungs, settings, database, draft, name, cancel)
+            with package.noticing_full_disk(draft):
+                _build(task, source, plan, rungs, settings, database, draft, name, cancel)
             if cancel.is_set():
                 raise TransientError("cancelled")
             package.publish(draft, destination)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     facts = json.loads((destination / "package.json").read_text())
-    last = task.part + 1 == len(plan.parts)
-    held = database.run(lambda connection: _record(connection, task, facts, last=last))
+    held = database.run(lambda connection: _record(connection, task, destination, facts, last=last))
     if held and last:
         shutil.rmtree(work_folder(settings.media, task.job_id), ignore_errors=True)
-        markers.update(settings, task.title_id)
+        if not cancel.is_set():  # whoever looks next for titles without markers finds this one
+            markers.update(settings, task.title_id)
     return held
 
 
-def _record(connection: psycopg.Connection, task: Task, facts: dict[str, Any], *, last: bool) -> bool:
+def _record(
+    connection: psycopg.Connection, task: Task, destination: Path, facts: dict[str, Any], *, last: bool
+) -> bool:
     """The package's row, the end of the task, and that of the job: all or nothing."""
     if not finish(connection, task, {"package_id": facts["package_id"]}):
         return False
+    # An old folder that was taken as it is may be collected meanwhile, under the same lock.
+    connection.execute(SQL["lock_package"], {"package_id": facts["package_id"]})
+    if not package.is_whole(destination):
+        raise TransientError(f"{task.title_id}: its package was removed while it was published: it is made again")
     connection.execute(
         SQL["record"],
         {
@@ -143,13 +153,11 @@ def _assemble(
 
 def _protect(task: Task, settings: Settings, database: Database, draft: Path, renditions: Renditions) -> Protected:
     """Encrypt, write the playlists anew with the keys, and read every segment back."""
-    # Keys are committed before any segment is encrypted with them.
-    keys: dict[tuple[str, int], Any] = {}
 
-    def key_of(tier: str, period: int) -> Any:
-        if (tier, period) not in keys:
-            keys[tier, period] = database.run(lambda c: keys_of(c, settings, task.title_id)(tier, period))
-        return keys[tier, period]
+    # Keys are committed before any segment is encrypted with them.
+    @cache
+    def key_of(tier: str, period: int) -> Key:
+        return database.run(lambda c: content_key(c, settings, task.title_id, tier, period))
 
     protected = encrypt(draft, renditions, key_of)
     package.write_manifests(draft, protected.renditions, key_of)
@@ -161,7 +169,7 @@ def _check(settings: Settings, database: Database, draft: Path, task: Task) -> d
     """The checker's report; a package that breaks a MUST goes no further."""
 
     def key_for(uri: str) -> bytes:
-        return database.run(lambda c: open_key(c, settings, uri.removeprefix(KEY_URI)))
+        return database.run(lambda c: open_key(c, settings, uri.removeprefix(KEY_ADDRESS)))
 
     report = check(draft, key_for=key_for if task.protection == "aes128" else None)
     if broken := report.musts_broken:

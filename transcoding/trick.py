@@ -5,6 +5,7 @@ thumbnails are made of.
 """
 
 import math
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from transcoding import ffmpeg
 from transcoding.arguments import QUIET
-from transcoding.errors import TranscodingError
+from transcoding.boxes import read_segment, read_track
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.plan import Plan, Rung
 
 _ENOUGH, _MOST = 360, 480  # lines
@@ -45,6 +47,7 @@ def write_iframes(draft: Path, plan: Plan, *, cancel: threading.Event | None = N
     as large as the rung.
 
     Raises:
+        TransientError: what ffmpeg wrote is not whole, as on a full disk, where it ends as if all were well.
         TranscodingError: there is no rung to take them from, or ffmpeg failed.
     """
     rung = trick_rung(plan, draft)
@@ -62,6 +65,17 @@ def write_iframes(draft: Path, plan: Plan, *, cancel: threading.Event | None = N
     made, expected = len(list(folder.glob("*.m4s"))), pictures(plan)
     if made != expected:
         raise TranscodingError(f"trick play of {rung.name} has {made} pictures, {expected} were expected")
+    _require_whole(folder)
+
+
+def _require_whole(folder: Path) -> None:
+    try:
+        read_track(folder / "init.mp4")
+        for path in folder.glob("*.m4s"):
+            if (samples := read_segment(path).samples) != 1:
+                raise TransientError(f"{path.name} holds {samples} pictures")
+    except (TranscodingError, OSError, struct.error, IndexError) as error:
+        raise TransientError(f"the pictures for trick play are not whole: {error}") from error
 
 
 def pictures(plan: Plan) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from transcoding.assemble import assemble
+from transcoding.assemble import assemble, require_whole_sound
 from transcoding.audio import encode_audio
 from transcoding.boxes import read_segment
 from transcoding.encode import encode_chunk
@@ -114,24 +114,48 @@ def test_the_small_rungs_alone_make_a_package(job: Job, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "video").iterdir()] == ["90p"]
 
 
-def test_a_chunk_that_is_missing_or_not_whole_is_named(job: Job, damaged: Path, tmp_path: Path) -> None:
-    folder = damaged / "chunks/0/00001/video/180p"
-    (folder / "00002.m4s").rename(damaged / "aside")
+def test_a_chunk_that_is_missing_or_not_whole_is_named_and_thrown_away(job: Job, damaged: Path, tmp_path: Path) -> None:
+    chunk, whole = damaged / "chunks/0/00001", job.work / "chunks/0/00001"
+    (chunk / "video/180p/00002.m4s").unlink()
     with pytest.raises(TransientError, match=r"chunk 1 of 180p has 2 segments, 3 are planned"):
         assemble(damaged, tmp_path / "a", PLAN)
-    (damaged / "aside").rename(folder / "00002.m4s")
-    shutil.copyfile(folder / "00002.m4s", folder / "00001.m4s")
+    assert not chunk.exists()
+    shutil.copytree(whole, chunk)
+    shutil.copyfile(chunk / "video/180p/00002.m4s", chunk / "video/180p/00001.m4s")
     with pytest.raises(TransientError, match=r"chunk 1 of 180p: 00001.m4s holds 7 frames .* planned are 15"):
         assemble(damaged, tmp_path / "b", PLAN)
-    shutil.move(damaged / "chunks/0/00001", damaged / "chunks/0/.00001-token")
     with pytest.raises(TransientError, match="chunk 1 of video 180p is not in"):
         assemble(damaged, tmp_path / "c", PLAN)
+
+
+@pytest.mark.parametrize("name", ["init.mp4", "00001.m4s"])
+@pytest.mark.parametrize("left", [0, 5, 200])
+def test_a_chunk_that_a_machine_took_down_with_it_is_made_again(
+    damaged: Path, tmp_path: Path, name: str, left: int
+) -> None:
+    chunk = damaged / "chunks/0/00000"
+    path = chunk / "video/180p" / name
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(TransientError, match="chunk 0 of video 180p is damaged"):
+        assemble(damaged, tmp_path / "a", PLAN)
+    assert not chunk.exists()
+    assert (damaged / "chunks/0/00001").exists()
 
 
 def test_a_lost_sound_is_named(damaged: Path, tmp_path: Path) -> None:
     shutil.rmtree(damaged / "audio/en")
     with pytest.raises(TransientError, match="sound en is not in"):
         assemble(damaged, tmp_path / "a", PLAN)
+
+
+@pytest.mark.parametrize("left", [0, 5, 200, None])
+def test_a_sound_that_is_not_whole_is_thrown_away(job: Job, damaged: Path, tmp_path: Path, left: int | None) -> None:
+    require_whole_sound(job.work / "audio/en", PLAN)
+    last = max((damaged / "audio/en").glob("*.m4s"), key=lambda path: int(path.stem))
+    last.unlink() if left is None else last.write_bytes(last.read_bytes()[:left])
+    with pytest.raises(TransientError, match="sound en is not whole"):
+        assemble(damaged, tmp_path / "a", PLAN)
+    assert not (damaged / "audio").exists()
 
 
 def test_chunks_of_different_encoders_are_not_put_together(damaged: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from transcoding import chunks, ffmpeg
+from transcoding import chunks, ffmpeg, package
 from transcoding.arguments import filter_graph, input_arguments
 from transcoding.boxes import read_segment
 from transcoding.encode import encode, encode_chunk
-from transcoding.errors import TranscodingError
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.plan import Chunk, Plan, Rung, plan_ladder
 from transcoding.source import Source, read_source
 
@@ -175,3 +175,26 @@ def test_a_folder_is_whole_or_not_there_and_the_first_one_counts(tmp_path: Path)
     assert chunks.once(target, "two", slow) == {"by": "three"}
     assert [path.name for path in target.parent.iterdir()] == ["00000"]
     assert chunks.once(target, "four", fail) == {"by": "three"}, "what is there is not made again"
+
+
+def test_notes_that_cannot_be_read_are_missing_and_made_again(tmp_path: Path) -> None:
+    folder = chunks.chunk_folder(tmp_path, 0, 3)
+    chunks.once(folder, "one", lambda _: {"by": "one"})
+    (folder / "result.json").write_bytes(b"")
+    assert chunks.missing(tmp_path, [("chunk", 0, 3)]) == [("chunk", 0, 3)]
+    assert chunks.once(folder, "two", lambda _: {"by": "two"}) == {"by": "two"}
+    assert chunks.missing(tmp_path, [("chunk", 0, 3)]) == []
+
+
+def test_what_fails_on_a_full_disk_is_excused_though_there_is_room_once_it_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> dict:
+        (folder / "large").touch()
+        # The disk is as full as it says only while the draft lies there.
+        monkeypatch.setattr(package, "FULL_BYTES", float("inf"))
+        raise TranscodingError("00000.m4s: is empty")
+
+    with pytest.raises(TransientError, match=r"is full .*00000\.m4s: is empty"):
+        chunks.once(tmp_path / "audio", "one", fail)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import subprocess
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from matinee.cues import read_cues
+from transcoding import trick
 from transcoding.arguments import segment_options
 from transcoding.boxes import read_segment, read_track
-from transcoding.errors import TranscodingError
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.plan import Plan, Rung
 from transcoding.thumbnails import interval, thumbnail_cues, write_thumbnails
 from transcoding.trick import pictures, trick_rung, write_iframes
@@ -151,3 +153,19 @@ def test_the_rung_for_trick_play(tmp_path: Path) -> None:
     assert having("270p") == "270p"
     assert having("480p") == "480p"
     assert having("360p") == "360p"
+
+
+def test_pictures_that_a_full_disk_cut_off_are_made_again(
+    ffmpeg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = draft(ffmpeg, tmp_path, Fraction(25), 60)
+    run = trick.ffmpeg.run
+
+    def with_no_room(*given: Any, **named: Any) -> Any:
+        told = run(*given, **named)
+        (tmp_path / "iframes" / SMALL.name / "00001.m4s").write_bytes(b"")
+        return told
+
+    monkeypatch.setattr(trick.ffmpeg, "run", with_no_room)
+    with pytest.raises(TransientError, match=r"00001\.m4s: is empty"):
+        write_iframes(tmp_path, plan)
