@@ -13,10 +13,12 @@ from transcoding.ladder import HEIGHTS, TREATMENTS, Rung, Treatment, fixed_rungs
 from transcoding.source import Source
 
 # Changes whenever the same source would be encoded or packaged differently: failed masters are then tried again.
-PLAN_VERSION = "2"
+PLAN_VERSION = "3"
 GOP_S = 2
 GOPS_PER_SEGMENT = 3
 PARTED_FROM_S = 600
+_CHUNK_SEGMENTS = 10
+_CHUNKS_OF_UNSEEKABLE = 4  # each decodes the film from its beginning
 # Quantiles (at 5 %, 15 %, ... 95 %) of the bandwidth of viewers, in kbit/s: log-normal, median 8 Mbit/s, sigma 0.8.
 DEFAULT_AUDIENCE = (2146.0, 3491.0, 4664.0, 5878.0, 7235.0, 8846.0, 10_888.0, 13_722.0, 18_332.0, 29_826.0)
 _SMALL = 864 * 486  # pixels
@@ -80,7 +82,7 @@ class Plan:
     audio: tuple[AudioRendition, ...]
     subtitles: tuple[SubtitleRendition, ...] = ()
     treatment: str = "fast"
-    chunk_segments: int = 10
+    chunk_segments: int = _CHUNK_SEGMENTS
     deinterlace: bool = False
     tone_map: bool = False
     crf_shifts: tuple[float, ...] = ()
@@ -182,6 +184,9 @@ def plan_ladder(
         deinterlace=source.interlaced,
         tone_map=source.hdr and tone_mapper,
     )
+    if not source.seekable:
+        segments = -(-plan.frames // plan.segment_frames)
+        plan = replace(plan, chunk_segments=max(_CHUNK_SEGMENTS, -(-segments // _CHUNKS_OF_UNSEEKABLE)))
     return replace(plan, crf_shifts=_shifts(plan, probes)) if treatment.shot_aware and probes else plan
 
 

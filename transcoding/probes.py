@@ -29,6 +29,7 @@ CRFS = {"h264": (18, 26, 34), "h264 smaller": (20, 29, 38), "av1": (22, 35, 48)}
 _UNBOUNDED_KBPS = 90_000
 _LEAST_TIMEOUT_S = 300
 _PATIENCE = 600  # seconds for a second of film and one process
+_DECODING = 2  # seconds for a second of film that is decoded on the way, where there is no seeking
 # Of all pictures that one process encodes: x264's medium preset keeps about 200 bytes for each of these pixels.
 _PIXELS_AT_ONCE = 6_500_000
 
@@ -112,7 +113,8 @@ def _probe(
             for number, rung in enumerate(batch):
                 options = video_options(plan, rung, source, threads=threads)
                 arguments += ["-map", f"[v{number}]", *options, "-f", "nut", f"{rung.name}.nut"]
-            timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds)
+            before_s = 0.0 if source.seekable else float(window.first_frame / plan.frame_rate)
+            timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds + _DECODING * before_s)
             closed = ffmpeg.confined(source.path, write=(Path(folder),), timeout_s=timeout_s)
             ffmpeg.run(arguments, cwd=Path(folder), timeout_s=timeout_s, cancel=cancel, sandbox=closed)
         scores = vmaf([each.path for each in encoded], plan, source, window, cancel=cancel, threads=threads)

@@ -122,7 +122,7 @@ def _build(
     package.write_manifests(draft, renditions)
     package.write_poster(draft, renditions)
     verify(draft, source, plan, renditions, rungs, cancel=cancel)
-    write_samples(draft, plan, source)
+    write_samples(draft, plan, source, cancel=cancel)
     key_ids: tuple[str, ...] = ()
     if task.protection == "aes128":
         protected = _protect(task, settings, database, draft, renditions)

@@ -101,6 +101,8 @@ def _compare(
         for number in range(len(distorted)):
             arguments += ["-map", f"[o{number}]", "-fps_mode", "passthrough", "-f", "null", "-"]
         seconds = float(window.frames / plan.frame_rate)
+        if not source.seekable:  # it is decoded from its beginning
+            seconds += float(window.first_frame / plan.frame_rate)
         timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds * len(distorted))
         closed = ffmpeg.confined(source.path, *distorted, write=(folder,), timeout_s=timeout_s)
         ffmpeg.run(arguments, cwd=folder, timeout_s=timeout_s, cancel=cancel, sandbox=closed)
@@ -134,9 +136,12 @@ def _read(log: Path, path: Path, window: Chunk) -> Score:
     return Score(round(told["pooled_metrics"]["vmaf"]["mean"], 3), window.frames)
 
 
-def sampled_segments(chunk: Chunk) -> tuple[int, ...]:
-    """Which segments of a chunk are scored, counted within it: about one in ten, at least one, evenly spread."""
-    count = max(1, round(chunk.segments / _SEGMENTS_PER_SCORE))
+def sampled_segments(chunk: Chunk, *, seekable: bool = True) -> tuple[int, ...]:
+    """Which segments of a chunk are scored, counted within it: about one in ten, at least one, evenly spread.
+
+    One alone where the film cannot be sought: each costs a decode from the beginning.
+    """
+    count = max(1, round(chunk.segments / _SEGMENTS_PER_SCORE)) if seekable else 1
     return tuple((2 * number + 1) * chunk.segments // (2 * count) for number in range(count))
 
 
@@ -164,7 +169,7 @@ def measure_chunk(
     if not scored:
         return made
     with tempfile.TemporaryDirectory(prefix="matinee-segments-") as name:
-        for place in sampled_segments(chunk):
+        for place in sampled_segments(chunk, seekable=source.seekable):
             files = [_playable(folder / "video" / rung.name, place, Path(name) / f"{rung.name}.mp4") for rung in scored]
             window = _window(plan, chunk, place)
             scores = vmaf(files, plan, source, window, cancel=cancel, threads=threads)

@@ -14,6 +14,7 @@ from transcoding.arguments import encode_arguments, filter_graph, folders
 from transcoding.ladder import cap_kbps
 from transcoding.plan import HEIGHTS, TREATMENTS, Plan, Sidecar, plan_ladder
 from transcoding.source import AudioTrack, Source, SubtitleTrack, frame_rate, language_tag
+from transcoding.vmaf import sampled_segments
 
 SOURCE = Source(
     path=Path("/films/a: 100 %.mkv"),
@@ -285,3 +286,15 @@ def test_a_dropped_frame_makes_a_source_uneven_but_not_slower() -> None:
 )
 def test_languages(written: str | None, tag: str) -> None:
     assert language_tag(written) == tag
+
+
+@pytest.mark.parametrize(("duration", "chunks"), [(5, 1), (59, 1), (240, 4), (7200, 4), (40_000, 4)])
+def test_a_film_that_cannot_be_sought_is_decoded_from_its_beginning_a_few_times_only(
+    duration: int, chunks: int
+) -> None:
+    source = dataclasses.replace(SOURCE, duration=Fraction(duration), seekable=False)
+    plan = plan_ladder(source)
+    assert len(plan.chunks) == chunks
+    assert sum(len(sampled_segments(chunk, seekable=False)) for chunk in plan.chunks) == chunks
+    seekable = plan_ladder(dataclasses.replace(source, seekable=True))
+    assert len(seekable.chunks) == max(1, -(-duration // 60))

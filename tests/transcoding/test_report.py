@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transcoding.encode import encode
+from transcoding.errors import TransientError
 from transcoding.plan import plan_ladder
-from transcoding.report import write_report, write_samples
+from transcoding.report import samples, write_report, write_samples
 from transcoding.report.curve import Point, fixed_points, hulls, probe_curves
 from transcoding.report.samples import LARGEST_BYTES
+from transcoding.report.tracks import frames
 from transcoding.source import read_source
 
 SVG_TEXT = re.compile(r"<title>([^<]*)</title>")
@@ -201,6 +203,23 @@ def test_frames_of_source_and_rungs_show_the_same_moment(clip: Path, tmp_path: P
     first, later = (_picture(tmp_path / "report" / f"{second:05d}-source.jpg") for second in (0, 3))
     assert np.abs(first - later).mean() > 5, "moments differ"
     assert all(path.stat().st_size <= LARGEST_BYTES for path in written)
+
+
+def test_a_package_is_made_without_frames_of_a_source_that_takes_too_long(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = read_source(clip)
+    plan = dataclasses.replace(plan_ladder(source, heights=(180,)), gop=12)
+    encode(plan, source, tmp_path, cancel=threading.Event(), threads=1)
+    monkeypatch.setattr(samples, "_LEAST_TIMEOUT_S", 0.0)
+    assert write_samples(tmp_path, plan, source) == []
+    assert list((tmp_path / "report").iterdir()) == []
+    assert "could not be decoded there in time" in frames(tmp_path, {"video": []})
+    gone = threading.Event()
+    gone.set()
+    monkeypatch.setattr(samples, "_LEAST_TIMEOUT_S", 300.0)
+    with pytest.raises(TransientError, match="cancelled"):
+        write_samples(tmp_path, plan, source, cancel=gone)
 
 
 def _picture(path: Path) -> "np.ndarray":

@@ -1,11 +1,13 @@
 """Sample frames: the same part of the same moment of the source and of every rung, as small JPEGs."""
 
 import dataclasses
+import threading
 from fractions import Fraction
 from pathlib import Path
 
 from transcoding import ffmpeg
 from transcoding.arguments import filter_graph
+from transcoding.errors import TimeLimitError, TranscodingError, TransientError
 from transcoding.plan import Plan
 from transcoding.source import Source
 
@@ -15,7 +17,8 @@ LARGEST_BYTES = 100_000
 _SHARES = (Fraction(1, 5), Fraction(1, 2), Fraction(4, 5))
 _WIDTH, _HEIGHT = 560, 314
 _QUALITY = 5  # of ffmpeg's mjpeg: 20 to 60 kB at this size; 2 is the best, 31 the worst
-_TIMEOUT_S = 300
+_LEAST_TIMEOUT_S = 300
+_PATIENCE = 2  # seconds for each second of film that must be decoded before the moment
 
 
 def moments(plan: Plan) -> list[int]:
@@ -24,25 +27,45 @@ def moments(plan: Plan) -> list[int]:
     return sorted({int(share * segments) for share in _SHARES})
 
 
-def write_samples(draft: Path, plan: Plan, source: Source, *, quality: int = _QUALITY) -> list[Path]:
+def write_samples(
+    draft: Path, plan: Plan, source: Source, *, quality: int = _QUALITY, cancel: threading.Event | None = None
+) -> list[Path]:
     """Write `report/<second>-<rung>.jpg`, and `-source`, from clear segments, so before they are encrypted.
 
-    Every rung is scaled to the size of the largest one and the middle of the picture is cut out, as large in all.
+    Every rung is scaled to the size of the largest one and the middle of the picture is cut out, as large in all. A
+    package is no worse without: moments that cannot be decoded, or not in time, are left out.
 
     Raises:
-        TranscodingError: a segment cannot be decoded.
+        TransientError: cancelled, or out of disk space.
     """
     (draft / FOLDER).mkdir(exist_ok=True)
     # A first package of a long film has the small rungs only, and HDR would look wrong in a JPEG.
     rungs = tuple(rung for rung in plan.rungs if (draft / "video" / rung.name).is_dir() and not rung.hdr)
     shown = dataclasses.replace(plan, rungs=rungs)
-    written = [path for segment in moments(plan) for path in _moment(draft, shown, source, segment, quality)]
+    written: list[Path] = []
+    for segment in moments(plan):
+        try:
+            written += _moment(draft, shown, source, segment, quality, cancel)
+        except TranscodingError as error:
+            for path in (draft / FOLDER).glob(f"{_second(plan, segment):05d}-*.jpg"):
+                path.unlink()  # it may be half written
+            if isinstance(error, TransientError) and not isinstance(error, TimeLimitError):
+                raise
     return [path for path in written if path.exists()]
 
 
-def _moment(draft: Path, plan: Plan, source: Source, segment: int, quality: int) -> list[Path]:
+def _second(plan: Plan, segment: int) -> int:
+    return int(segment * plan.segment)
+
+
+def _moment(
+    draft: Path, plan: Plan, source: Source, segment: int, quality: int, cancel: threading.Event | None
+) -> list[Path]:
     at = segment * plan.segment
-    paths = [Path(FOLDER) / f"{int(at):05d}-{name}.jpg" for name in (SOURCE, *(rung.name for rung in plan.rungs))]
+    paths = [
+        Path(FOLDER) / f"{_second(plan, segment):05d}-{name}.jpg"
+        for name in (SOURCE, *(rung.name for rung in plan.rungs))
+    ]
     inputs, chains = _source_input(source, plan, at), [_source_chain(plan, source, at)]
     for number, rung in enumerate(plan.rungs, start=1):
         folder = f"video/{rung.name}"
@@ -54,19 +77,22 @@ def _moment(draft: Path, plan: Plan, source: Source, segment: int, quality: int)
         for number, path in enumerate(paths)
         for argument in ("-map", f"[s{number}]", "-frames:v", "1", "-update", "1", "-q:v", str(quality), str(path))
     ]
+    # A film that cannot be sought is decoded from its beginning.
+    timeout_s = _LEAST_TIMEOUT_S if source.seekable else max(_LEAST_TIMEOUT_S, _PATIENCE * float(at))
     ffmpeg.run(
         [
             "-hide_banner", "-nostdin", "-y", "-v", "error", "-nostats", "-progress", "pipe:1",
             *inputs, "-filter_complex", ";".join(chains), *outputs,
         ],
         cwd=draft,
-        timeout_s=_TIMEOUT_S,
-        sandbox=ffmpeg.confined(source.path, write=(draft,), timeout_s=_TIMEOUT_S),
+        timeout_s=timeout_s,
+        cancel=cancel,
+        sandbox=ffmpeg.confined(source.path, write=(draft,), timeout_s=timeout_s),
     )  # fmt: skip
     made = [draft / path for path in paths]
     too_large = [path for path in made if path.exists() and path.stat().st_size > LARGEST_BYTES]
     if too_large and quality < 31:
-        return _moment(draft, plan, source, segment, min(31, quality * 2))
+        return _moment(draft, plan, source, segment, min(31, quality * 2), cancel)
     return made
 
 

@@ -11,6 +11,9 @@ from transcoding.report.words import NOTHING, Text, number, section, table
 Facts = Mapping[str, Any]
 
 
+_FRAMES = Text("Source and rungs side by side", "Исходник и ступени рядом")
+
+
 def frames(draft: Path, facts: Facts) -> str:
     """The pictures in `report/`: for each moment the source and every rung, the same part of the screen."""
     pictures: dict[int, dict[str, str]] = {}
@@ -18,7 +21,11 @@ def frames(draft: Path, facts: Facts) -> str:
         second, _, name = path.stem.partition("-")
         pictures.setdefault(int(second), {})[name] = f"{FOLDER}/{path.name}"
     if not pictures:
-        return ""
+        missing = Text(
+            "None: the source could not be decoded there in time.",
+            "Нет: исходник не удалось вовремя декодировать в этих местах.",
+        )
+        return section(_FRAMES, missing, "")
     order = [SOURCE, *(rung["name"] for rung in facts["video"])]
     content = "".join(
         f'<h3>{second // 3600}:{second // 60 % 60:02d}:{second % 60:02d}</h3><div class="frames">'
@@ -30,7 +37,7 @@ def frames(draft: Path, facts: Facts) -> str:
         "The middle of the screen at the size of the largest rung: smaller rungs are enlarged as a player does.",
         "Середина экрана в размере наибольшей ступени: меньшие увеличены, как это делает плеер.",
     )
-    return section(Text("Source and rungs side by side", "Исходник и ступени рядом"), note, content)
+    return section(_FRAMES, note, content)
 
 
 def _figure(name: str, path: str) -> str:

@@ -32,9 +32,6 @@ SET treatment = excluded.treatment, reason = excluded.reason, decided_at = exclu
 INSERT INTO transcode_audience (measured_at, kbps, hours, censored)
 VALUES (%(now)s, %(kbps)s, %(hours)s, %(censored)s) ON CONFLICT (measured_at) DO NOTHING;
 
--- name: audience
-SELECT kbps FROM transcode_audience ORDER BY measured_at DESC LIMIT 1;
-
 -- name: decisions
 SELECT d.title_id, d.treatment, p.treatment, d.reason, d.saved_gb, d.cpu_s
 FROM title_treatment d LEFT JOIN playable playing USING (title_id) LEFT JOIN package p USING (package_id)
