@@ -22,7 +22,7 @@ TITLE = "film-glass-harbour"
 
 def matinee(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **settings.environment(), "COLUMNS": "160"}
-    return subprocess.run([MATINEE, *words], env=env, capture_output=True, text=True, timeout=240)
+    return subprocess.run([MATINEE, *words], env=env, capture_output=True, text=True, timeout=480)
 
 
 def done(settings: Settings, *words: str) -> str:
@@ -50,7 +50,7 @@ async def home_page(settings: Settings, viewer: str) -> dict:
     return answer.json()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_from_a_feed_and_a_film_to_recommendations(settings: Settings, clip: Path, tmp_path: Path) -> None:
     feed = tmp_path / "feed.jsonl"
     titles = {title.id for title in write_feed(feed)}
