@@ -2,20 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 
 from matinee.db.connect import connect
 from matinee.settings import Settings
-from transcoding import package, queue
+from transcoding import markers, package, queue
+from transcoding.collect import collect
+from transcoding.errors import TransientError
 from transcoding.progress import OnProgress, TitleProgress, shown
 from transcoding.queue import SQL
 from transcoding.worker import Worker, check_space
 
-__all__ = ["OnProgress", "Outcome", "TitleProgress", "enqueue", "outcomes", "transcode_pending"]
+__all__ = ["OnProgress", "Outcome", "TitleProgress", "enqueue", "notice_lost", "outcomes", "transcode_pending"]
+
+_MASTERS = "~masters"  # where ingest keeps them
 
 
 @dataclass(frozen=True)
@@ -38,27 +40,30 @@ def enqueue(
     titles: Sequence[str] | None = None,
     treatment: str | None = None,
     priority: int = 0,
+    *,
+    look: bool = True,
 ) -> int:
     """Queue a job for every title whose newest accepted master has no package that is up to date; returns how many.
 
     `treatment` wins over what was decided for a title, which wins over the settings. Jobs of a higher `priority` come
-    first. A package whose files are gone counts as none.
+    first. `look`: at every package first, for one whose files are gone counts as none.
 
     Raises:
         StackError: PostgreSQL does not answer.
+        TransientError: with `look`, the media store is not there.
     """
-    with connect(settings, autocommit=True) as connection:
-        _notice_lost(connection, settings.media)
-        with connection.transaction():
-            return queue.enqueue(
-                connection,
-                package.tools(),
-                default=settings.transcode_treatment,
-                treatment=treatment,
-                titles=titles,
-                watermark=settings.watermark,
-                priority=priority,
-            )
+    if look:
+        notice_lost(settings)
+    with connect(settings, autocommit=True) as connection, connection.transaction():
+        return queue.enqueue(
+            connection,
+            package.tools(),
+            default=settings.transcode_treatment,
+            treatment=treatment,
+            titles=titles,
+            watermark=settings.watermark,
+            priority=priority,
+        )
 
 
 def transcode_pending(
@@ -72,19 +77,22 @@ def transcode_pending(
 
     Work that others have begun is waited for, and taken over where they died. A master that failed is tried again only
     when the plan or the encoder has changed, or when it was not its fault. `on_progress` hears of each title. The order
-    of the outcomes is that of completion.
+    of the outcomes is that of completion. What nobody needs any more is removed first, to make room.
 
     Raises:
-        TransientError: the disk is nearly full; the titles that are done stay published.
+        TransientError: the media store is not there, or its disk is nearly full; what is done stays published.
         StackError: PostgreSQL does not answer.
     """
+    notice_lost(settings)
+    collect(settings)
     check_space(settings)
-    enqueue(settings, titles)
+    enqueue(settings, titles, look=False)
     with connect(settings, autocommit=True) as connection:
         jobs = queue.active_jobs(connection, titles)
     if jobs:
         with shown(settings, jobs, on_progress):
             Worker(settings, drain=True, lanes=lanes, titles=titles).run()
+    markers.update_left(settings, titles)
     return outcomes(settings, jobs)
 
 
@@ -95,8 +103,23 @@ def outcomes(settings: Settings, jobs: Sequence[str]) -> list[Outcome]:
     return [Outcome(**{**row, "rungs": tuple(row["rungs"])}) for row in rows]
 
 
-def _notice_lost(connection: psycopg.Connection, media: Path) -> None:
-    """A package whose folder is gone does not play: its master is to be packaged again."""
-    for name, title_id in connection.execute(SQL["published"]).fetchall():
-        if not (media / title_id / name / "package.json").is_file():
+def notice_lost(settings: Settings) -> None:
+    """A package whose folder is gone does not play: its master is to be packaged again.
+
+    Raises:
+        TransientError: nothing that the database knows is in the media store, which is rather not mounted than
+            emptied: nothing is written then.
+        StackError: PostgreSQL does not answer.
+    """
+    media = settings.media
+    with connect(settings, autocommit=True) as connection:
+        published = connection.execute(SQL["published"]).fetchall()
+        lost = [name for name, title_id in published if not package.is_whole(media / title_id / name)]
+        known = bool(published) or connection.execute(SQL["has_masters"]).fetchone() == (True,)
+        if known and len(lost) == len(published) and not (media / _MASTERS).is_dir():
+            raise TransientError(
+                f"nothing that the database knows is in the media store {media}: mount it, set MATINEE_MEDIA_URL, or, "
+                f"where it is lost for good, make {media / _MASTERS} and bring the films in again"
+            )
+        for name in lost:
             connection.execute(SQL["lost"], {"package_id": name})

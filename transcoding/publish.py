@@ -49,7 +49,7 @@ def make_package(
         TranscodingError: the package is not what was planned, or breaks a rule that it must keep.
     """
     last = task.part + 1 == len(plan.parts)
-    if not last and database.run(lambda c: c.execute(SQL["plays"], {"title_id": task.title_id}).fetchone()):
+    if not last and database.run(lambda connection: _plays(connection, task.title_id)):
         return database.run(lambda connection: finish(connection, task))
     rungs = tuple(rung for part in plan.parts[: task.part + 1] for rung in part)
     rungs = tuple(rung for rung in plan.rungs if rung in rungs)
@@ -74,6 +74,10 @@ def make_package(
         if not cancel.is_set():  # whoever looks next for titles without markers finds this one
             markers.update(settings, task.title_id)
     return held
+
+
+def _plays(connection: psycopg.Connection, title_id: str) -> bool:
+    return connection.execute(SQL["plays"], {"title_id": title_id}).fetchone() == (True,)
 
 
 def _record(

@@ -172,6 +172,12 @@ SELECT kbps FROM transcode_audience ORDER BY measured_at DESC LIMIT 1;
 -- name: published
 SELECT package_id, title_id FROM package WHERE state = 'published' ORDER BY package_id;
 
+-- name: plays
+SELECT EXISTS (SELECT FROM package WHERE title_id = %(title_id)s AND state = 'published');
+
+-- name: has_masters
+SELECT EXISTS (SELECT FROM master WHERE state = 'accepted' AND stored_path IS NOT NULL);
+
 -- name: lost
 UPDATE package SET state = 'failed', reason = 'its files are gone from the media store', tools = NULL
 WHERE package_id = %(package_id)s AND state = 'published';
@@ -232,6 +238,15 @@ WHERE title_id = %(title_id)s AND tier = %(tier)s AND period = %(period)s;
 
 -- name: content_key_by_id
 SELECT key_id, title_id, tier, wrapped, kek FROM content_key WHERE key_id = %(key_id)s;
+
+-- name: secret_checks
+SELECT version, digest FROM secret_check WHERE name = %(name)s;
+
+-- name: add_secret_check
+INSERT INTO secret_check (name, version, digest) VALUES (%(name)s, %(version)s, %(digest)s) ON CONFLICT DO NOTHING;
+
+-- name: content_key_under
+SELECT key_id, wrapped FROM content_key WHERE kek = %(kek)s LIMIT 1;
 
 -- name: lock_content_keys
 LOCK TABLE content_key IN SHARE ROW EXCLUSIVE MODE;

@@ -70,7 +70,7 @@ def _plan(task: Task, context: Context) -> bool:
         plan = _ladder(task, source, context)
     tasks = tasks_of(plan, source)
     name = package.package_id(task.title_id, task.master_id, plan, protection=task.protection, sidecars=task.sidecars)
-    if (context.media / task.title_id / name).is_dir():
+    if package.is_whole(context.media / task.title_id / name):
         # It was published, and its row is gone: only that is to be done.
         tasks = [NewTask("package", len(plan.parts) - 1, 0, "ready", 1.0)]
     return context.database.run(lambda connection: finish_plan(connection, task, source, plan, tasks, meter.cpu_s))

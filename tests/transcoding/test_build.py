@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from matinee.settings import Settings
-from transcoding.build import TitleProgress, enqueue, transcode_pending
+from transcoding.build import TitleProgress, enqueue, notice_lost, transcode_pending
 from transcoding.chunks import WORK
 from transcoding.errors import TransientError
 from transcoding.package import DRAFTS
@@ -190,6 +190,74 @@ def test_the_small_rungs_of_a_long_film_are_published_first_and_the_whole_replac
         playing = connection.execute("SELECT package_id FROM playable").fetchall()
     assert playing == [(outcome.package_id,)]
     assert transcode_pending(settings) == []
+
+
+def test_the_early_edition_does_not_replace_what_plays_already(
+    settings: Settings, add_master: Callable[..., str], film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transcoding.plan.PARTED_FROM_S", 1)
+    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=12:duration=3", {"eng": 440}), "film-long")
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute(
+            "INSERT INTO package (package_id, title_id, master_id, state, created_at) "
+            "SELECT 'better', title_id, master_id, 'published', now() - interval '1 day' FROM master"
+        )
+    better = settings.media / "film-long" / "better"
+    better.mkdir(parents=True)
+    (better / "package.json").write_text("{}")
+
+    (outcome,) = transcode_pending(settings)
+
+    found = rows(settings, "package_id, superseded_at IS NULL, jsonb_array_length(rungs)")
+    assert found == [("better", False, 0), (outcome.package_id, True, 3)]
+    assert {folder.name for folder in (settings.media / "film-long").iterdir()} == {"better", outcome.package_id}
+
+
+def test_a_media_store_that_is_not_mounted_loses_nothing(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    master = add_master(clip, "film-one")
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute(
+            "INSERT INTO package (package_id, title_id, master_id, state) VALUES ('p', 'film-one', %s, 'published')",
+            (master,),
+        )
+    (settings.media / "film-one" / "p").mkdir(parents=True)
+    (settings.media / "film-one" / "p" / "package.json").write_text("{}")
+    away = settings.media.rename(settings.media.with_name("away"))
+    settings.media.mkdir()
+    for run in (enqueue, transcode_pending):
+        with pytest.raises(TransientError, match="mount it"):
+            run(settings)
+    settings.media.rmdir()
+    away.rename(settings.media)
+    notice_lost(settings)
+    assert rows(settings, "state") == [("published",)]
+
+
+def test_a_drain_marks_and_collects_what_dead_workers_left(
+    settings: Settings, add_master: Callable[..., str], clip: Path
+) -> None:
+    add_master(clip, "film-one")
+    (outcome,) = transcode_pending(settings)
+    unfinished = settings.media / "film-one" / outcome.package_id
+    (unfinished / "package.json").unlink()
+    crashed = settings.media / "film-one" / ("0" * 32)
+    crashed.mkdir()
+    (crashed / "package.json").write_text("{}")
+    os.utime(crashed, (0, 0))
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("DELETE FROM title_fingerprint")
+
+    assert [again.package_id for again in transcode_pending(settings)] == [outcome.package_id], "it was not whole"
+    assert (unfinished / "package.json").is_file()
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("DELETE FROM title_fingerprint")
+    assert transcode_pending(settings) == []
+    with psycopg.connect(settings.database()) as connection:
+        assert connection.execute("SELECT title_id FROM title_fingerprint").fetchall() == [("film-one",)]
+    assert not crashed.exists()
+    assert [folder.name for folder in (settings.media / "film-one").iterdir()] == [outcome.package_id]
 
 
 def test_a_full_disk_stops_the_run_before_it_begins(

@@ -4,6 +4,6 @@ Episodes of a series begin with the same music and often end with it: what two o
 the intro near the beginning and the credits near the end. Where nothing is shared, credits are a dark end with writing.
 """
 
-from transcoding.markers.update import Marked, update
+from transcoding.markers.update import Marked, update, update_left
 
-__all__ = ["Marked", "update"]
+__all__ = ["Marked", "update", "update_left"]

@@ -3,6 +3,14 @@ SELECT p.master_id, m.stored_path
 FROM playable p JOIN master m USING (master_id)
 WHERE p.title_id = %(title_id)s;
 
+-- name: titles_left
+SELECT p.title_id
+FROM playable p JOIN master m USING (master_id)
+WHERE m.stored_path IS NOT NULL AND (%(titles)s::text[] IS NULL OR p.title_id = ANY (%(titles)s))
+  AND NOT EXISTS (SELECT FROM title_fingerprint f WHERE f.title_id = p.title_id AND f.master_id = p.master_id)
+  AND NOT EXISTS (SELECT FROM transcode_job j WHERE j.title_id = p.title_id AND j.state = 'active')
+ORDER BY p.created_at, p.title_id;
+
 -- name: store_fingerprint
 INSERT INTO title_fingerprint (title_id, master_id, method, words, error, made_at)
 VALUES (%(title_id)s, %(master_id)s, %(method)s, %(words)s, %(error)s, now())

@@ -1,7 +1,7 @@
 """A published title gets its markers, and its siblings those that only the comparison with it shows."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,22 @@ def update(settings: Settings, title_id: str) -> Marked:
             return _looked_into(settings, connection, title_id)
     except (StackError, psycopg.Error) as error:
         return _failed(title_id, error)
+
+
+def update_left(
+    settings: Settings, titles: Sequence[str] | None = None, stop: Callable[[], bool] = lambda: False
+) -> list[Marked]:
+    """Look into the titles (of `titles`) that play a master which was not looked into: a worker died after publishing.
+
+    Until `stop` says so. A title that is under way is left to its worker.
+
+    Raises:
+        StackError: PostgreSQL does not answer.
+    """
+    wanted = {"titles": None if titles is None else list(titles)}
+    with connect(settings) as connection:
+        left = [row[0] for row in connection.execute(_SQL["titles_left"], wanted).fetchall()]
+    return [update(settings, title_id) for title_id in left if not stop()]
 
 
 def _looked_into(settings: Settings, connection: psycopg.Connection, title_id: str) -> Marked:
