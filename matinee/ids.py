@@ -7,7 +7,14 @@ from uuid import UUID
 
 from matinee.clock import Clock, SystemClock
 
-TITLE_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}\Z")
+# At most 64 plain characters, which a folder can be named by: not "." or "..". Without a look-ahead, which the engine
+# behind the contracts does not have.
+TITLE_ID_PATTERN = (
+    r"^(?:[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,63}"
+    r"|\.[A-Za-z0-9_:-][A-Za-z0-9._:-]{0,62}"
+    r"|\.\.[A-Za-z0-9._:-]{1,62})$"
+)
+TITLE_ID = re.compile(TITLE_ID_PATTERN.removesuffix("$") + r"\Z")
 
 
 def uuid7(clock: Clock | None = None) -> str:

@@ -10,6 +10,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from matinee.ids import TITLE_ID_PATTERN
+
 SCHEMA_NAME = "viewer-event"
 SCHEMA_MAJOR = 1
 
@@ -21,7 +23,7 @@ MAX_LEAD = timedelta(minutes=10)
 
 Text = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
-TitleId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+TitleId = Annotated[str, Field(pattern=TITLE_ID_PATTERN)]
 
 
 class EventType(StrEnum):

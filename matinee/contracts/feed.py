@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from matinee.ids import TITLE_ID_PATTERN
+
 Kind = Literal["film", "series", "season", "episode", "extra"]
 Maturity = Literal[0, 6, 12, 16, 18]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-TitleId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+TitleId = Annotated[str, Field(pattern=TITLE_ID_PATTERN)]
 Line = Annotated[str, Field(min_length=1, max_length=500)]
 
 # What a title of this kind may hang under; None: it may stand alone.

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from matinee.contracts.feed import Kind
+from matinee.ids import TITLE_ID_PATTERN
 from serving.accounts.core import viewer as viewer_of
 from serving.auth import Visitor
 from serving.catalog import core
@@ -16,7 +17,7 @@ from serving.catalog.types import Page, Similar, Title
 from serving.context import Ctx
 
 router = APIRouter(prefix="/api/media", tags=["catalogue"])
-TitleId = Annotated[str, Path(pattern=r"^[A-Za-z0-9._:-]{1,64}$")]
+TitleId = Annotated[str, Path(pattern=TITLE_ID_PATTERN)]
 ProfileId = Annotated[str | None, Query(max_length=256)]
 _SIMILAR = 20
 

@@ -1,10 +1,13 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from matinee.clock import ManualClock
+from matinee.contracts.feed import TitleId
 from matinee.ids import TITLE_ID, content_uuid7, uuid7
 
 MS = st.integers(0, 2**48 - 1)
@@ -38,7 +41,13 @@ def test_the_border_between_parts_counts(ms: int, left: str, right: str) -> None
 
 
 def test_a_title_id_is_a_short_plain_word() -> None:
-    good = ("a", "tt0111161", "ml:1", "s1.e2-x_y", "x" * 64)
-    bad = ("", "x" * 65, "a b", "a/b", "~masters", "фильм", "a\n")
+    good = ("a", "tt0111161", "ml:1", "s1.e2-x_y", "x" * 64, ".x", "..x", "...", "." * 64, ".x" * 32)
+    bad = ("", "x" * 65, "a b", "a/b", "~masters", "фильм", "a\n", ".", "..", ".\n", "." * 65, ".x" + "x" * 63)
     assert [word for word in good if not TITLE_ID.match(word)] == []
     assert [word for word in bad if TITLE_ID.match(word)] == []
+    contract = TypeAdapter(TitleId)
+    for word in good:
+        assert contract.validate_python(word) == word
+    for word in bad:
+        with pytest.raises(ValidationError):
+            contract.validate_python(word)

@@ -49,3 +49,9 @@ def test_two_at_once_apply_each_migration_once(settings: Settings, folder: Path)
     with ThreadPoolExecutor(3) as pool:
         applied = list(pool.map(lambda _: migrate(settings.database(), folder), range(3)))
     assert sorted(applied) == [[], [], ["9998_slow"]]
+
+
+@pytest.mark.parametrize("title_id", [".", ".."])
+def test_no_title_is_named_by_a_way_out_of_its_folder(settings: Settings, title_id: str) -> None:
+    with psycopg.connect(settings.database()) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute("INSERT INTO title (title_id, kind, maturity) VALUES (%s, 'film', 0)", (title_id,))
