@@ -17,7 +17,7 @@ app.add_typer(checker_commands.app)
 def transcode(settings: Settings, drain: bool) -> None:
     """Package what waits; with `drain` until nothing is left, otherwise until told to stop.
 
-    Any number of these may run, on any machines that share the database and the media store.
+    Any number of these may run, on any machines that share the database, the media store and the home's `secrets`.
     """
     from matinee.stack.session import services
     from transcoding.build import transcode_pending

@@ -4,6 +4,8 @@ A key belongs to a tier of a title and a period of the film, and to all packages
 alone has no key. Nothing here is ever logged; a key does not show its bytes.
 """
 
+import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from matinee.home import Home
 from matinee.ids import uuid7
 from matinee.secrets import newest, renew, retire, version
 from matinee.settings import Settings
-from transcoding.errors import TranscodingError
+from transcoding.errors import TranscodingError, TransientError
 from transcoding.protect import KEY_BYTES, Key, KeyOf
 
 _SQL = queries.load(Path(__file__).parent)
@@ -42,12 +44,12 @@ def content_key(connection: psycopg.Connection, settings: Settings, title_id: st
     It is safe once the caller's transaction is committed: commit before a package with it is published.
 
     Raises:
-        TranscodingError: the key is there, but the home's secrets do not open it.
+        TransientError: the home's secrets are not those that belong to this database.
     """
     where = {"title_id": title_id, "tier": tier, "period": period}
     found = connection.execute(_SQL["content_key"], where).fetchone()
     if found is None:
-        key_id, (number, kek) = uuid7(), newest(settings.home, _KEK)
+        key_id, (number, kek) = uuid7(), confirmed(connection, settings, _KEK)
         wrapped = _wrap(kek, key_id, secrets.token_bytes(KEY_BYTES))
         connection.execute(_SQL["add_content_key"], where | {"key_id": key_id, "wrapped": wrapped, "kek": number})
         # Somebody may have been first: what counts is what stands there.
@@ -56,6 +58,34 @@ def content_key(connection: psycopg.Connection, settings: Settings, title_id: st
         raise TranscodingError(f"the {tier} key of {title_id} vanished while it was made: try again")
     key_id, wrapped, number = found
     return Key(key_id, _unwrap(settings.home, key_id, wrapped, number))
+
+
+def confirmed(connection: psycopg.Connection, settings: Settings, name: str) -> tuple[int, bytes]:
+    """The newest version of a secret and its bytes, once it is known to be the one that belongs to this database.
+
+    The first home that uses a secret with a database leaves its digest there.
+
+    Raises:
+        TransientError: another home's secret belongs to it, or a newer one: another machine may do the work.
+    """
+    home, (number, own) = settings.home, newest(settings.home, name)
+    if name == _KEK and (made := connection.execute(_SQL["content_key_under"], {"kek": number}).fetchone()):
+        _unwrap(home, *made, number)  # of a database from before there were digests
+    mine = _digest(name, number, own)
+    connection.execute(_SQL["add_secret_check"], {"name": name, "version": number, "digest": mine})
+    known = dict(connection.execute(_SQL["secret_checks"], {"name": name}).fetchall())
+    newer = [other for other in known if other > number and version(home, name, other) is None]
+    if newer or not hmac.compare_digest(known[number], mine):
+        problem = f"version {max(newer)} of it is not here" if newer else f"its version {number} is another one"
+        raise TransientError(
+            f"the secret {name!r} in {home.secrets} does not belong to this database ({problem}): copy the folder "
+            "`secrets` of the home that was there first, or restore it from its backup (`matinee restore`)"
+        )
+    return number, own
+
+
+def _digest(name: str, number: int, own: bytes) -> bytes:
+    return hmac.digest(own, f"matinee secret check {name} {number}".encode(), hashlib.sha256)
 
 
 def keys_of(connection: psycopg.Connection, settings: Settings, title_id: str) -> KeyOf:
@@ -115,7 +145,7 @@ def rotate(connection: psycopg.Connection, settings: Settings) -> tuple[int, int
 
 def rewrap(connection: psycopg.Connection, settings: Settings) -> int:
     """Wrap every content key with the newest key-encryption key; returns how many were not. In one transaction."""
-    number, kek = newest(settings.home, _KEK)
+    number, kek = confirmed(connection, settings, _KEK)
     connection.execute(_SQL["lock_content_keys"])
     rows = connection.execute(_SQL["content_keys_of_others"], {"kek": number}).fetchall()
     for key_id, wrapped, old in rows:
@@ -131,13 +161,13 @@ def _wrap(kek: bytes, key_id: str, secret: bytes) -> bytes:
 
 def _unwrap(home: Home, key_id: str, wrapped: bytes, number: int) -> bytes:
     kek = version(home, _KEK, number)
-    remedy = "restore the secrets that belong to this database (`matinee restore`)"
+    remedy = "copy the folder `secrets` of the home that made it, or restore it (`matinee restore`)"
     if kek is None:
-        raise TranscodingError(
+        raise TransientError(
             f"content key {key_id} is wrapped by key-encryption key {number}, which is not in {home.secrets}: {remedy}"
         )
     try:
         return AESGCM(kek).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], key_id.encode())
     except InvalidTag:
         problem = f"content key {key_id} cannot be opened by key-encryption key {number} of {home.secrets}: {remedy}"
-        raise TranscodingError(problem) from None
+        raise TransientError(problem) from None

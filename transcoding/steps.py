@@ -15,6 +15,7 @@ from transcoding.deepcheck import check_master
 from transcoding.encode import EncodeProgress
 from transcoding.errors import MissingMasterError
 from transcoding.hull import Probe
+from transcoding.keys import confirmed
 from transcoding.ladder import TREATMENTS
 from transcoding.plan import DEFAULT_AUDIENCE, Plan, plan_ladder
 from transcoding.probes import load_probes, probe_encodes, store_probes
@@ -111,7 +112,10 @@ def _audio(task: Task, source: Source, plan: Plan, context: Context) -> dict[str
 
 def _chunk(task: Task, source: Source, plan: Plan, context: Context) -> dict[str, Any]:
     work = work_folder(context.media, task.job_id)
-    mark = mark_of(context.settings, task.title_id) if task.watermark else None
+    mark = None
+    if task.watermark:
+        context.database.run(lambda connection: confirmed(connection, context.settings, "watermark"))
+        mark = mark_of(context.settings, task.title_id)
     return make_chunk(task, source, plan, work, mark, context.encoding, context.cancel)
 
 

@@ -1,7 +1,9 @@
 """Content keys: wrapped in the database, made once, and opened again after the key-encryption key was changed."""
 
+import shutil
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,7 +12,7 @@ from matinee.db.connect import connect
 from matinee.secrets import secret
 from matinee.settings import Settings
 from transcoding import keys
-from transcoding.errors import TranscodingError
+from transcoding.errors import TranscodingError, TransientError
 
 
 @pytest.fixture
@@ -142,3 +144,40 @@ def test_the_command_rotates_and_says_what_to_do_next(connection: psycopg.Connec
     assert "matinee backup" in told.output
     assert made.secret.hex() not in told.output
     assert keys.open_key(connection, settings, made.key_id) == made.secret
+
+
+def test_a_second_home_with_a_secret_of_its_own_makes_no_key(
+    connection: psycopg.Connection, settings: Settings, tmp_path: Path
+) -> None:
+    """What it published would play nowhere; and no master is to blame, so it is no verdict."""
+    keys.content_key(connection, settings, "one", "hd", 0)
+    second = settings.model_copy(update={"home_path": tmp_path / "second"})
+    for legacy in (False, True):
+        with pytest.raises(TransientError, match="`secrets` of the home that"):
+            keys.content_key(connection, second, "two", "hd", 0)
+        if not legacy:
+            connection.execute("DELETE FROM secret_check")  # as a database that was there before them
+    assert connection.execute("SELECT count(*) FROM content_key").fetchone() == (1,)
+    shutil.copytree(settings.home.secrets, second.home.secrets, dirs_exist_ok=True)
+    made = keys.content_key(connection, second, "two", "hd", 0)
+    assert keys.content_key(connection, settings, "two", "hd", 0) == made
+
+
+def test_a_home_that_missed_a_rotation_makes_no_key(
+    connection: psycopg.Connection, settings: Settings, tmp_path: Path
+) -> None:
+    keys.content_key(connection, settings, "one", "hd", 0)
+    second = settings.model_copy(update={"home_path": tmp_path / "second"})
+    shutil.copytree(settings.home.secrets, second.home.secrets)
+    assert keys.rotate(connection, settings) == (2, 1)
+    with pytest.raises(TransientError, match="version 2 of it is not here"):
+        keys.content_key(connection, second, "two", "hd", 0)
+
+
+def test_the_watermarks_secret_belongs_to_a_database_too(
+    connection: psycopg.Connection, settings: Settings, tmp_path: Path
+) -> None:
+    assert keys.confirmed(connection, settings, "watermark") == (1, secret(settings.home, "watermark"))
+    second = settings.model_copy(update={"home_path": tmp_path / "second"})
+    with pytest.raises(TransientError, match=r"'watermark' .* does not belong"):
+        keys.confirmed(connection, second, "watermark")
