@@ -36,16 +36,11 @@ def _give_up(connection: psycopg.Connection, task: Task, reason: str, excused: b
         )
 
 
-def bury_worn_out(database: Database) -> None:
+def bury_worn_out(connection: psycopg.Connection) -> None:
     """Give up what was begun very often and never ended: whatever it is, it kills workers."""
-
-    def bury(connection: psycopg.Connection) -> None:
-        for job_id, *facts, kind, reason in connection.execute(
-            SQL["worn_out"], {"most_attempts": MOST_ATTEMPTS}
-        ).fetchall():
-            _fail(connection, job_id, tuple(facts), f"{kind}: {reason}", excused=True)
-
-    database.run(bury)
+    worn_out = connection.execute(SQL["worn_out"], {"most_attempts": MOST_ATTEMPTS}).fetchall()
+    for job_id, *facts, kind, reason in worn_out:
+        _fail(connection, job_id, tuple(facts), f"{kind}: {reason}", excused=True)
 
 
 def _fail(

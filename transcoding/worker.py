@@ -133,7 +133,7 @@ class Worker:
         return database.run(lambda connection: queue.claim(connection, holder, self._lease_s, self._titles))
 
     def _idle(self, database: Database) -> bool:
-        bury_worn_out(database)
+        database.run(bury_worn_out)
         return not database.run(lambda connection: queue.active_jobs(connection, self._titles))
 
     def _attempt(self, task: Task, database: Database) -> None:

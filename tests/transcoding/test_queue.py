@@ -321,19 +321,23 @@ def test_a_task_is_tried_as_often_as_its_failure_deserves_and_then_ends_its_job(
     assert enqueue(database) == int(excused), "only what was not the master's fault is tried again with the same tools"
 
 
+@pytest.mark.parametrize("fails", [False, True])
 def test_what_kills_every_worker_is_given_up(
-    settings: Settings, database: psycopg.Connection, add_title: Callable[..., None]
+    fails: bool, database: psycopg.Connection, add_title: Callable[..., None]
 ) -> None:
     add_title("film")
     enqueue(database)
-    for _ in range(MOST_ATTEMPTS):
+    for _ in range(MOST_ATTEMPTS - 1):
         must_claim(database, lease_s=0.0)
+    last = must_claim(database)
+    if fails:
+        queue.put_back(database, last, "no luck", 0.0)
+    else:
+        assert queue.renew(database, last, 0.0, 0.0)
     assert claim(database) is None
-    keeper = Database(settings, 5.0)
-    bury_worn_out(keeper)
-    keeper.close()
+    bury_worn_out(database)
     assert jobs(database, "state, retry") == [("failed", True)]
-    assert "ended without a word" in (failed(database) or ("", ""))[1]
+    assert ("no luck" if fails else "ended without a word") in (failed(database) or ("", ""))[1]
 
 
 def test_leases_of_dead_processes_of_this_machine_end_at_once(
@@ -354,8 +358,26 @@ def test_leases_of_dead_processes_of_this_machine_end_at_once(
     mine = must_claim(database)
     assert claim(database) is None
     assert queue.bury_dead(database) == 1
+    assert holders(database) == [mine.holder]
     assert must_claim(database).title_id == "dead"
     assert queue.renew(database, mine, LEASE_S, 0.1)
+
+
+def holders(database: psycopg.Connection) -> list[str]:
+    return [row[0] for row in database.execute(queue.SQL["holders"]).fetchall()]
+
+
+def test_a_holder_counts_for_a_while_after_its_lease_ended(
+    database: psycopg.Connection, add_title: Callable[..., None]
+) -> None:
+    """PostgreSQL was away, and what it works on is not to be cleared away meanwhile."""
+    add_title("film")
+    enqueue(database)
+    task = must_claim(database, lease_s=-300.0)
+    assert holders(database) == [task.holder]
+    other = must_claim(database, lease_s=-900.0)
+    assert other.task_id == task.task_id
+    assert holders(database) == []
 
 
 def test_what_a_package_misses_is_made_again_before_it(

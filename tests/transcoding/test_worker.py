@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -24,6 +25,7 @@ from transcoding.build import enqueue, outcomes, transcode_pending
 from transcoding.chunks import WORK
 from transcoding.package import DRAFTS
 from transcoding.queue import Database
+from transcoding.serve import serve
 from transcoding.worker import Worker
 
 HERE = Path(__file__).parent
@@ -140,7 +142,6 @@ def test_two_workers_on_one_chunk_leave_one(
     until(lambda: bool(list((settings.media / WORK).glob("*/chunks/0/.*/video/*/*.m4s"))))
     os.killpg(sleeper.pid, signal.SIGSTOP)
     try:
-        ((before,),) = ask(settings, "SELECT sum(attempts) FROM transcode_task")
         with contextlib.ExitStack() as stack:
             other = stack.enter_context(start_worker(settings, lease_s=1.0))
             until(lambda: ask(settings, "SELECT max(attempts) FROM transcode_task")[0][0] > 1)
@@ -152,7 +153,8 @@ def test_two_workers_on_one_chunk_leave_one(
     ((state, package_id),) = ask(settings, "SELECT state, package_id FROM transcode_job")
     assert state == "published"
     assert [path.name for path in (settings.media / "one").iterdir()] == [package_id]
-    assert before
+    ((begun, tasks),) = ask(settings, "SELECT sum(attempts), count(*) FROM transcode_task")
+    assert begun > tasks, "the sleeper's chunk was begun again"
 
 
 def test_a_lease_that_is_lost_ends_its_encoder(
@@ -284,6 +286,24 @@ def test_a_worker_whose_postgresql_stays_away_ends_with_a_clear_error(server: Se
     server.start()
     assert database.run(lambda connection: queue.active_jobs(connection)) == []
     database.close()
+
+
+def test_serving_outlives_lost_connections(settings: Settings) -> None:
+    """PostgreSQL ends every connection for a while, as it does when it is restarted."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(settings.database(), autocommit=True) as connection:
+        serving = pool.submit(serve, settings, lambda _: None, stop=stop)
+        try:
+            ended, deadline = 0, time.monotonic() + 30
+            while (ended < 40 or time.monotonic() < deadline - 25) and time.monotonic() < deadline:
+                ended += connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                ).rowcount
+            assert not serving.done()
+        finally:
+            stop.set()
+        serving.result(30)
 
 
 @pytest.mark.slow
