@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from matinee.settings import Settings
 from transcoding.chunks import WORK
 from transcoding.collect import collect
 from transcoding.package import DRAFTS
+from transcoding.serve import serve
 
 AGE_S = 7200.0
 
@@ -178,3 +180,23 @@ def test_two_may_collect_at_once(settings: Settings, add_package: Callable[..., 
             done.result()
     assert not any(folder.exists() for folder in folders)
     assert len(list((settings.media / "film").iterdir())) == 1
+
+
+def test_a_worker_that_stays_collects_and_marks_what_dead_ones_left(
+    settings: Settings, add_package: Callable[..., Path]
+) -> None:
+    add_package("film", "playing")
+    old = add_package("film", "old", 4000.0)
+    with psycopg.connect(settings.database(), autocommit=True) as connection:
+        connection.execute("UPDATE master SET state = 'refused'")  # or it would be packaged
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            serving = pool.submit(serve, settings, lambda _: None, stop=stop)
+            deadline, looked = time.monotonic() + 60, None
+            while looked is None and not serving.done() and time.monotonic() < deadline:
+                time.sleep(0.1)
+                looked = connection.execute("SELECT title_id FROM title_fingerprint").fetchone()
+            stop.set()
+            serving.result()
+    assert looked == ("film",)
+    assert not old.exists()
