@@ -21,7 +21,7 @@ from matinee.ids import uuid7
 from matinee.secrets import newest, renew, retire, version
 from matinee.settings import Settings
 from transcoding.errors import TranscodingError, TransientError
-from transcoding.protect import KEY_BYTES, Key, KeyOf
+from transcoding.protect import KEY_BYTES, Key
 
 _SQL = queries.load(Path(__file__).parent)
 _KEK = "kek"
@@ -70,7 +70,7 @@ def confirmed(connection: psycopg.Connection, settings: Settings, name: str) -> 
     """
     home, (number, own) = settings.home, newest(settings.home, name)
     if name == _KEK and (made := connection.execute(_SQL["content_key_under"], {"kek": number}).fetchone()):
-        _unwrap(home, *made, number)  # of a database from before there were digests
+        _unwrap(home, made[0], made[1], number)  # of a database from before there were digests
     mine = _digest(name, number, own)
     connection.execute(_SQL["add_secret_check"], {"name": name, "version": number, "digest": mine})
     known = dict(connection.execute(_SQL["secret_checks"], {"name": name}).fetchall())
@@ -86,18 +86,6 @@ def confirmed(connection: psycopg.Connection, settings: Settings, name: str) -> 
 
 def _digest(name: str, number: int, own: bytes) -> bytes:
     return hmac.digest(own, f"matinee secret check {name} {number}".encode(), hashlib.sha256)
-
-
-def keys_of(connection: psycopg.Connection, settings: Settings, title_id: str) -> KeyOf:
-    """The keys of one title, each asked for once: what encrypting and writing playlists take."""
-    known: dict[tuple[str, int], Key] = {}
-
-    def key_of(tier: str, period: int) -> Key:
-        if (tier, period) not in known:
-            known[tier, period] = content_key(connection, settings, title_id, tier, period)
-        return known[tier, period]
-
-    return key_of
 
 
 def open_key(connection: psycopg.Connection, settings: Settings, key_id: str) -> bytes:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from matinee.settings import Settings
 from transcoding.boxes import Segment, Track
 from transcoding.encode import encode
 from transcoding.errors import TranscodingError
-from transcoding.keys import keys_of, open_key, rotate
+from transcoding.keys import content_key, open_key, rotate
 from transcoding.package import measure, write_manifests
 from transcoding.plan import AudioRendition, Plan, Rung
 from transcoding.protect import (
@@ -155,7 +156,7 @@ def test_packages_play_on_after_the_key_encryption_key_was_changed(
     folder = Path(shutil.copytree(package.clear, tmp_path / "package"))
     with connect(settings, autocommit=True) as connection:
         connection.execute("INSERT INTO title (title_id, kind, maturity) VALUES ('one', 'film', 0)")
-        kept = keys_of(connection, settings, "one")
+        kept = cache(partial(content_key, connection, settings, "one"))
         protected = encrypt(folder, package.renditions, kept)
         write_manifests(folder, protected.renditions, kept)
         assert rotate(connection, settings) == (2, 6)
