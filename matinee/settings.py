@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     watermark: bool = False
     transcode_lanes: int | None = None  # tasks at once in a worker; unset: what the cores bear
     transcode_treatment: Literal["fast", "standard", "premium"] = "standard"
-    transcode_budget_cpu_s: float = 36_000  # CPU seconds that encoding popular titles again may take a night
+    transcode_budget_cpu_s: float = 54_000  # CPU seconds that encoding popular titles again may take a night
 
     @field_validator("home_path", mode="after")
     @classmethod

@@ -15,7 +15,7 @@ from transcoding.plan import DEFAULT_AUDIENCE
 if TYPE_CHECKING:
     import polars as pl
 
-_SQL = queries.load(Path(__file__).parent / "treatments")
+_SQL = queries.load(Path(__file__).parent)
 LEVELS = tuple((2 * number + 1) / 20 for number in range(10))  # 5 %, 15 %, ..., 95 %
 MIN_HOURS = 20.0
 # A player takes the best rung within three quarters of what it measures, and rungs lie a factor of 1.75 apart: a rung

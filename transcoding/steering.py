@@ -27,12 +27,13 @@ _MOST_STALLED = 0.1
 STATED_SHARES: Mapping[str, float] = {"fast": 1.0, "standard": 0.60, "premium": 0.63 * 0.80}
 _PRIOR_HOURS = 500.0  # of viewing: with as much of its own, half of a share is measured and half is stated
 
-# CPU seconds for a million pixels, measured on one core: x264 veryfast 26 ms, medium 59 ms, SVT-AV1 preset 8 55 ms for
-# a frame of 1080 lines. A ladder has 1.75 times the pixels of its top; AV1 twins are made of the upper rungs only.
-_MPIXEL_S = {"fast": 0.0125 * 1.75, "standard": 0.0285 * 1.75, "premium": 0.0285 * 1.75 + 0.0265 * 1.44}
+# CPU seconds for a million pixels, measured on one core: x264 veryfast 26 ms, medium 59 ms, SVT-AV1 preset 6 110 ms
+# (twice what 8 takes) for a frame of 1080 lines. A ladder has 1.75 times the pixels of its top; AV1 twins are made of
+# the upper rungs only.
+_MPIXEL_S = {"fast": 0.0125 * 1.75, "standard": 0.0285 * 1.75, "premium": 0.0285 * 1.75 + 0.053 * 1.44}
 # Probes: 12 pieces of 4 s, 15 short encodes and VMAF, about 480 CPU s at 1080 lines; AV1 is probed as well.
 _PROBED_S = 48.0
-_PROBE_MPIXEL_S = {"fast": 0.0, "standard": 0.193, "premium": 0.29}
+_PROBE_MPIXEL_S = {"fast": 0.0, "standard": 0.193, "premium": 0.387}
 
 TITLES = pl.Schema(
     {
@@ -47,6 +48,7 @@ TITLES = pl.Schema(
         "treatment": pl.String,  # of the package that plays; null: none does
         "decided": pl.String,  # the last decision; null: none
         "decided_days": pl.Float64,  # its age
+        "failed": pl.Boolean,  # it was tried, and the master cannot be done this way
         "known_days": pl.Float64,  # since the title is in the catalogue
     }
 )
@@ -105,7 +107,8 @@ def propose(
     """Decide what changes: one row a title whose treatment is another than was decided before (`DECISIONS`).
 
     `titles` is as `TITLES` says. Upgrades are taken by saved data per CPU second until the budget is spent; what was
-    decided before and is not made yet is paid from it first. A title decided on in the last two weeks is left alone.
+    decided before and is not made yet is paid from it first. A title decided on in the last two weeks is left alone,
+    and so is one whose decision failed for good, which costs nothing any more, until it can be tried again.
     Never proposed: less than what plays now. A waiting upgrade is withdrawn where demand went away, and a title that
     nobody watched in its first weeks and that has no package (any more) gets the fast lane.
     """
@@ -115,6 +118,8 @@ def propose(
         upward = _steps(row, shares, calibration)
         now, decided = row["treatment"], row["decided"]
         settled = row["decided_days"] is None or row["decided_days"] >= COOLING_DAYS
+        if now is not None and _rank(decided) > _rank(now) and row["failed"]:
+            continue
         if now is not None and _rank(decided) > _rank(now):
             cost = cpu_s(decided, row, calibration)
             if settled and _worth(row, decided, shares) / cost * 3600 < MIN_GB_PER_CPU_H * _WITHDRAWN_BELOW:

@@ -10,6 +10,7 @@ import psycopg
 
 from matinee.settings import Settings
 from transcoding import ffmpeg, package
+from transcoding.audience import latest_audience
 from transcoding.chunks import local, make_chunk, make_sound, tasks_of, work_folder
 from transcoding.deepcheck import check_master
 from transcoding.encode import EncodeProgress
@@ -17,10 +18,10 @@ from transcoding.errors import MissingMasterError
 from transcoding.hull import Probe
 from transcoding.keys import confirmed
 from transcoding.ladder import TREATMENTS
-from transcoding.plan import DEFAULT_AUDIENCE, Plan, plan_ladder
+from transcoding.plan import Plan, plan_ladder
 from transcoding.probes import load_probes, probe_encodes, store_probes
 from transcoding.publish import make_package
-from transcoding.queue import SQL, Database, NewTask, Task, finish, finish_plan
+from transcoding.queue import Database, NewTask, Task, finish, finish_plan
 from transcoding.source import Source, read_source
 from transcoding.subtitles import sidecars
 from transcoding.watermark import mark_of
@@ -82,8 +83,7 @@ def _ladder(task: Task, source: Source, context: Context) -> Plan:
 
     def known(connection: psycopg.Connection) -> tuple[Any, ...]:
         probes = load_probes(connection, task.master_id, treatment)
-        newest = connection.execute(SQL["audience"]).fetchone()
-        return probes, sidecars(connection, task.master_id), newest[0] if newest else DEFAULT_AUDIENCE
+        return probes, sidecars(connection, task.master_id), latest_audience(connection)
 
     probes, beside, audience = context.database.run(known)
     if treatment.probes:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcoding import plan, steering
+from transcoding import ladder, plan, steering
 from transcoding.steering import COOLING_DAYS, DECISIONS, TITLES, TREATMENTS, bit_shares, cpu_s, propose
 
 
@@ -16,7 +16,7 @@ def title(name: str = "t", **facts: Any) -> dict[str, Any]:
     usual = {
         "title_id": name, "duration_s": 5400.0, "frame_rate": 25.0, "width": 1920, "height": 1080, "hours": 100.0,
         "delivered_gb": 200.0, "stall_ratio": 0.0, "treatment": "fast", "decided": None, "decided_days": None,
-        "known_days": 100.0,
+        "failed": False, "known_days": 100.0,
     }  # fmt: skip
     return usual | facts
 
@@ -165,3 +165,16 @@ def test_the_cost_model_agrees_with_what_was_measured_on_a_two_hour_film() -> No
 
 def test_the_treatments_are_those_of_the_plan_in_rising_order() -> None:
     assert tuple(plan.TREATMENTS) == TREATMENTS
+
+
+@pytest.mark.parametrize("days", [1.0, 100.0])
+def test_an_upgrade_that_failed_for_good_takes_nobodys_budget_and_is_not_asked_for_again(days: float) -> None:
+    failed = title("a", decided="premium", decided_days=days, failed=True)
+    budget = 1.01 * cpu_s("premium", failed)
+    assert set(decide(failed, title("b"), budget=budget)) == {"b"}
+    assert set(decide(failed | {"failed": False}, title("b"), budget=budget)) == set(), "it waits, and is paid for"
+
+
+def test_av1_is_priced_at_the_preset_that_it_is_encoded_with() -> None:
+    assert ladder.AV1_PRESET == "6", "another preset takes another time: measure it anew"
+    assert cpu_s("premium", title()) == pytest.approx(2.5 * cpu_s("standard", title()), rel=0.05)

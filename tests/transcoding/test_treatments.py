@@ -114,6 +114,27 @@ def test_what_is_watched_is_decided_on_and_stays_decided(
         assert waiting(connection) == []
 
 
+def test_a_decision_that_failed_for_good_waits_no_more_until_it_is_tried_again(
+    settings: Settings, publish: Callable[..., None], add_package: Callable[..., None]
+) -> None:
+    add_package("busy")
+    publish(("busy", 900.0, 4000.0, "1080p"))
+    decide(settings, clock=ManualClock(NOW))
+    with connect(settings, autocommit=True) as connection:
+        (decision,) = waiting(connection)
+        for number, (state, retry, waits) in enumerate(
+            [("failed", True, 1), ("failed", False, 0), ("active", False, 1), ("failed", False, 0)]
+        ):
+            connection.execute(
+                "INSERT INTO transcode_job (job_id, title_id, master_id, treatment, protection, tools, state, retry, "
+                "created_at) VALUES (%s, 'busy', 'm-busy', %s, 'clear', 'plan', %s, %s, %s)",
+                (str(number), decision.treatment, state, retry, NOW + timedelta(hours=number)),
+            )
+            assert len(waiting(connection)) == waits, (state, retry)
+            connection.execute("UPDATE transcode_job SET state = 'dropped' WHERE state = 'active'")
+    assert decide(settings, clock=ManualClock(NOW + timedelta(days=20))).changes.is_empty()
+
+
 def test_only_the_last_four_weeks_count_and_the_budget_is_the_callers(
     settings: Settings, publish: Callable[..., None], add_package: Callable[..., None]
 ) -> None:
@@ -166,7 +187,7 @@ def test_a_finished_job_corrects_the_cost_model(
             )
         connection.execute("DELETE FROM title_treatment")
     second = decide(settings, budget_cpu_s=1e6, clock=ManualClock(NOW)).changes["cpu_s"][0]
-    assert first == pytest.approx(27_000, rel=0.2)
+    assert first == pytest.approx(36_300, rel=0.1)
     assert second == pytest.approx(60_000, rel=0.1)
 
 

@@ -42,7 +42,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision that stands; `now` is what plays, None where nothing does."""
+    """A decision that stands; `now` is what plays, None where nothing does.
+
+    `failed`: it was tried, and the master cannot be done this way.
+    """
 
     title_id: str
     treatment: str
@@ -50,6 +53,7 @@ class Decision:
     reason: str
     saved_gb: float
     cpu_s: float
+    failed: bool = False
 
 
 def decide(settings: Settings, *, budget_cpu_s: float | None = None, clock: Clock | None = None) -> Decided:
@@ -94,8 +98,12 @@ def decisions(connection: psycopg.Connection) -> list[Decision]:
 
 
 def waiting(connection: psycopg.Connection) -> list[Decision]:
-    """Decisions on titles that play which no package carries out yet."""
-    return [made for made in decisions(connection) if made.now is not None and made.now != made.treatment]
+    """Decisions on titles that play which no package carries out yet; not those that failed for good."""
+    return [
+        made
+        for made in decisions(connection)
+        if made.now is not None and made.now != made.treatment and not made.failed
+    ]
 
 
 def last_decision(connection: psycopg.Connection) -> datetime | None:

@@ -1,6 +1,10 @@
 -- name: titles
 SELECT t.title_id, coalesce(p.duration_ms / 1000.0, t.runtime_s)::float8 AS duration_s, j.plan, p.rungs, p.treatment,
        d.treatment AS decided,
+       coalesce((
+           SELECT state = 'failed' AND NOT retry FROM transcode_job
+           WHERE title_id = d.title_id AND treatment = d.treatment ORDER BY created_at DESC, job_id DESC LIMIT 1
+       ), false) AS failed,
        (extract(epoch FROM %(now)s - d.decided_at) / 86400)::float8 AS decided_days,
        (extract(epoch FROM %(now)s - t.created_at) / 86400)::float8 AS known_days
 FROM title t
@@ -33,7 +37,11 @@ INSERT INTO transcode_audience (measured_at, kbps, hours, censored)
 VALUES (%(now)s, %(kbps)s, %(hours)s, %(censored)s) ON CONFLICT (measured_at) DO NOTHING;
 
 -- name: decisions
-SELECT d.title_id, d.treatment, p.treatment, d.reason, d.saved_gb, d.cpu_s
+SELECT d.title_id, d.treatment, p.treatment, d.reason, d.saved_gb, d.cpu_s,
+       coalesce((
+           SELECT state = 'failed' AND NOT retry FROM transcode_job
+           WHERE title_id = d.title_id AND treatment = d.treatment ORDER BY created_at DESC, job_id DESC LIMIT 1
+       ), false) AS failed
 FROM title_treatment d LEFT JOIN playable playing USING (title_id) LEFT JOIN package p USING (package_id)
 ORDER BY d.saved_gb DESC, d.title_id;
 
