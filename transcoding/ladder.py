@@ -198,8 +198,12 @@ def hevc_rungs(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
 
 
 def marked(rungs: Sequence[Rung]) -> tuple[Rung, ...]:
-    """The same rungs with the session watermark in the two best of H.264."""
-    best = [rung.name for rung in rungs if rung.codec == "h264"][:_MARKED]
+    """The same rungs with the session watermark in the two best of each codec, HDR too: any of them is worth a copy."""
+    best: set[str] = set()
+    for codec in {rung.codec for rung in rungs}:
+        own = [rung for rung in rungs if rung.codec == codec]
+        own.sort(key=lambda rung: (rung.width * rung.height, rung.maxrate_kbps), reverse=True)
+        best |= {rung.name for rung in own[:_MARKED]}
     return tuple(replace(rung, marked=rung.name in best) for rung in rungs)
 
 

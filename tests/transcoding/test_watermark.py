@@ -17,12 +17,14 @@ from typer.testing import CliRunner
 from matinee.settings import Settings
 from transcoding import watermark
 from transcoding.arguments import encode_arguments, folders
+from transcoding.assemble import whole_segments
 from transcoding.build import transcode_pending
 from transcoding.commands import app
-from transcoding.encode import encode
+from transcoding.encode import encode, encode_chunk
 from transcoding.errors import TranscodingError
 from transcoding.forensics.detect import Copy, Reading, Window, fit_window, place
 from transcoding.forensics.trace import Session, Trace, by_chance, open_package, rank, trace
+from transcoding.ladder import marked
 from transcoding.plan import Plan, Rung
 from transcoding.protect import encrypt_segment
 from transcoding.source import read_source
@@ -228,12 +230,41 @@ def test_a_home_with_the_watermark_on_packages_both_variants(
     assert outcome.state == "published", outcome.reason
     folder = settings.media / TITLE / outcome.package_id
     marked = {path.name for path in (folder / "variants").iterdir()}
-    assert len(marked) == 2, "the two best rungs"
+    assert len(marked) == 2, "the two best rungs of its codec"
     for rung in marked:
         segments = {path.name for path in (folder / "video" / rung).glob("*.m4s")}
         assert {path.name for path in (folder / "variants" / rung).glob("*.m4s")} == segments
     with psycopg.connect(settings.database()) as connection:
         assert open_package(own, connection, TITLE, outcome.package_id).rung in marked
+
+
+def test_the_two_best_rungs_of_each_codec_are_marked() -> None:
+    sizes = {"1080p": (1920, 1080), "720p": (1280, 720), "540p": (960, 540)}
+    rungs = tuple(
+        Rung(f"{name}-{codec}", *size, 23, 3000, 6000, codec, hdr=codec == "hevc")
+        for name, size in sizes.items()
+        for codec in ("h264", "av1", "hevc")
+    )
+    found = {rung.name for rung in marked(rungs) if rung.marked}
+    assert found == {f"{name}-{codec}" for name in ("1080p", "720p") for codec in ("h264", "av1", "hevc")}
+
+
+def test_marked_chunks_of_every_codec_have_one_header(film: Callable[..., Path], tmp_path: Path) -> None:
+    source = read_source(film("short.mp4", "testsrc2=size=320x180:rate=24:duration=1", options=["-pix_fmt", "yuv420p"]))
+    small = dataclasses.replace(TOP, width=160, height=90, preset="ultrafast")
+    rungs = (
+        dataclasses.replace(small, name="h264"),
+        dataclasses.replace(small, name="av1", codec="av1", preset="12"),
+        dataclasses.replace(small, name="hevc", codec="hevc", hdr=True),
+    )
+    plan = Plan(Fraction(24), 4, 24, rungs, ())
+    encode_chunk(plan, source, plan.chunks[0], rungs, tmp_path, mark=watermark.Mark(KEY, TITLE))
+    for rung in rungs:
+        whole_segments(tmp_path / "video" / rung.name, plan.chunks[0], plan, rung)
+        whole_segments(tmp_path / "variants" / rung.name, plan.chunks[0], plan, rung)
+        one, other = (tmp_path / kind / rung.name for kind in ("video", "variants"))
+        assert (one / "init.mp4").read_bytes() == (other / "init.mp4").read_bytes()
+        assert (one / "00000.m4s").read_bytes() != (other / "00000.m4s").read_bytes()
 
 
 def test_only_the_marked_rung_has_variants_and_no_pattern_stays(package: Path) -> None:

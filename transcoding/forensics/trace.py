@@ -114,7 +114,9 @@ def _playing(connection: psycopg.Connection, title_id: str) -> str:
 
 
 def open_package(settings: Settings, connection: psycopg.Connection, title_id: str, package_id: str) -> Marked:
-    """A package as the detector needs it: by its smallest marked rung, encrypted or not.
+    """A package as the detector needs it: by its smallest marked rung of H.264, encrypted or not.
+
+    All marked rungs carry the same pattern, whatever their codec; HDR has other levels than most copies.
 
     Raises:
         TranscodingError: it is not there, or carries no watermark.
@@ -126,7 +128,7 @@ def open_package(settings: Settings, connection: psycopg.Connection, title_id: s
     marked = [rung for rung in plan.rungs if rung.marked and (folder / watermark.VARIANTS / rung.name).is_dir()]
     if not marked:
         raise TranscodingError(f"package {package_id} of {title_id} carries no watermark: set MATINEE_WATERMARK=true")
-    rung = min(marked, key=lambda rung: rung.width * rung.height)
+    rung = min(marked, key=lambda rung: (rung.codec != "h264", rung.width * rung.height))
     guide = min(plan.rungs, key=lambda rung: rung.width * rung.height)
     return Marked(
         title_id, plan.frame_rate, plan.frames, round(plan.segment * plan.frame_rate), rung.width, rung.height,
