@@ -38,15 +38,16 @@ class Outcome:
 def enqueue(
     settings: Settings,
     titles: Sequence[str] | None = None,
-    treatment: str | None = None,
     priority: int = 0,
     *,
     look: bool = True,
+    back_off: bool = False,
 ) -> int:
     """Queue a job for every title whose newest accepted master has no package that is up to date; returns how many.
 
-    `treatment` wins over what was decided for a title, which wins over the settings. Jobs of a higher `priority` come
-    first. `look`: at every package first, for one whose files are gone counts as none.
+    What was decided for a title (also by `treatments.set_by_hand`) wins over the settings. Jobs of a higher `priority`
+    come first. `look`: at every package first, for one whose files are gone counts as none. `back_off`: what failed by
+    no fault of its own waits, the longer the more often it did.
 
     Raises:
         StackError: PostgreSQL does not answer.
@@ -59,10 +60,10 @@ def enqueue(
             connection,
             package.tools(),
             default=settings.transcode_treatment,
-            treatment=treatment,
             titles=titles,
             watermark=settings.watermark,
             priority=priority,
+            back_off=back_off,
         )
 
 
@@ -88,7 +89,7 @@ def transcode_pending(
     check_space(settings)
     enqueue(settings, titles, look=False)
     with connect(settings, autocommit=True) as connection:
-        jobs = queue.active_jobs(connection, titles)
+        jobs = queue.active_jobs(connection, titles, package.tools())
     if jobs:
         with shown(settings, jobs, on_progress):
             Worker(settings, drain=True, lanes=lanes, titles=titles).run()

@@ -10,24 +10,46 @@ WITH newest AS (
     ORDER BY m.title_id, m.created_at DESC, m.master_id DESC
 ), fact AS (
     SELECT n.title_id, n.master_id, n.bytes,
-           coalesce(%(treatment)s::text, t.treatment,
+           coalesce(t.treatment,
                     (SELECT p.treatment FROM playable JOIN package p USING (package_id) WHERE p.title_id = n.title_id),
+                    (SELECT j.treatment FROM transcode_job j
+                     WHERE j.title_id = n.title_id AND j.master_id = n.master_id AND j.state = 'active'),
                     %(default)s) AS treatment,
            title_protection(n.title_id) AS protection,
            coalesce((SELECT array_agg(s.sha256 ORDER BY s.sha256) FROM master_sidecar s WHERE s.master_id = n.master_id),
                     '{}') AS sidecars
     FROM newest n LEFT JOIN title_treatment t USING (title_id)
+), tried AS (
+    SELECT j.title_id, j.state, j.retry, j.tools, j.watermark, j.created_at, j.updated_at,
+           j.state = 'published' AND p.state = 'published' AND p.superseded_at IS NULL AS plays
+    FROM fact f JOIN transcode_job j USING (title_id, master_id, treatment, protection, sidecars)
+    LEFT JOIN package p USING (package_id)
 )
 SELECT f.title_id, f.master_id, f.treatment, f.protection, f.sidecars
 FROM fact f
-WHERE NOT EXISTS (
-    SELECT FROM transcode_job j LEFT JOIN package p USING (package_id)
-    WHERE j.title_id = f.title_id AND j.master_id = f.master_id AND j.treatment = f.treatment
-      AND j.protection = f.protection AND j.sidecars = f.sidecars AND j.tools = %(tools)s
-      AND j.watermark = %(watermark)s
-      AND (j.state = 'active' OR (j.state = 'failed' AND NOT j.retry)
-           OR (j.state = 'published' AND p.state = 'published' AND p.superseded_at IS NULL))
+WHERE NOT EXISTS ( -- a watermark is more than none
+    SELECT FROM tried j
+    WHERE j.title_id = f.title_id AND j.tools = %(tools)s
+      AND (((j.state = 'active' OR j.plays) AND j.watermark >= %(watermark)s)
+           OR (j.state = 'failed' AND NOT j.retry AND j.watermark = %(watermark)s))
   )
+  AND NOT EXISTS ( -- the work of other tools stands where they came later, or where it is marked and mine was made
+    SELECT FROM tried j
+    WHERE j.title_id = f.title_id AND j.tools <> %(tools)s AND j.watermark >= %(watermark)s
+      AND (j.plays OR (j.state = 'active' AND EXISTS ( -- as long as somebody has them
+        SELECT FROM transcode_task t JOIN transcode_job k USING (job_id)
+        WHERE k.tools = j.tools AND t.updated_at > now() - interval '10 minutes')))
+      AND ((SELECT min(k.created_at) FROM transcode_job k WHERE k.tools = j.tools)
+           > (SELECT min(k.created_at) FROM transcode_job k WHERE k.tools = %(tools)s)
+           OR (j.watermark > %(watermark)s AND EXISTS (
+             SELECT FROM tried mine
+             WHERE mine.title_id = f.title_id AND mine.tools = %(tools)s AND mine.state = 'published')))
+  )
+  AND NOT (%(back_off)s AND EXISTS (
+    SELECT FROM tried j
+    WHERE j.title_id = f.title_id AND j.tools = %(tools)s AND j.watermark = %(watermark)s AND j.state = 'failed'
+    HAVING max(j.updated_at) > now() - least(interval '6 hours', interval '1 minute' * 2 ^ least(count(*) - 1, 9))
+  ))
 ORDER BY f.bytes DESC, f.master_id;
 
 -- name: drop_job
@@ -49,7 +71,8 @@ WITH next AS (
     FROM transcode_task t JOIN transcode_job j USING (job_id)
     WHERE t.state = 'ready' AND t.not_before <= now() AND (t.lease_until IS NULL OR t.lease_until < now())
       AND t.attempts < %(most_attempts)s
-      AND j.state = 'active' AND (%(titles)s::text[] IS NULL OR j.title_id = ANY (%(titles)s))
+      AND j.state = 'active' AND j.tools = %(tools)s
+      AND (%(titles)s::text[] IS NULL OR j.title_id = ANY (%(titles)s))
     ORDER BY j.priority DESC, t.part, j.created_at, j.job_id,
              array_position(ARRAY['package', 'plan', 'check', 'audio', 'chunk'], t.kind), t.number
     LIMIT 1
@@ -142,7 +165,9 @@ SELECT kind, part, number FROM transcode_task WHERE job_id = %(job_id)s AND stat
 
 -- name: active_jobs
 SELECT job_id FROM transcode_job
-WHERE state = 'active' AND (%(titles)s::text[] IS NULL OR title_id = ANY (%(titles)s)) ORDER BY created_at, job_id;
+WHERE state = 'active' AND (%(titles)s::text[] IS NULL OR title_id = ANY (%(titles)s))
+  AND (%(tools)s::text IS NULL OR tools = %(tools)s)
+ORDER BY created_at, job_id;
 
 -- name: progress_of
 SELECT title_id, state, fraction, weight, weight_done, tasks, tasks_running FROM transcode_progress

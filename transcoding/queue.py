@@ -143,20 +143,26 @@ def enqueue(
     tools: str,
     *,
     default: str,
-    treatment: str | None = None,
     titles: Sequence[str] | None = None,
     watermark: bool = False,
     priority: int = 0,
+    back_off: bool = False,
 ) -> int:
     """A job for every title whose newest accepted master has no package that is up to date; returns how many.
 
-    Up to date: made of this master with the title's treatment (`treatment`, else what was decided for it, else that of
-    the package which plays, else `default`), protection, subtitles, plan version and tools. What failed with all these
-    is not tried again, unless the fault was not its own. A job under way whose facts are not those wanted is dropped.
+    Up to date: made of this master with the title's treatment (what was decided for it, else that of the package which
+    plays, else that of the job under way, else `default`), protection, subtitles and `tools` (plan version and
+    encoder), and marked where `watermark` asks for it. What failed with all these is not tried again, unless the fault
+    was not its own; then, with `back_off`, after a minute, two, four, and so on up to six hours. A job under way whose
+    facts are not those wanted is dropped.
+
+    Workers of two versions do not undo each other's work: that of tools which came later stands, and while it is under
+    way for as long as workers with those tools are about.
     """
     connection.execute(SQL["lock_enqueue"])
-    facts = {"treatment": treatment, "default": default, "tools": tools, "watermark": watermark}
-    rows = connection.execute(SQL["wanted"], facts | {"titles": _list(titles)}).fetchall()
+    facts = {"tools": tools, "watermark": watermark}
+    asked = facts | {"default": default, "titles": _list(titles), "back_off": back_off}
+    rows = connection.execute(SQL["wanted"], asked).fetchall()
     for title_id, master_id, wanted, protection, sidecars in rows:
         connection.execute(SQL["drop_job"], {"title_id": title_id})
         job = {"job_id": uuid7(), "title_id": title_id, "master_id": master_id, "treatment": wanted}
@@ -172,12 +178,12 @@ def add_tasks(connection: psycopg.Connection, job_id: str, tasks: Sequence[NewTa
 
 
 def claim(
-    connection: psycopg.Connection, holder: str, lease_s: float, titles: Sequence[str] | None = None
+    connection: psycopg.Connection, holder: str, lease_s: float, tools: str, titles: Sequence[str] | None = None
 ) -> Task | None:
-    """Lease the most urgent task that can be done now; None where there is none (at the moment)."""
+    """Lease the most urgent task that can be done now with these tools; None where there is none (at the moment)."""
     with connection.cursor(row_factory=class_row(Task)) as cursor:
-        wanted = {"holder": holder, "lease_s": lease_s, "titles": _list(titles), "most_attempts": MOST_ATTEMPTS}
-        return cursor.execute(SQL["claim"], wanted).fetchone()
+        wanted = {"tools": tools, "titles": _list(titles), "most_attempts": MOST_ATTEMPTS}
+        return cursor.execute(SQL["claim"], wanted | {"holder": holder, "lease_s": lease_s}).fetchone()
 
 
 def renew(connection: psycopg.Connection, task: Task, lease_s: float, progress: float) -> bool:
@@ -255,8 +261,12 @@ def remake(connection: psycopg.Connection, task: Task, missing: Sequence[tuple[s
         connection.execute(SQL["remake"], {"job_id": task.job_id, "kind": kind, "part": part, "number": number})
 
 
-def active_jobs(connection: psycopg.Connection, titles: Sequence[str] | None = None) -> list[str]:
-    return [row[0] for row in connection.execute(SQL["active_jobs"], {"titles": _list(titles)}).fetchall()]
+def active_jobs(
+    connection: psycopg.Connection, titles: Sequence[str] | None = None, tools: str | None = None
+) -> list[str]:
+    """Jobs that have not ended: all, or those of some titles, or those for workers with some tools."""
+    asked = {"titles": _list(titles), "tools": tools}
+    return [row[0] for row in connection.execute(SQL["active_jobs"], asked).fetchall()]
 
 
 def _lock_job(connection: psycopg.Connection, task: Task) -> str | None:

@@ -65,7 +65,7 @@ def _warn(error: Exception, told: str) -> str:
 
 def _look(settings: Settings, before: set[str], tell: Callable[[list[Outcome]], None]) -> set[str]:
     """Queue what came in, tell what has ended; returns the jobs that are active."""
-    enqueue(settings, look=False)
+    enqueue(settings, look=False, back_off=True)
     with connect(settings) as connection:
         bury_worn_out(connection)
         now = set(queue.active_jobs(connection))

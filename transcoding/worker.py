@@ -11,7 +11,7 @@ import psycopg
 
 from matinee.errors import StackError
 from matinee.settings import Settings
-from transcoding import queue
+from transcoding import package, queue
 from transcoding.collect import clear_left
 from transcoding.errors import TransientError
 from transcoding.failures import bury_worn_out, settle
@@ -45,7 +45,8 @@ class _Running:
 class Worker:
     """Lanes and a heartbeat over one queue. `titles` narrows the work to some titles.
 
-    With `drain` it ends when no job is active any more, whoever works on it; otherwise when it is told to `stop`.
+    With `drain` it ends when no job for its tools is active any more, whoever works on it; otherwise when it is told
+    to `stop`.
     """
 
     def __init__(
@@ -130,11 +131,13 @@ class Worker:
 
     def _claim(self, database: Database) -> Task | None:
         holder = queue.new_holder()
-        return database.run(lambda connection: queue.claim(connection, holder, self._lease_s, self._titles))
+        return database.run(
+            lambda connection: queue.claim(connection, holder, self._lease_s, package.tools(), self._titles)
+        )
 
     def _idle(self, database: Database) -> bool:
         database.run(bury_worn_out)
-        return not database.run(lambda connection: queue.active_jobs(connection, self._titles))
+        return not database.run(lambda connection: queue.active_jobs(connection, self._titles, package.tools()))
 
     def _attempt(self, task: Task, database: Database) -> None:
         running = _Running(task)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from transcoding.failures import bury_worn_out, settle
 from transcoding.plan import Plan, plan_ladder
 from transcoding.queue import MOST_ATTEMPTS, MOST_FAILURES, Database, NewTask, Task, back_off
 from transcoding.source import AudioTrack, Source
+from transcoding.treatments import set_by_hand
 
 LEASE_S = 60.0
 SOURCE = Source(
@@ -62,8 +64,8 @@ def enqueue(database: psycopg.Connection, **wishes: object) -> int:
     return queue.enqueue(database, **{"tools": "tools 1", "default": "fast", **wishes})  # pyright: ignore[reportArgumentType] - the tests' own wishes
 
 
-def claim(database: psycopg.Connection, lease_s: float = LEASE_S) -> Task | None:
-    return queue.claim(database, queue.new_holder(), lease_s)
+def claim(database: psycopg.Connection, lease_s: float = LEASE_S, tools: str = "tools 1") -> Task | None:
+    return queue.claim(database, queue.new_holder(), lease_s, tools)
 
 
 def must_claim(database: psycopg.Connection, lease_s: float = LEASE_S) -> Task:
@@ -98,18 +100,75 @@ def test_a_title_is_queued_once_and_again_when_what_decides_its_package_changes(
     assert enqueue(database) == 0
     assert enqueue(database, tools="tools 2") == 1
     assert jobs(database) == [("film", "dropped"), ("film", "active")]
-    assert enqueue(database, tools="tools 2", treatment="premium") == 1
-    assert enqueue(database, tools="tools 2", treatment="premium", watermark=True) == 1
+    set_by_hand(database, ["film"], "premium", datetime.now(UTC))
+    assert enqueue(database, tools="tools 2") == 1
+    assert enqueue(database, tools="tools 2", watermark=True) == 1
+    assert enqueue(database, tools="tools 2") == 0, "a watermark is more than none"
     database.execute("INSERT INTO offer (title_id, position, kind) VALUES ('film', 0, 'subscription')")
-    assert enqueue(database, tools="tools 2", treatment="premium", watermark=True) == 1
+    assert enqueue(database, tools="tools 2", watermark=True) == 1
     assert jobs(database, "treatment, protection, watermark, state")[-1] == ("premium", "aes128", True, "active")
     database.execute(
         "INSERT INTO master_sidecar "
         "(master_id, language, forced, format, stored_path, sha256, file_name, path, cues, dropped) "
         "VALUES ('master of film', 'ru', false, 'srt', 's', 'hash', 's', 's', 1, 0)"
     )
-    assert enqueue(database, tools="tools 2", treatment="premium", watermark=True) == 1
-    assert enqueue(database, tools="tools 2", treatment="premium", watermark=True) == 0
+    assert enqueue(database, tools="tools 2", watermark=True) == 1
+    assert enqueue(database, tools="tools 2", watermark=True) == 0
+
+
+def test_one_who_would_do_it_differently_by_default_lets_a_job_be(
+    database: psycopg.Connection, add_title: Callable[..., None]
+) -> None:
+    add_title("film")
+    assert enqueue(database, default="fast") == 1
+    assert enqueue(database, default="premium") == 0
+
+
+def test_workers_of_two_versions_do_not_undo_each_others_work(
+    database: psycopg.Connection, add_title: Callable[..., None]
+) -> None:
+    add_title("film")
+    assert enqueue(database, tools="old") == 1
+    assert claim(database, tools="new") is None
+    assert enqueue(database, tools="new") == 1
+    assert enqueue(database, tools="old") == 0
+    assert claim(database, tools="old") is None
+    assert queue.active_jobs(database, tools="old") == []
+    database.execute("UPDATE transcode_task SET updated_at = now() - interval '11 minutes'")
+    assert enqueue(database, tools="old") == 1, "those with the new ones are gone"
+    publish(database)
+    assert enqueue(database, tools="new") == 1
+    publish(database)
+    assert enqueue(database, tools="new") == 0
+    assert enqueue(database, tools="old") == 0
+    assert enqueue(database, tools="old", watermark=True) == 1
+    publish(database)
+    assert enqueue(database, tools="new") == 0
+
+
+def publish(database: psycopg.Connection) -> None:
+    """End the only active job as if it had been carried out."""
+    database.execute("UPDATE package SET superseded_at = now()")
+    ((job_id, master_id),) = database.execute("SELECT job_id, master_id FROM transcode_job WHERE state = 'active'")
+    database.execute(
+        "INSERT INTO package (package_id, title_id, master_id, state, treatment) "
+        "VALUES (%s, 'film', %s, 'published', 'fast')",
+        (job_id, master_id),
+    )
+    database.execute("UPDATE transcode_job SET package_id = job_id, state = 'published' WHERE state = 'active'")
+
+
+@pytest.mark.parametrize(("times", "minutes"), [(1, 1), (2, 2), (4, 8), (9, 256), (10, 360), (60, 360)])
+def test_what_fails_by_no_fault_of_its_own_waits_longer_each_time(
+    times: int, minutes: int, database: psycopg.Connection, add_title: Callable[..., None]
+) -> None:
+    add_title("film")
+    for _ in range(times):
+        assert enqueue(database) == 1
+        database.execute("UPDATE transcode_job SET state = 'failed', retry = true WHERE state = 'active'")
+    for waited, queued in ((minutes * 60 - 5, 0), (minutes * 60 + 5, 1)):
+        database.execute("UPDATE transcode_job SET updated_at = now() - make_interval(secs => %s)", (waited,))
+        assert enqueue(database, back_off=True) == queued
 
 
 def test_the_newest_master_of_a_title_counts(database: psycopg.Connection, add_title: Callable[..., None]) -> None:
@@ -318,7 +377,11 @@ def test_a_task_is_tried_as_often_as_its_failure_deserves_and_then_ends_its_job(
     assert jobs(database, "state, retry") == [("failed", excused)]
     tools = database.execute("SELECT tools FROM transcode_job").fetchone()
     assert tools is not None
-    assert enqueue(database) == int(excused), "only what was not the master's fault is tried again with the same tools"
+    assert enqueue(database, back_off=True) == 0
+    database.execute("UPDATE transcode_job SET updated_at = now() - interval '61 seconds'")
+    assert enqueue(database, back_off=True) == int(excused), (
+        "only what was not the master's fault is tried again with the same tools"
+    )
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -349,7 +412,7 @@ def test_leases_of_dead_processes_of_this_machine_end_at_once(
     script = (
         "import psycopg, sys\nfrom transcoding import queue\n"
         "with psycopg.connect(sys.argv[1], autocommit=True) as connection:\n"
-        "    print(queue.claim(connection, queue.new_holder(), 60).title_id)\n"
+        "    print(queue.claim(connection, queue.new_holder(), 60, 'tools 1').title_id)\n"
     )
     child = subprocess.run(
         [sys.executable, "-c", script, settings.database()], capture_output=True, text=True, check=True, env=os.environ
