@@ -126,7 +126,8 @@ def _probe(
         return [
             Probe(
                 each.rung.codec, each.rung.height, int(each.rung.crf), window.number, round(start_s, 3),
-                round(_picture_bytes(each.path, window.frames) * 8 / seconds / 1000, 3), score.vmaf, round(sample.weight, 6),
+                round(_picture_bytes(each.path, window.frames) * 8 / seconds / 1000, 3), score.vmaf,
+                round(sample.weight, 6),
             )
             for each, score in zip(encoded, scores, strict=True)
         ]  # fmt: skip

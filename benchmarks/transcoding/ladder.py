@@ -24,8 +24,7 @@ from transcoding.source import Source, read_source
 
 HEIGHTS = (1080, 720, 480, 360)
 FASTER, OF_LIMIT = 1.4, 0.93
-_FRAMES = 200
-_LEAST_S = 8.0
+_FRAMES = 200  # at least: starting a process then weighs little
 _REAL = ("tos_wave_1080p2997_8s.mp4", "bbb_1080p60_2s_51.mp4")
 _TIMEOUT_S = 600
 
@@ -54,12 +53,12 @@ def _clips(scratch: Path) -> dict[str, Path]:
     clips = {"generated": made}
     for name in _REAL:
         if (folder / name).exists():
-            clips[name] = looped(folder / name, scratch / name, _LEAST_S)
+            clips[name] = looped(folder / name, scratch / name, _FRAMES / float(read_source(folder / name).frame_rate))
     return clips
 
 
 def looped(clip: Path, out: Path, seconds: float) -> Path:
-    """The picture of a clip, repeated as it is coded until it lasts as long: starting a process then weighs little."""
+    """The picture of a clip, repeated (or cut) as it is coded until it lasts as long."""
     arguments = ["-v", "error", "-stream_loop", "-1", "-i", clip, "-map", "0:v:0", "-c", "copy", "-t", str(seconds)]
     subprocess.run([ffmpeg.executable(), *arguments, out], check=True)
     return out
@@ -77,7 +76,7 @@ def _compare(name: str, path: Path, scratch: Path, pairs: int, step: Callable[[]
         ]
         for side in sides if number % 2 == 0 else reversed(sides):
             side()
-        limits.append(_limit(whole, single, source, scratch))
+        limits.append(_limit(whole, single, source, scratch, theirs[-1][1]))
         step()
     ratio = statistics.median(b[0] / a[0] for a, b in zip(ours, theirs, strict=True))
     share = statistics.median(limit / wall for limit, (wall, _) in zip(limits, ours, strict=True))
@@ -104,13 +103,14 @@ def _encode(plans: list[Plan], source: Source, scratch: Path) -> tuple[float, fl
         return _timed([encode_arguments(plan, source, Path(), threads=0) for plan in plans], Path(out))
 
 
-def _limit(whole: Plan, single: list[Plan], source: Source, scratch: Path) -> float:
-    """Seconds that the ladder's own work needs when no core ever waits."""
+def _limit(whole: Plan, single: list[Plan], source: Source, scratch: Path, apart_cpu_s: float) -> float:
+    """Seconds that the ladder's own work needs when no core ever waits.
+
+    `apart_cpu_s` is what the rungs took one by one: less their decoding and scaling it is the encoders' own.
+    """
     prepared = _timed([_to_nowhere(whole, source)], scratch)[1]
-    encoding = 0.0
-    for plan in single:
-        encoding += _encode([plan], source, scratch)[1] - _timed([_to_nowhere(plan, source)], scratch)[1]
-    return (prepared + encoding) / (os.cpu_count() or 1)
+    preparing_apart = _timed([_to_nowhere(plan, source) for plan in single], scratch)[1]
+    return (prepared + apart_cpu_s - preparing_apart) / (os.cpu_count() or 1)
 
 
 def _to_nowhere(plan: Plan, source: Source) -> list[str]:
