@@ -21,15 +21,16 @@ from transcoding.vmaf import measurable, vmaf
 
 _SQL = queries.load(Path(__file__).parent)
 # Changes whenever the same film would be probed differently: what is remembered is then not used any more.
-PROBES_VERSION = "2"
+PROBES_VERSION = "3"
 # Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The source's own size is for the best
 # rungs, the smaller ones reach down to slow connections.
 CRFS = {"h264": (18, 26, 34), "h264 smaller": (20, 29, 38), "av1": (22, 35, 48)}
 # Probes show what a CRF costs: the ladder's own buffer bounds its peaks only. SVT-AV1 takes no more than 100 Mbit/s.
 _UNBOUNDED_KBPS = 90_000
-# Frames that are encoded beyond a piece and not counted: an encoder that sees the end of the film coming spends less on
-# the last frames (x264 medium looks 40 ahead), which took a fifth of the bits of pieces of two seconds.
-_BEYOND = 48
+# An encoder spends otherwise where it begins and where it sees the end coming: x264's first key frame got two thirds of
+# what the next ones get, the last 40 frames less too. So pieces are encoded with GOPs around them that do not count.
+_BEYOND_GOPS = 1
+_LOOKAHEAD = 40
 _LEAST_TIMEOUT_S = 300
 _PATIENCE = 600  # seconds for a second of film and one process
 _DECODING = 2  # seconds for a second of film that is decoded on the way, where there is no seeking
@@ -108,7 +109,10 @@ def _probe(
     plan: Plan, source: Source, sample: Sample, rungs: Sequence[Rung], cancel: threading.Event | None, threads: int
 ) -> list[Probe]:
     window, seconds = sample.window, float(sample.window.frames / plan.frame_rate)
-    encoding = replace(window, frames=min(window.frames + _BEYOND, plan.frames - window.first_frame))
+    before = min(_BEYOND_GOPS * plan.gop, window.first_frame)
+    wide = before + window.frames + max(_BEYOND_GOPS * plan.gop, _LOOKAHEAD)
+    first = window.first_frame - before
+    encoding = replace(window, first_frame=first, frames=min(wide, plan.frames - first))
     with tempfile.TemporaryDirectory(prefix="matinee-probe-") as folder:
         encoded = [_Encoded(Path(folder) / f"{rung.name}.nut", rung) for rung in rungs]
         for batch in _batches(rungs):
@@ -121,15 +125,15 @@ def _probe(
             timeout_s = max(_LEAST_TIMEOUT_S, _PATIENCE * seconds + _DECODING * before_s)
             closed = ffmpeg.confined(source.path, write=(Path(folder),), timeout_s=timeout_s)
             ffmpeg.run(arguments, cwd=Path(folder), timeout_s=timeout_s, cancel=cancel, sandbox=closed)
+        sizes = [_cut(each.path, before, window.frames) for each in encoded]
         scores = vmaf([each.path for each in encoded], plan, source, window, cancel=cancel, threads=threads)
         start_s = float(window.first_frame / plan.frame_rate)
         return [
             Probe(
                 each.rung.codec, each.rung.height, int(each.rung.crf), window.number, round(start_s, 3),
-                round(_picture_bytes(each.path, window.frames) * 8 / seconds / 1000, 3), score.vmaf,
-                round(sample.weight, 6),
+                round(size * 8 / seconds / 1000, 3), score.vmaf, round(sample.weight, 6),
             )
-            for each, score in zip(encoded, scores, strict=True)
+            for each, size, score in zip(encoded, sizes, scores, strict=True)
         ]  # fmt: skip
 
 
@@ -147,15 +151,29 @@ def _batches(rungs: Sequence[Rung]) -> list[list[Rung]]:
     return batches
 
 
-def _picture_bytes(path: Path, frames: int) -> int:
-    """Of the first frames, which are whole GOPs; without the container's own, which weigh on the smallest rungs."""
+def _cut(path: Path, before: int, frames: int) -> int:
+    """Keep so many frames of a file after as many others, all of them whole closed GOPs; returns their bytes.
+
+    Without the container's own, which weigh on the smallest rungs.
+    """
     import av
 
-    with av.open(str(path)) as container:
-        sizes = [packet.size for packet in container.demux(video=0) if packet.size]
-    if len(sizes) < frames:
-        raise TranscodingError(f"{path.name}: the encoder wrote {len(sizes)} of {frames} frames")
-    return sum(sizes[:frames])
+    kept = path.with_suffix(".cut.nut")
+    with av.open(str(path)) as container, av.open(str(kept), "w") as out:
+        stream = container.streams.video[0]
+        copy = out.add_stream_from_template(stream, opaque=True)
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        if len(packets) < before + frames:
+            raise TranscodingError(
+                f"{path.name}: the encoder wrote {len(packets)} frames, {before + frames} are needed"
+            )
+        size = 0
+        for packet in packets[before : before + frames]:
+            size += packet.size
+            packet.stream = copy
+            out.mux(packet)
+    kept.replace(path)
+    return size
 
 
 def store_probes(connection: psycopg.Connection, master_id: str, treatment: Treatment, probes: Sequence[Probe]) -> None:

@@ -10,8 +10,9 @@ import pytest
 from matinee.settings import Settings
 from transcoding.hull import Probe, fit
 from transcoding.ladder import TREATMENTS, Rung
-from transcoding.plan import plan_ladder
-from transcoding.probes import _batches, load_probes, probe_encodes, store_probes
+from transcoding.plan import Chunk, plan_ladder
+from transcoding.probes import _batches, _probe, load_probes, probe_encodes, store_probes
+from transcoding.shots import Sample
 from transcoding.source import Source, read_source
 from transcoding.vmaf import measure_chunk
 
@@ -91,3 +92,18 @@ def test_a_film_of_a_few_pixels_gets_a_ladder_without_probes(film: Callable[...,
     plan = plan_ladder(source, QUICK, ())
     assert [rung.name for rung in plan.rungs] == ["16p"]
     assert measure_chunk(plan, source, plan.chunks[0], Path("nowhere"), plan.rungs) == {}
+
+
+def test_a_piece_costs_what_it_costs_within_the_film(film: Callable[..., Path]) -> None:
+    picture = "testsrc2=size=240x136:rate=12:duration=8,noise=alls=20:allf=t"
+    source = read_source(film("pieces.mp4", picture, options=["-crf", "10"]))
+    plan = plan_ladder(source)
+    rung = Rung("probe", 240, 136, 34, 90_000, 180_000, "h264", "medium")
+
+    def probe(first: int, frames: int) -> Probe:
+        (made,) = _probe(plan, source, Sample(Chunk(0, 0, 0, first, frames), 1.0), [rung], None, 1)
+        return made
+
+    pieces = [probe(first, plan.gop) for first in range(0, plan.frames, plan.gop)]
+    assert len(pieces) == 4
+    assert sum(piece.kbps for piece in pieces) / 4 == pytest.approx(probe(0, plan.frames).kbps, rel=0.01)
