@@ -153,8 +153,6 @@ def _judge(number: int, raw: bytes) -> Line | Rejected:
         return Rejected(number, printable(f"{where}: {found['msg']}" if where else found["msg"]), raw)
     except (TypeError, ValueError) as error:  # nested deeper than JSON writers go
         return Rejected(number, printable(f"cannot be stored: {error}"), raw)
-    if title.id in (".", ".."):
-        return Rejected(number, f"id {title.id!r} cannot name a folder", raw)
     if _NUL.search(canonical):
         return Rejected(number, "contains the character NUL", raw)
     return Line(number, title, raw)
