@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
 
-.PHONY: help demo install install-test install-notebook test test-all lint types imports check system-deps lock \
+.PHONY: help demo install install-test install-notebook install-spark test test-all lint types imports check system-deps lock \
 	schemas clean
 
 help:
@@ -39,6 +39,10 @@ install: $(VENV)/installed
 # JupyterLab for `matinee notebook`.
 install-notebook: $(VENV)/installed requirements-notebook.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-notebook.lock
+
+# PySpark, dbt-spark and a Java: the warehouse on the second engine.
+install-spark: $(VENV)/installed requirements-spark.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-spark.lock
 
 install-test: $(VENV)/installed-test tests/players/node_modules/installed
 
@@ -76,7 +80,7 @@ schemas: install
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock
-	for extra in test notebook; do \
+	for extra in test notebook spark; do \
 		uv pip compile pyproject.toml --extra $$extra -c requirements.lock --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate --no-header -o requirements-$$extra.lock; \
 	done
