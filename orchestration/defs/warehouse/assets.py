@@ -6,27 +6,15 @@ from datetime import date, timedelta
 import dagster as dg
 
 from matinee.settings import Settings
+from orchestration import REPOSITORY
 from orchestration.partitions import RECEIVED_DAYS
 from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
 
 TABLES = ("title", "account", "profile", "package", "probe")
-# What a snapshot holds; a test holds this list to the dbt project.
-PUBLISHED = (
-    "dim_account",
-    "dim_title",
-    "fct_exposure",
-    "fct_interaction",
-    "fct_playback_session",
-    "feat_profile_activity",
-    "feat_profile_taste",
-    "feat_title_content",
-    "feat_title_popularity",
-    "mart_encoding_saving",
-    "mart_experiment_moments",
-    "mart_title_day",
-    "mart_title_week",
-)
+# What a snapshot holds: every model of these folders of the dbt project.
+_MODELS = REPOSITORY / "transforms" / "models"
+PUBLISHED = sorted(model.stem for folder in ("marts", "features") for model in (_MODELS / folder).rglob("*.sql"))
 GATE = "landing_gate"
 GATE_SAYS = "Great Expectations over the new landed files. A batch that fails is held back whole, the rest goes on."
 
