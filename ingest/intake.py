@@ -23,7 +23,7 @@ MAX_EVENT_BYTES = 64 * 1024
 MAX_CLOCK_ERROR = timedelta(days=1)
 
 # What changes when a client sends the same event once more, or what the server writes itself.
-_TRANSPORT_FIELDS = ("ts_sent", "received_at", "origin", "account_id", "fingerprint")
+_TRANSPORT_FIELDS = ("ts_sent", "received_at", "origin", "account_id", "fingerprint", "bot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,14 @@ def accept(
     origin: Origin,
     account_id: str | None = None,
     stamp: Mapping[str, Any] | None = None,
+    bot: str | None = None,
 ) -> Batch:
     """Judge a batch of events, each a parsed JSON value or the text of one (bytes or str).
 
     `account_id` is whose token came with the batch and overrides what the events say. Without one, live events belong
     to nobody, while simulated and imported ones keep the account that they name. `stamp` holds further fields that the
-    server knows better than the client (`country`, for one). Imports know no lateness.
+    server knows better than the client (`country`, for one). `bot` says why the sender counts as a bot, and overrides
+    what the events say: None for people. Imports know no lateness.
     """
     entries: list[Entry] = []
     rejections: list[Rejection] = []
@@ -100,7 +102,7 @@ def accept(
         if owner is None and origin != "live" and isinstance(item, dict) and is_account_id(item.get("account_id")):
             owner = item["account_id"]
         try:
-            body = _judge(item, received_at, origin, owner, stamp or {})
+            body = _judge(item, received_at, origin, owner, {**(stamp or {}), "bot": bot})
             entries.append(Entry(body, received_at, origin, owner))
         except _RefusedError as refused:
             entries.append(Entry(_as_sent(item), received_at, origin, owner, refused.code, refused.reason))

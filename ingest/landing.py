@@ -138,10 +138,11 @@ def _row(log_id: str, event: Event, received_at: datetime, fingerprint: str) -> 
         surface.source, surface.request_id,
         orjson.dumps(event.experiments, option=orjson.OPT_SORT_KEYS).decode() if event.experiments else None,
         *_data(event),
+        event.bot,
     )  # fmt: skip
 
 
-# The last columns of the schema: what `data` holds, by type of event.
+# The columns before the last one, `bot`: what `data` holds, by type of event.
 _DATA_COLUMNS = (
     ("rate", "value"),
     ("favourite", "on"),

@@ -123,6 +123,7 @@ class Event(BaseModel):
     surface: Surface | None = None
     experiments: dict[str, str] = Field(default_factory=dict, max_length=50)
     data: dict[str, Any] = Field(default_factory=dict)
+    bot: Text | None = None  # why the sender counts as one (`user_agent`, `rate`); the server alone writes it
 
     @model_validator(mode="after")
     def _fits_its_type(self) -> "Event":

@@ -55,5 +55,6 @@ LANDED_EVENT = pa.schema(
         pa.field("exposure_experiment", pa.string()),
         pa.field("exposure_variant", pa.string()),
         pa.field("exposure_salt", pa.string()),
+        pa.field("bot", pa.string()),  # why the sender counts as a bot, null for people
     ]
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ingest.intake import MAX_CLOCK_ERROR, MAX_EVENT_BYTES, accept
 from matinee.contracts.events import MAX_LATENESS, MAX_LEAD, Event
 
+EVENT_ID = "01949c3e-7d2b-7c3a-8000-000000000001"
 NOW = datetime(2026, 3, 14, 20, 0, tzinfo=UTC)
 
 
@@ -29,6 +30,17 @@ def test_a_live_event_without_a_token_belongs_to_nobody(event, now):
     entry = accept([event(account_id="victim")], received_at=now, origin="live").entries[0]
     body = orjson.loads(entry.body)
     assert (entry.account_id, body["account_id"], body["profile_id"]) == (None, None, None)
+
+
+def test_the_server_alone_says_who_is_a_bot(event, now):
+    claimed, stamped, person = (
+        orjson.loads(
+            accept([event(event_id=EVENT_ID, **more)], received_at=now, origin="live", bot=bot).entries[0].body
+        )
+        for more, bot in (({"bot": "user_agent"}, None), ({"bot": 7}, "rate"), ({}, None))
+    )
+    assert (claimed["bot"], stamped["bot"], person["bot"]) == (None, "rate", None)
+    assert len({body["fingerprint"] for body in (claimed, stamped, person)}) == 1
 
 
 def test_simulated_events_keep_the_account_they_name(event, now):
@@ -124,7 +136,7 @@ def test_whatever_comes_is_either_accepted_or_kept_with_a_code(raw, data):
 @given(changes=st.dictionaries(_names, _values, max_size=2))
 def test_a_damaged_event_never_passes_unless_the_contract_takes_it(changes):
     base = {
-        "event_id": "01949c3e-7d2b-7c3a-8000-000000000001", "schema": "viewer-event/1.3", "session_id": "s",
+        "event_id": EVENT_ID, "schema": "viewer-event/1.3", "session_id": "s",
         "ts_client": NOW.isoformat(), "ts_sent": NOW.isoformat(), "type": "search",
         "data": {"query": "q", "results": 1},
     }  # fmt: skip
