@@ -104,9 +104,9 @@ def _check_files(lake: Path, files: Sequence[LandedFile]) -> list[Check]:
 
 
 def _fits(schema: Any) -> bool:
-    """Whether every column of the contract is there with its type; order and nullability do not matter."""
+    """Whether the columns of the contract are there with their types; older files lack a nullable one."""
     types = {field.name: field.type for field in schema}
-    return all(types.get(field.name) == field.type for field in LANDED_EVENT)
+    return all(types.get(field.name, field.type if field.nullable else None) == field.type for field in LANDED_EVENT)
 
 
 def _frame(paths: Sequence[Path]) -> "pd.DataFrame":

@@ -51,6 +51,15 @@ def test_imports_have_no_lateness_rule(settings, landing, event):
     assert check(settings.lake.root, "b", [LandedFile(path, 1)]).success
 
 
+def test_an_older_file_lacks_a_column_that_may_be_empty(settings, landing, event):
+    path = landing.land([event(), event()])
+    whole = pq.read_table(settings.lake.root / path)
+    pq.write_table(whole.drop_columns(["bot"]), settings.lake.root / path)
+    assert check(settings.lake.root, "b", [LandedFile(path, 2)]).success
+    pq.write_table(whole.drop_columns(["seq"]), settings.lake.root / path)
+    assert failed(check(settings.lake.root, "b", [LandedFile(path, 2)])) == {("schema_is_landed_event", None)}
+
+
 def test_files_that_are_not_what_the_ledger_says(settings, landing, event):
     root = settings.lake.root
     short = landing.land([event()])

@@ -95,6 +95,7 @@ final as (
         receipts.exposure_experiment,
         receipts.exposure_variant,
         receipts.exposure_salt,
+        receipts.bot,
         receipts.source_file
     from {{ ref('stg_events') }} as receipts
     left join repetitions

@@ -44,7 +44,8 @@ playbacks as (
         max(coalesce(bits, 0)) as bits,
         max(coalesce(position_ms, 0)) as max_position_ms,
         max_by(rendition, (event_ts, seq, event_id)) filter (where rendition is not null) as last_rendition,
-        bool_or(coalesce(error_fatal, false)) as is_failed
+        bool_or(coalesce(error_fatal, false)) as is_failed,
+        bool_or(bot is not null) as is_bot
     from events
     group by playback_id
 
@@ -68,7 +69,8 @@ final as (
         bits,
         max_position_ms,
         last_rendition,
-        is_failed
+        is_failed,
+        is_bot
     from playbacks
 
 )

@@ -44,5 +44,6 @@ select
     exposure_experiment,
     exposure_variant,
     exposure_salt,
+    bot,
     source_file
 from {{ source('raw', 'events') }}
