@@ -21,10 +21,10 @@ from transcoding.vmaf import measurable, vmaf
 
 _SQL = queries.load(Path(__file__).parent)
 # Changes whenever the same film would be probed differently: what is remembered is then not used any more.
-PROBES_VERSION = "3"
+PROBES_VERSION = "4"
 # Three a size: two predict nothing (VMAF errs by 5), three err by half a point. The source's own size is for the best
 # rungs, the smaller ones reach down to slow connections.
-CRFS = {"h264": (18, 26, 34), "h264 smaller": (20, 29, 38), "av1": (22, 35, 48)}
+CRFS = {"h264": (18, 26, 34), "h264 smaller": (20, 29, 38), "av1": (24, 40, 56)}
 # Probes show what a CRF costs: the ladder's own buffer bounds its peaks only. SVT-AV1 takes no more than 100 Mbit/s.
 _UNBOUNDED_KBPS = 90_000
 # An encoder spends otherwise where it begins and where it sees the end coming: x264's first key frame got two thirds of
