@@ -185,7 +185,7 @@ def test_av1_twins_look_the_same_for_less() -> None:
     twins = {rung.name: rung for rung in rungs if rung.codec == "av1"}
     h264 = {rung.name: rung for rung in rungs if rung.codec == "h264"}
     assert {rung.height for rung in twins.values()} == {r.height for r in h264.values() if r.height >= 720}
-    assert twins["1080p-av1"].preset == "6"
+    assert twins["1080p-av1"].preset == "5"
     assert twins["1080p-av1"].predicted_vmaf == pytest.approx(h264["1080p"].predicted_vmaf, abs=1)
     assert (twins["1080p-av1"].predicted_kbps or 0) < 0.7 * (h264["1080p"].predicted_kbps or 0)
     dearer = film(av1_heights(heights), 11_000, 99, codec="av1")
