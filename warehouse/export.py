@@ -1,6 +1,6 @@
 """PostgreSQL's tables into the lake: a new file where the content changed, and `raw.<name>` in the build file.
 
-The order of reading matters: profiles before accounts, so that no profile comes without its account.
+The order of reading matters: profiles and subscriptions before accounts, so that none comes without its account.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,9 @@ def _read(settings: Settings) -> "dict[str, pa.Table]":
     with connect(settings) as connection:
         rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in reversed(TABLES.items())}
         keys = pseudonyms.salts(connection, [row[0] for row in rows["account"]])
-    # An account erased between the two statements takes its profiles along.
-    rows["profile"] = [row for row in rows["profile"] if row[1] in keys]
+    # An account erased between the two statements takes what is its own along.
+    for name in ("profile", "subscription"):
+        rows[name] = [row for row in rows[name] if row[1] in keys]
     tables = {}
     for name, table in TABLES.items():
         made = [table.row(row, keys) for row in rows[name]]

@@ -38,3 +38,10 @@ FROM export_package ORDER BY package_id;
 -- name: probes
 SELECT title_id, master_id, codec, height, crf, sample, kbps, vmaf, weight
 FROM export_probe ORDER BY title_id, codec, height, crf, sample;
+
+-- name: subscriptions
+SELECT period_id, account_id, subscription_id, plan, state, monthly_minor, currency, opened, closed, end_reason
+FROM export_subscription ORDER BY period_id;
+
+-- name: title_costs
+SELECT title_id, contract, terms FROM export_title_cost ORDER BY title_id, contract;

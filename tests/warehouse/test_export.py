@@ -1,10 +1,11 @@
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from psycopg.types.json import Jsonb
 
 from matinee import pseudonyms
 from matinee.clock import ManualClock
 from matinee.db.connect import connect
+from matinee.db.subscriptions import Period, add_periods
 from matinee.db.viewers import Viewer, add_viewers
 from warehouse import build_file
 from warehouse.export import export_tables
@@ -91,3 +92,36 @@ def test_a_build_file_of_before_gains_the_columns(settings, add_catalogue, rows)
         warehouse.execute("DROP TABLE raw.probe")
     assert not any(table.changed for table in export_tables(settings))
     assert rows(settings, "SELECT ladder FROM raw.package UNION ALL SELECT NULL FROM raw.probe") == []
+
+
+def test_subscriptions_come_with_keys_and_contracts_as_far_as_they_can_be_read(settings, add_catalogue, rows):
+    add_catalogue(settings)
+    terms = {"amount_minor": 100, "currency": "EUR", "from": "2026-01-01", "until": "2026-02-01"}
+    wrong = [
+        "free",
+        {**terms, "amount_minor": 1.5, "currency": "euro"},
+        {**terms, "amount_minor": True, "from": "2026-02-30", "until": "20260201"},
+        {**terms, "amount_minor": 10**30, "from": None},
+    ]
+    with connect(settings) as connection:
+        add_viewers(connection, [Viewer("sim-9", "Nine", "simulate")])
+        add_periods(
+            connection,
+            [Period("sim-9-p", "sim-9-s", "sim-9", "basic", "active", 999, "EUR", datetime(2026, 3, 1, tzinfo=UTC))],
+        )
+        for title, costs in [("t1", [terms, *wrong]), ("t2", {"amount_minor": 1}), ("t3", [])]:
+            told = Jsonb({"costs": costs})
+            connection.execute("UPDATE title SET extra = %s WHERE title_id = %s", (told, title))
+    export_tables(settings)
+    told = rows(settings, "SELECT s.*, a.account_key FROM raw.subscription s JOIN raw.account a USING (account_key)")
+    assert len(told) == 1
+    assert (999, "EUR", datetime(2026, 3, 1, tzinfo=UTC), None) == told[0][5:9]
+    assert "sim-9" not in str(told)
+    day = date(2026, 1, 1), date(2026, 2, 1)
+    assert rows(settings, "SELECT * FROM raw.title_cost ORDER BY contract") == [
+        ("t1", 1, 100, "EUR", *day),
+        ("t1", 2, None, None, None, None),
+        ("t1", 3, None, None, *day),
+        ("t1", 4, None, "EUR", None, None),
+        ("t1", 5, None, "EUR", None, day[1]),
+    ]

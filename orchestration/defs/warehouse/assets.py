@@ -11,7 +11,7 @@ from orchestration.partitions import RECEIVED_DAYS
 from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
 
-TABLES = ("title", "account", "profile", "package", "probe")
+TABLES = ("title", "account", "profile", "package", "probe", "subscription", "title_cost")
 # What a snapshot holds: every model of these folders of the dbt project.
 _MODELS = REPOSITORY / "transforms" / "models"
 PUBLISHED = sorted(model.stem for folder in ("marts", "features") for model in (_MODELS / folder).rglob("*.sql"))
