@@ -10,7 +10,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from matinee import secrets
 from matinee.db.connect import connect
 from matinee.db.queries import load
 from matinee.errors import StackError
-from matinee.pseudonyms import Salt, salts
+from matinee.pseudonyms import Salt, destroyed, salts
 from matinee.settings import Settings
 
 LOCK = 7_228_114  # any constant: it names the collector's lock in the database
@@ -117,9 +117,13 @@ class Collector:
         accounts = {item.account_id for item in batch.items if item.account_id}
         with self._connection.transaction():
             known = salts(self._connection, accounts)
+        # Who was erased has no salt any more: what still comes of them is let go.
+        kept = [item for item in batch.items if item.account_id is None or item.account_id in known]
+        if len(kept) < len(batch.items):
+            _log.info("%d entries of erased accounts were let go", len(batch.items) - len(kept))
         made: list[parts.Part] = []
         letters: list[tuple[parts.Part, Dead]] = []
-        for day, items in landing.received_on(batch.items).items():
+        for day, items in landing.received_on(kept).items():
             events = [item for item in items if isinstance(item, Arrived)]
             dead = [item for item in items if isinstance(item, Dead)]
             if events:
@@ -138,10 +142,16 @@ class Collector:
                 made.append(part)
                 letters += [(part, item) for item in dead]
         with self._connection.transaction():
-            parts.record(self._connection, made)
-            _record_letters(self._connection, letters)
-            self._move(batch.last_id)
-        log.trim(self._client, self.last_id)
+            if again := bool(destroyed(self._connection, known)):
+                _discard(self._lake, made)
+            else:
+                parts.record(self._connection, made)
+                _record_letters(self._connection, letters)
+                self._move(batch.last_id)
+        if again:  # somebody was erased while the files were written
+            self._land(batch)
+        else:
+            log.trim(self._client, self.last_id)
 
     def _move(self, last_id: str) -> None:
         moved = self._connection.execute(_QUERIES["move_offset"], (last_id, log.STREAM, self.last_id)).rowcount
@@ -158,6 +168,11 @@ class Collector:
                     stray.unlink()
                 else:
                     _log.warning("%s is in no ledger and the log has it no more: left as it is, and not counted", stray)
+
+
+def _discard(lake: Path, made: Sequence[parts.Part]) -> None:
+    for part in made:
+        (lake / part.path).unlink()
 
 
 def _record_letters(connection: psycopg.Connection, letters: list[tuple[parts.Part, Dead]]) -> None:

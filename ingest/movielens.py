@@ -101,9 +101,11 @@ def _land(
             known += piece.height
             continue
         table = _events(connection, ratings, piece)
+        if not table.num_rows:
+            continue
         parts.write(lake.root, path, table)
         ids = table["log_id"]
-        made.append(parts.Part(path, STREAM, ids[0].as_py(), ids[-1].as_py(), piece.height, today))
+        made.append(parts.Part(path, STREAM, ids[0].as_py(), ids[-1].as_py(), table.num_rows, today))
     return made, known, repeated
 
 
@@ -115,6 +117,8 @@ def _events(connection: psycopg.Connection, ratings: Ratings, rows: "pl.DataFram
 
     users = rows["user"].unique().sort().to_list()
     known = salts(connection, [_account(user) for user in users])
+    users = [user for user in users if _account(user) in known]  # who was erased is not imported again
+    rows = rows.filter(pl.col("user").is_in(users))
     keys = pl.DataFrame(
         {"user": users, "account_key": [known[_account(user)].key(_account(user)) for user in users]},
         schema={"user": pl.Int64, "account_key": pl.String},

@@ -2,19 +2,30 @@
 
 `account_key` and `profile_key` are HMAC-SHA256 of the id under a salt of that account. The salt lives in the table
 `account_salt`, which only this module writes; destroying the row makes every key and every dead letter of the
-account unreadable.
+account unreadable, and no other salt is ever made for it.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _NONCE_BYTES = 12
+_LOCK = 7_228_116  # making salts (shared) against destroying them
+_ERASED = """
+    SELECT account_id FROM unnest(%s::text[]) AS asked (account_id) CROSS JOIN erasure_pepper p
+    JOIN erased_account e ON e.digest = sha256(p.value || convert_to(account_id, 'UTF8'))
+"""
+_REMEMBER = """
+    INSERT INTO erased_account (digest)
+    SELECT sha256(p.value || convert_to(account_id, 'UTF8'))
+    FROM unnest(%s::text[]) AS asked (account_id) CROSS JOIN erasure_pepper p
+    ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass(frozen=True)
@@ -40,20 +51,62 @@ class Salt:
 
 
 def salts(connection: psycopg.Connection, account_ids: Iterable[str]) -> dict[str, Salt]:
-    """The salts of these accounts, made for those that have none yet."""
+    """The salts of these accounts, made for those that have none yet; who was erased has none and gets none."""
     wanted = sorted(set(account_ids))
     if not wanted:
         return {}
     known = _known(connection, wanted)
-    missing = [account for account in wanted if account not in known]
-    if missing:
+    if missing := [account for account in wanted if account not in known]:
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+        gone = erased(connection, missing)
         with connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO account_salt (account_id, salt) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                [(account, secrets.token_bytes(32)) for account in missing],
+                [(account, secrets.token_bytes(32)) for account in missing if account not in gone],
             )
         known |= _known(connection, missing)
     return known
+
+
+def destroyed(connection: psycopg.Connection, used: Mapping[str, Salt]) -> set[str]:
+    """Those of the accounts whose salt is gone since it was read; the others keep theirs until the transaction ends.
+
+    To be asked in the transaction that makes a file with their keys count.
+    """
+    rows = connection.execute(
+        "SELECT account_id FROM account_salt WHERE account_id = ANY(%s) ORDER BY account_id FOR SHARE", (sorted(used),)
+    )
+    return set(used) - {account for (account,) in rows}
+
+
+def erased(connection: psycopg.Connection, account_ids: Sequence[str]) -> set[str]:
+    """Those of the accounts that were erased."""
+    rows = connection.execute(_ERASED, (list(account_ids),))
+    return {account for (account,) in rows}
+
+
+def destroy(connection: psycopg.Connection, account_ids: Sequence[str], keys: Mapping[str, Iterable[str]]) -> None:
+    """Destroy the salts of these accounts for good, and remember what they were called in the lake.
+
+    `keys`: column of the lake -> the values that stand for them there. From the commit on nothing leads from a person
+    to them, and no new salt is made.
+    """
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+    connection.execute("DELETE FROM account_salt WHERE account_id = ANY(%s)", (list(account_ids),))
+    connection.execute(_REMEMBER, (list(account_ids),))
+    for kind, values in keys.items():
+        connection.execute(
+            "INSERT INTO erased_key (kind, key) SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            (kind, sorted(values)),
+        )
+
+
+def erased_keys(connection: psycopg.Connection, *, swept: bool = True) -> dict[str, list[str]]:
+    """Column of the lake -> what erased people were called there; with `swept` false only those not yet done with."""
+    rows = connection.execute(
+        "SELECT kind, array_agg(key ORDER BY key) FROM erased_key WHERE %s OR swept_at IS NULL GROUP BY kind", (swept,)
+    )
+    return dict(rows.fetchall())
 
 
 def _known(connection: psycopg.Connection, accounts: list[str]) -> dict[str, Salt]:

@@ -11,6 +11,7 @@ from datetime import datetime
 import psycopg
 
 from matinee.ids import uuid7
+from matinee.pseudonyms import erased
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,12 @@ class Viewer:
 
 
 def add_viewers(connection: psycopg.Connection, viewers: Sequence[Viewer]) -> int:
-    """Create those that are missing, each with one profile whose id is the account's; returns how many were new."""
+    """Create those that are missing, each with one profile whose id is the account's; returns how many were new.
+
+    Who was erased stays erased.
+    """
+    gone = erased(connection, [v.account_id for v in viewers])
+    viewers = [v for v in viewers if v.account_id not in gone]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO account (account_id, origin, country, created_at) VALUES (%s, %s, %s, coalesce(%s, now())) "

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matinee.db.viewers import Viewer, add_viewers
-from matinee.pseudonyms import Salt, salts
+from matinee.pseudonyms import Salt, destroy, destroyed, erased, erased_keys, salts
 from matinee.settings import Settings
 
 SALT = Salt(bytes(range(32)))
@@ -47,3 +47,33 @@ def test_two_who_make_a_salt_at_once_get_the_same(settings: Settings) -> None:
         add_viewers(one, [Viewer("sim:1", "V", "simulate")])
         with psycopg.connect(settings.database(), autocommit=True) as two:
             assert salts(one, ["sim:1"]) == salts(two, ["sim:1"])
+
+
+def test_who_was_erased_gets_no_other_salt_nor_a_second_life(settings: Settings) -> None:
+    keys = {"account_key": ["k1"], "session_id": ["v1", "v2"]}
+    with psycopg.connect(settings.database()) as connection:
+        add_viewers(connection, [Viewer(f"sim:{n}", "V", "simulate") for n in range(2)])
+        before = salts(connection, ["sim:0", "sim:1"])
+        destroy(connection, ["sim:0"], keys)
+        assert destroyed(connection, before) == {"sim:0"}
+        assert salts(connection, ["sim:0", "sim:1"]) == {"sim:1": before["sim:1"]}
+        assert erased(connection, ["sim:0", "sim:1", "never here"]) == {"sim:0"}
+        assert erased_keys(connection) == erased_keys(connection, swept=False) == keys
+        connection.execute("DELETE FROM account WHERE account_id = 'sim:0'")
+        assert add_viewers(connection, [Viewer(f"sim:{n}", "V", "simulate") for n in range(3)]) == 1
+        assert connection.execute("SELECT count(*) FROM account").fetchone() == (2,)
+
+
+def test_a_salt_cannot_be_destroyed_while_a_file_with_its_keys_is_being_made_to_count(settings: Settings) -> None:
+    with psycopg.connect(settings.database()) as one, psycopg.connect(settings.database()) as two:
+        used = salts(one, ["sim:0"])
+        one.commit()
+        assert destroyed(one, used) == set()
+        two.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            destroy(two, ["sim:0"], {})
+        two.rollback()
+        one.commit()
+        destroy(two, ["sim:0"], {})
+        two.commit()
+        assert destroyed(one, used) == {"sim:0"}
