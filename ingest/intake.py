@@ -5,7 +5,7 @@ Pure: no clock, no network. The API, the simulator and the replay of dead letter
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -19,6 +19,9 @@ from matinee.contracts.events import MAX_LATENESS, MAX_LEAD, SCHEMA_MAJOR, SCHEM
 Code = Literal["invalid_json", "invalid_event", "unknown_schema", "from_the_future", "too_late", "too_large"]
 
 MAX_EVENT_BYTES = 64 * 1024
+MAX_DEPTH = 32  # levels of lists and objects; the readers of the log stop at 200
+# An event is called late, and counted, when it is received so long after it happened. It is accepted all the same.
+LATE = timedelta(hours=1)
 # A clock that is wrong by more than this is not corrected any more: the event counts as being from the future.
 MAX_CLOCK_ERROR = timedelta(days=1)
 
@@ -52,10 +55,14 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Batch:
-    """What goes to the log: every event that came in, the refused ones marked, in their order."""
+    """What goes to the log: every event that came in, the refused ones marked, in their order.
+
+    `late` of the accepted ones happened more than an hour before they were received.
+    """
 
     entries: tuple[Entry, ...]
     rejections: tuple[Rejection, ...]
+    late: int = 0
 
     @property
     def accepted(self) -> int:
@@ -97,24 +104,27 @@ def accept(
     """
     entries: list[Entry] = []
     rejections: list[Rejection] = []
+    late = 0
     for index, item in enumerate(raw):
         owner = account_id
         if owner is None and origin != "live" and isinstance(item, dict) and is_account_id(item.get("account_id")):
             owner = item["account_id"]
         try:
-            body = _judge(item, received_at, origin, owner, {**(stamp or {}), "bot": bot})
+            body, is_late = _judge(item, received_at, origin, owner, {**(stamp or {}), "bot": bot})
             entries.append(Entry(body, received_at, origin, owner))
+            late += is_late
         except _RefusedError as refused:
-            entries.append(Entry(_as_sent(item), received_at, origin, owner, refused.code, refused.reason))
+            entries.append(Entry(as_sent(item), received_at, origin, owner, refused.code, refused.reason))
             rejections.append(Rejection(index, refused.code))
-    return Batch(tuple(entries), tuple(rejections))
+    return Batch(tuple(entries), tuple(rejections), late)
 
 
 def _judge(
     item: object, received_at: datetime, origin: Origin, account_id: str | None, stamp: Mapping[str, Any]
-) -> bytes:
-    """The body for the log; raises `_RefusedError`."""
+) -> tuple[bytes, bool]:
+    """The body for the log, and whether the event is late; raises `_RefusedError`."""
     sent = _parse(item)
+    _check_depth(sent)
     _check_schema(sent)
     fingerprint = _fingerprint(sent)
     stamped = {**sent, **stamp, "account_id": account_id, "origin": origin, "received_at": received_at.astimezone(UTC)}
@@ -126,9 +136,9 @@ def _judge(
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "event"
         raise _RefusedError("invalid_event", f"{where}: {first['msg']}") from None
-    _check_time(event, received_at, historical=origin == "import")
+    is_late = _check_time(event, received_at, historical=origin == "import")
     normal = event.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    return orjson.dumps({**stamped, **normal, "fingerprint": fingerprint})
+    return orjson.dumps({**stamped, **normal, "fingerprint": fingerprint}), is_late
 
 
 def _parse(item: object) -> dict[str, Any]:
@@ -150,6 +160,20 @@ def _check_size(size: int) -> None:
         raise _RefusedError("too_large", f"{size:,} bytes, the limit is {MAX_EVENT_BYTES:,}")
 
 
+def _check_depth(sent: dict[str, Any]) -> None:
+    level: list[object] = [sent]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ())
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise _RefusedError("invalid_event", f"nested deeper than {MAX_DEPTH} levels")
+
+
 def _check_schema(sent: Mapping[str, Any]) -> None:
     schema = sent.get("schema")
     if not isinstance(schema, str):
@@ -159,20 +183,22 @@ def _check_schema(sent: Mapping[str, Any]) -> None:
         raise _RefusedError("unknown_schema", f"{schema[:80]!r}: this server speaks {SCHEMA_NAME}/{SCHEMA_MAJOR}.x")
 
 
-def _check_time(event: Event, received_at: datetime, *, historical: bool) -> None:
+def _check_time(event: Event, received_at: datetime, *, historical: bool) -> bool:
+    """Whether the event is late; raises `_RefusedError` where it is out of the time that is taken."""
     try:
         happened = event.happened_at(received_at)
         lead = event.ts_sent - received_at
     except OverflowError:
         raise _RefusedError("invalid_event", "ts_client and ts_sent lie too far apart") from None
     if historical:
-        return
+        return False
     if happened > received_at + MAX_LEAD:
         raise _RefusedError("from_the_future", f"it would happen {happened - received_at} after it was received")
     if lead > MAX_CLOCK_ERROR:
         raise _RefusedError("from_the_future", f"the sender's clock is {lead} ahead")
     if happened < received_at - MAX_LATENESS:
         raise _RefusedError("too_late", f"it happened {received_at - happened} before it was received")
+    return happened < received_at - LATE
 
 
 def _fingerprint(sent: dict[str, Any]) -> str:
@@ -187,7 +213,7 @@ def _fingerprint(sent: dict[str, Any]) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _as_sent(item: object) -> bytes:
+def as_sent(item: object) -> bytes:
     """The bytes of a refused event: as they came, or the JSON that stands for them."""
     if isinstance(item, str):
         return item.encode(errors="surrogatepass")
@@ -200,4 +226,27 @@ def _as_sent(item: object) -> bytes:
     try:
         return json.dumps(item, default=repr).encode()
     except (ValueError, RecursionError):
-        return orjson.dumps({"unprintable": type(item).__name__})
+        return b"".join(_flat(item))
+
+
+def _flat(item: object) -> Iterator[bytes]:
+    """The JSON of a value that is nested too deeply for the libraries, which recurse; what is no JSON as its type."""
+    waiting: list[object] = [item]
+    while waiting:
+        match waiting.pop():
+            case bytes() as written:
+                yield written
+            case dict() as outer:
+                waiting.append(b"}")
+                for place, (name, value) in reversed(list(enumerate(outer.items()))):
+                    waiting += [value, (b"," if place else b"") + json.dumps(str(name)).encode() + b":"]
+                yield b"{"
+            case list() as outer:
+                waiting.append(b"]")
+                for place, value in reversed(list(enumerate(outer))):
+                    waiting += [value, b"," if place else b""]
+                yield b"["
+            case str() | int() | float() | None as value:
+                yield json.dumps(value).encode()
+            case other:
+                yield json.dumps(type(other).__name__).encode()

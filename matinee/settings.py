@@ -1,5 +1,6 @@
 """Settings from the environment and `.env`; every backing service by URL, embedded where the URL is unset."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -31,6 +32,11 @@ class Settings(BaseSettings):
     disk_watermark_mb: int = 500
     log_rotate_mb: int = 20
     watermark: bool = False
+    # A player sends two events a minute, an offline device some thousand at once. 0: no limit.
+    events_per_minute: int = Field(default=1_200, ge=0)
+    events_burst: int = Field(default=10_000, ge=500)
+    bot_events_per_minute: int = Field(default=600, ge=0)  # more within a minute than a person can do; 0: not looked at
+    app_user_agents: str = r"^okhttp/"  # regular expression: our own apps, which the list of crawlers would call bots
     transcode_lanes: int | None = None  # tasks at once in a worker; unset: what the cores bear
     transcode_treatment: Literal["fast", "standard", "premium"] = "standard"
     transcode_budget_cpu_s: float = 54_000  # CPU seconds that encoding popular titles again may take a night
@@ -45,6 +51,15 @@ class Settings(BaseSettings):
     def _events_in_redis(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("the event log speaks Redis only so far: give a redis:// URL or unset it")
+        return value
+
+    @field_validator("app_user_agents", mode="after")
+    @classmethod
+    def _pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
         return value
 
     @field_validator("lake_url", "media_url", mode="after")

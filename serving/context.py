@@ -20,6 +20,7 @@ from serving.accounts.memo import Owners
 from serving.accounts.passwords import Passwords
 from serving.accounts.tokens import Tokens
 from serving.events.core import Log
+from serving.events.senders import Senders
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
@@ -47,6 +48,7 @@ class Context:
         self.passwords = Passwords()
         self.metrics = Metrics()
         self.log = Log(self.events)
+        self.senders = Senders(settings, clock)
         self.owners = Owners(self.transaction, clock)
         exposures = Exposures(self.redis, self.log, clock)
         self.home = Home(self.transaction, self.redis, exposures, self.metrics, clock)

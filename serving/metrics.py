@@ -22,7 +22,20 @@ class Metrics:
             "matinee_events_accepted", "Viewer events durably in the event log", registry=self.registry
         )
         self.events_rejected = Counter(
-            "matinee_events_rejected", "Viewer events refused", ("code",), registry=self.registry
+            "matinee_events_rejected", "Viewer events kept as dead letters", ("code",), registry=self.registry
+        )
+        self.events_late = Counter(
+            "matinee_events_late",
+            "Viewer events accepted more than an hour after they happened",
+            registry=self.registry,
+        )
+        self.events_of_bots = Counter(
+            "matinee_events_of_bots", "Viewer events accepted from bots", ("why",), registry=self.registry
+        )
+        self.events_refused = Counter(
+            "matinee_events_over_limit",
+            "Viewer events sent back because their client sent too many",
+            registry=self.registry,
         )
         self.degraded = Counter(
             "matinee_recommendations_degraded", "Home pages made without a list of the profile", registry=self.registry

@@ -1,14 +1,16 @@
 """HTTP of events: POST /api/events, a plain Starlette route. 202 means: on disk."""
 
+from collections.abc import Sequence
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.errors import LogUnavailableError
-from matinee.contracts.events import MAX_BATCH_EVENTS
 from serving.auth import identify
-from serving.context import context_of
-from serving.events.core import judge
+from serving.context import Context, context_of
+from serving.events import body
+from serving.events.core import Verdict, judge, profile_of
 from serving.problems import RETRY_AFTER_S, Problem
 
 
@@ -16,11 +18,37 @@ async def post_events(request: Request) -> Response:
     """Take a batch of events of the signed-in account, or of nobody."""
     context = context_of(request.app)
     claims = identify(request)
-    events = _parse(await request.body())
     account_id = claims.account_id if claims else None
-    named = frozenset(str(e["profile_id"]) for e in events if isinstance(e, dict) and e.get("profile_id") is not None)
+    events = body.batch(await body.read(request, body.JSON_TYPES))
+    admit(context, request, account_id, len(events))
+    named = frozenset(name for event in events if (name := profile_of(event)) is not None)
     owner = await context.owners.of(account_id, named)
-    verdict = judge(events, account_id, owner.profiles, owner.country, context.clock.now())
+    bot = context.senders.bot(request, account_id, events)
+    verdict = judge(events, account_id, owner.profiles, owner.country, context.clock.now(), bot)
+    await append(context, verdict, bot)
+    rejected = [{"index": index, "code": code} for index, code in verdict.rejected]
+    return accepted(verdict.accepted, rejected)
+
+
+def admit(context: Context, request: Request, account_id: str | None, count: int) -> None:
+    """Let so many events of a client in, and count those that must come again.
+
+    Raises:
+        Problem: 429, it sent too many.
+    """
+    try:
+        context.senders.admit(request, account_id, count)
+    except Problem:
+        context.metrics.events_refused.inc(count)
+        raise
+
+
+async def append(context: Context, verdict: Verdict, bot: str | None) -> None:
+    """Return when all that was judged is in the event log, on disk, and counted.
+
+    Raises:
+        Problem: 503, the event log does not answer.
+    """
     try:
         await context.log.append(verdict.entries)
     except LogUnavailableError:
@@ -30,23 +58,17 @@ async def post_events(request: Request) -> Response:
             "the event log does not answer: send the same events again",
             headers={"Retry-After": str(RETRY_AFTER_S)},
         ) from None
-    context.metrics.events_accepted.inc(verdict.accepted)
+    metrics = context.metrics
+    metrics.events_accepted.inc(verdict.accepted)
+    if verdict.late:
+        metrics.events_late.inc(verdict.late)
+    if bot:
+        metrics.events_of_bots.labels(bot).inc(verdict.accepted)
     for _, code in verdict.rejected:
-        context.metrics.events_rejected.labels(code).inc()
-    rejected = [{"index": index, "code": code} for index, code in verdict.rejected]
-    return Response(
-        orjson.dumps({"accepted": verdict.accepted, "rejected": rejected}), 202, media_type="application/json"
-    )
+        metrics.events_rejected.labels(code).inc()
 
 
-def _parse(body: bytes) -> list[object]:
-    try:
-        batch = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Problem(400, "invalid_json", "the body is not JSON") from None
-    events = batch.get("events") if isinstance(batch, dict) else None
-    if not isinstance(events, list):
-        raise Problem(422, "invalid_request", 'the body must be {"events": […]}')
-    if len(events) > MAX_BATCH_EVENTS:
-        raise Problem(413, "too_many_events", f"at most {MAX_BATCH_EVENTS} events a batch, not {len(events):,}")
-    return events
+def accepted(count: int, rejected: Sequence[dict[str, object]], **more: int) -> Response:
+    """The answer 202."""
+    content = orjson.dumps({"accepted": count, "rejected": rejected, **more})
+    return Response(content, 202, media_type="application/json")

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-import orjson
 from redis.asyncio import Redis
 
-from ingest.intake import Batch, Code, Entry, Rejection, accept
+from ingest.intake import Batch, Code, Entry, Rejection, accept, as_sent
 from ingest.log import append_async
 
 GATHER_S = 0.005
@@ -26,6 +25,7 @@ class Verdict:
 
     entries: tuple[Entry, ...]
     rejected: tuple[tuple[int, str], ...]
+    late: int = 0
 
     @property
     def accepted(self) -> int:
@@ -33,18 +33,23 @@ class Verdict:
 
 
 def judge(
-    raw: Sequence[Any], account_id: str | None, profiles: frozenset[str], country: str | None, received_at: datetime
+    raw: Sequence[Any],
+    account_id: str | None,
+    profiles: frozenset[str],
+    country: str | None,
+    received_at: datetime,
+    bot: str | None = None,
 ) -> Verdict:
     """Accept or refuse each event of a batch; `account_id` is the token's, None for an anonymous sender.
 
     An event that names a profile which is not the account's own is refused as `profile_mismatch`.
     """
-    foreign = {index for index, event in enumerate(raw) if _profile(event) not in profiles | {None}}
+    foreign = {index for index, event in enumerate(raw) if profile_of(event) not in profiles | {None}}
     own = [event for index, event in enumerate(raw) if index not in foreign]
     stamp = {"country": country} if country else None
-    batch = accept(own, received_at=received_at, origin="live", account_id=account_id, stamp=stamp)
+    batch = accept(own, received_at=received_at, origin="live", account_id=account_id, stamp=stamp, bot=bot)
     if not foreign:
-        return Verdict(batch.entries, tuple((r.index, r.code) for r in batch.rejections))
+        return Verdict(batch.entries, tuple((r.index, r.code) for r in batch.rejections), batch.late)
     return _merge(raw, foreign, batch, account_id, received_at)
 
 
@@ -56,16 +61,17 @@ def _merge(
     code = cast(Code, "profile_mismatch")  # the API's own code, beside those of the intake
     entries = []
     for index, event in enumerate(raw):
-        dead = Entry(orjson.dumps(event), received_at, "live", account_id, code, "the profile is of another account")
+        dead = Entry(as_sent(event), received_at, "live", account_id, code, "the profile is of another account")
         entries.append(dead if index in foreign else judged[index])
     rejections = [Rejection(places[r.index], r.code) for r in batch.rejections]
     rejected = [(r.index, str(r.code)) for r in rejections] + [(index, "profile_mismatch") for index in foreign]
-    return Verdict(tuple(entries), tuple(sorted(rejected)))
+    return Verdict(tuple(entries), tuple(sorted(rejected)), batch.late)
 
 
-def _profile(event: Any) -> str | None:
+def profile_of(event: Any) -> str | None:
+    """The profile that an event names; what is no text names one that nobody has."""
     profile = event.get("profile_id") if isinstance(event, dict) else None
-    return None if profile is None else str(profile)
+    return profile if profile is None or isinstance(profile, str) else ""
 
 
 class Log:
