@@ -17,6 +17,7 @@ from warehouse.files import write_whole
 from warehouse.tables import TABLES
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 _SQL = load_queries(Path(__file__).parent)
@@ -36,15 +37,17 @@ def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[Exp
     """Export what `TABLES` names, with keys in place of ids, and load its current state."""
     stamp = (clock or SystemClock()).now().strftime("%Y%m%dT%H%M%S%fZ")
     exported = []
-    for name, table in _read(settings).items():
-        folder = settings.lake.landing_tables / name
-        newest = _newest(folder)
-        changed = newest is None or not _holds(newest, table)
-        path = folder / f"as_of={stamp}" / "part.parquet" if changed or newest is None else newest
-        if changed:
-            _write(path, table)
-        exported.append(ExportedTable(name, path, table.num_rows, changed))
-    _load(settings, exported)
+    # All of it with the build file claimed: nobody is erased between reading the tables and loading them.
+    with build_file.writing(settings) as warehouse:
+        for name, table in _read(settings).items():
+            folder = settings.lake.landing_tables / name
+            newest = _newest(folder)
+            changed = newest is None or not _holds(newest, table)
+            path = folder / f"as_of={stamp}" / "part.parquet" if changed or newest is None else newest
+            if changed:
+                _write(path, table)
+            exported.append(ExportedTable(name, path, table.num_rows, changed))
+        _load(warehouse, settings.lake.root, exported)
     return exported
 
 
@@ -54,9 +57,9 @@ def _read(settings: Settings) -> "dict[str, pa.Table]":
     with connect(settings) as connection:
         rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in reversed(TABLES.items())}
         keys = pseudonyms.salts(connection, [row[0] for row in rows["account"]])
-    # An account erased between the two statements takes what is its own along.
-    for name in ("profile", "subscription"):
-        rows[name] = [row for row in rows[name] if row[1] in keys]
+    # An account that is being erased has no salt any more, and takes what is its own along.
+    for name, column in (("account", 0), ("profile", 1), ("subscription", 1)):
+        rows[name] = [row for row in rows[name] if row[column] in keys]
     tables = {}
     for name, table in TABLES.items():
         made = [table.row(row, keys) for row in rows[name]]
@@ -90,20 +93,17 @@ def _write(path: Path, table: "pa.Table") -> None:
     write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
 
 
-def _load(settings: Settings, exported: list[ExportedTable]) -> None:
+def _load(warehouse: "duckdb.DuckDBPyConnection", lake: Path, exported: list[ExportedTable]) -> None:
     """Point `raw.<name>` at the newest content; what is there already is not read again."""
-    with build_file.writing(settings) as warehouse:
-        present = dict(warehouse.execute("SELECT name, path FROM raw.loaded_table").fetchall())
-        for table in exported:
-            path = str(table.path.relative_to(settings.lake.root))
-            if present.get(table.name) == path:
-                continue
-            # The table names are those of `TABLES`, not anybody's input.
-            with build_file.transaction(warehouse):
-                warehouse.execute(f"DELETE FROM raw.{table.name}")  # noqa: S608 - see above
-                insert = f"INSERT INTO raw.{table.name} BY NAME FROM read_parquet($path, hive_partitioning = false)"
-                warehouse.execute(insert, {"path": str(table.path)})
-                warehouse.execute("DELETE FROM raw.loaded_table WHERE name = $name", {"name": table.name})
-                warehouse.execute(
-                    "INSERT INTO raw.loaded_table VALUES ($name, $path)", {"name": table.name, "path": path}
-                )
+    present = dict(warehouse.execute("SELECT name, path FROM raw.loaded_table").fetchall())
+    for table in exported:
+        path = str(table.path.relative_to(lake))
+        if present.get(table.name) == path:
+            continue
+        # The table names are those of `TABLES`, not anybody's input.
+        with build_file.transaction(warehouse):
+            warehouse.execute(f"DELETE FROM raw.{table.name}")  # noqa: S608 - see above
+            insert = f"INSERT INTO raw.{table.name} BY NAME FROM read_parquet($path, hive_partitioning = false)"
+            warehouse.execute(insert, {"path": str(table.path)})
+            warehouse.execute("DELETE FROM raw.loaded_table WHERE name = $name", {"name": table.name})
+            warehouse.execute("INSERT INTO raw.loaded_table VALUES ($name, $path)", {"name": table.name, "path": path})
