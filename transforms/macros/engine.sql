@@ -28,3 +28,42 @@ named_struct({% for c in columns %}'{{ c }}', {{ c }}{{ ", " if not loop.last }}
 {% macro end_of_day(column) -%}{{ return(adapter.dispatch('end_of_day', 'matinee')(column)) }}{%- endmacro %}
 {% macro default__end_of_day(column) -%}cast({{ column }} + interval '1' day as timestamptz){%- endmacro %}
 {% macro spark__end_of_day(column) -%}cast({{ column }} + interval '1' day as timestamp){%- endmacro %}
+
+{#- The whole row of the subquery named `found`, as JSON text. -#}
+{% macro row_as_json() -%}{{ return(adapter.dispatch('row_as_json', 'matinee')()) }}{%- endmacro %}
+{% macro default__row_as_json() -%}cast(to_json(found) as varchar){%- endmacro %}
+{% macro spark__row_as_json() -%}to_json(struct(*)){%- endmacro %}
+
+{#- One row for each date from `first` on, a `unit` (day, month) apart, not after `last`; only where first <= last. -#}
+{% macro each_date(first, last, unit) -%}{{ return(adapter.dispatch('each_date', 'matinee')(first, last, unit)) }}{%- endmacro %}
+{% macro default__each_date(first, last, unit) -%}
+cast(unnest(generate_series(cast({{ first }} as timestamp), cast({{ last }} as timestamp), interval '1' {{ unit }})) as date)
+{%- endmacro %}
+{% macro spark__each_date(first, last, unit) -%}
+explode(sequence(cast({{ first }} as date), cast({{ last }} as date), interval 1 {{ unit }}))
+{%- endmacro %}
+
+{#- Whole numbers divided, the fraction cut off. -#}
+{% macro whole_division(dividend, divisor) -%}{{ return(adapter.dispatch('whole_division', 'matinee')(dividend, divisor)) }}{%- endmacro %}
+{% macro default__whole_division(dividend, divisor) -%}(({{ dividend }}) // ({{ divisor }})){%- endmacro %}
+{% macro spark__whole_division(dividend, divisor) -%}(({{ dividend }}) div ({{ divisor }})){%- endmacro %}
+
+{#- A date's month as a number of months, so that neighbours differ by one. -#}
+{% macro month_number(column) -%}(12 * extract(year from {{ column }}) + extract(month from {{ column }})){%- endmacro %}
+
+{#- A moment as whole microseconds since 1970, UTC. -#}
+{% macro microseconds(column) -%}{{ return(adapter.dispatch('microseconds', 'matinee')(column)) }}{%- endmacro %}
+{% macro default__microseconds(column) -%}epoch_us({{ column }}){%- endmacro %}
+{% macro spark__microseconds(column) -%}unix_micros({{ column }}){%- endmacro %}
+
+{#- The whole numbers from the first to the last, as an array. -#}
+{% macro numbers(first, last) -%}{{ return(adapter.dispatch('numbers', 'matinee')(first, last)) }}{%- endmacro %}
+{% macro default__numbers(first, last) -%}generate_series({{ first }}, {{ last }}){%- endmacro %}
+{% macro spark__numbers(first, last) -%}sequence({{ first }}, {{ last }}){%- endmacro %}
+
+{#- A sum of whole numbers as a bigint, at most the largest: a client whose counters lie cannot stop a build. -#}
+{% macro total(column) -%}{{ return(adapter.dispatch('total', 'matinee')(column)) }}{%- endmacro %}
+{% macro default__total(column) -%}cast(least(sum({{ column }}), 9223372036854775807) as bigint){%- endmacro %}
+{% macro spark__total(column) -%}
+cast(least(sum(cast({{ column }} as decimal(20, 0))), 9223372036854775807BD) as bigint)
+{%- endmacro %}
