@@ -67,3 +67,8 @@ explode(sequence(cast({{ first }} as date), cast({{ last }} as date), interval 1
 {% macro spark__total(column) -%}
 cast(least(sum(cast({{ column }} as decimal(20, 0))), 9223372036854775807BD) as bigint)
 {%- endmacro %}
+
+{#- The type of a moment in time. -#}
+{% macro moment_type() -%}{{ return(adapter.dispatch('moment_type', 'matinee')()) }}{%- endmacro %}
+{% macro default__moment_type() -%}timestamptz{%- endmacro %}
+{% macro spark__moment_type() -%}timestamp{%- endmacro %}
