@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     lake_url: str | None = None
     media_url: str | None = None
     mlflow_url: str | None = None
+    spark_url: str = "local[*]"  # or spark://host:port; the lake must then lie where every machine finds it
     api_port: int | None = None
     dagster_port: int | None = None
     mlflow_port: int | None = None

@@ -11,6 +11,10 @@ from matinee.settings import Settings
 app = typer.Typer(no_args_is_help=True)
 held_app = typer.Typer(no_args_is_help=True, help="Landed batches that the data-quality gate did not let in.")
 app.add_typer(held_app, name="held")
+spark_app = typer.Typer(no_args_is_help=True, help="The same marts on Spark, for events that outgrow one machine.")
+app.add_typer(spark_app, name="spark")
+anomalies_app = typer.Typer(no_args_is_help=True, help="Days that look unlike the days before, and stop publication.")
+app.add_typer(anomalies_app, name="anomalies")
 
 _SHOWN = 200
 
@@ -40,6 +44,26 @@ def report() -> None:
 
     page = write_report(Settings.load())
     console.print(f"report: {page}", soft_wrap=True)
+
+
+@app.command()
+def audit() -> None:
+    """What stops publication: failed models and tests with the rows that broke them, and anomalies."""
+    from warehouse.anomalies.record import known_anomalies
+    from warehouse.errors import WarehouseError
+    from warehouse.failures import last_failures
+    from warehouse.show import show_failures, show_looks
+
+    settings = Settings.load()
+    failures, looks = last_failures(settings), known_anomalies(settings)
+    show_failures(failures)
+    show_looks(looks)
+    stopping = [f for f in failures if f.status != "warn"], [look for look in looks if not look.passed]
+    if any(stopping):
+        raise WarehouseError(
+            f"{len(stopping[0])} models and tests and {len(stopping[1])} anomaly checks stop publication"
+        )
+    console.print("nothing stops publication")
 
 
 @held_app.command("list")
@@ -87,3 +111,64 @@ def accept(batch: Annotated[str, typer.Argument(help="Name of the batch, as `mat
     with services(settings), connect(settings) as connection:
         paths = held.accept(connection, batch, SystemClock().now())
     console.print(f"accepted {len(paths)} files of {batch}: `matinee build` loads them")
+
+
+@anomalies_app.command("list")
+def list_anomalies() -> None:
+    """What the last build found, and what people said about it."""
+    from warehouse.anomalies.record import known_anomalies
+    from warehouse.show import show_looks
+
+    looks = known_anomalies(Settings.load())
+    show_looks(looks)
+    if not looks:
+        console.print("nobody has looked yet: `matinee build` does")
+
+
+@anomalies_app.command("accept")
+def accept_anomalies(
+    names: Annotated[list[str], typer.Argument(help="Ids as `matinee anomalies list` shows them, or whole days.")],
+    why: Annotated[str, typer.Option(help="What happened that day; kept beside the decision.")],
+    who: Annotated[str | None, typer.Option(help="Who decides; by default the user of this session.")] = None,
+) -> None:
+    """Say that days are as they should be (a premiere, an outage); the next build publishes them."""
+    import getpass
+
+    from warehouse.anomalies.record import accept
+
+    taken = accept(Settings.load(), names, who or getpass.getuser(), why)
+    console.print(f"accepted {len(taken)} findings: `matinee build` publishes them")
+
+
+@spark_app.command("build")
+def build_on_spark(
+    select: Annotated[str | None, typer.Option(help="dbt's selection; by default every model.")] = None,
+) -> None:
+    """Build the marts from all loaded files, as Parquet in lake/spark/marts.db."""
+    from warehouse import spark
+    from warehouse.errors import WarehouseError
+
+    settings = Settings.load()
+    with console.status(f"building on Spark, {settings.spark_url}"):
+        result = spark.build(settings, select)
+    rows = [(node.name, node.status, f"{node.seconds:.1f}") for node in result.nodes]
+    console.print(table("Built on Spark", ("model", "status", "seconds"), rows))
+    if failed := result.failed:
+        raise WarehouseError(f"{failed[0].name} failed on Spark: {' '.join(failed[0].message.split())[:400]}")
+    console.print(
+        f"marts: {spark.marts(settings)}\n`matinee spark compare` holds them against DuckDB's", soft_wrap=True
+    )
+
+
+@spark_app.command("compare")
+def compare_with_spark() -> None:
+    """Hold Spark's marts against those of the build file, row for row; exits with 1 where they differ."""
+    from warehouse import spark
+    from warehouse.errors import WarehouseError
+
+    found = spark.differences(Settings.load())
+    rows = [(d.model, d.rows, d.only_duckdb, d.only_spark, ", ".join(d.columns)) for d in found]
+    console.print(table("DuckDB and Spark", ("mart", "rows", "only DuckDB", "only Spark", "columns apart"), rows))
+    if odd := [d.model for d in found if not d.same]:
+        raise WarehouseError(f"{len(odd)} of {len(found)} marts differ, {odd[0]} first: build both from the same files")
+    console.print(f"{len(found)} marts are the same, row for row")

@@ -98,6 +98,16 @@ def run(settings: Settings, arguments: Sequence[str], *, project: Path = PROJECT
     return DbtResult(outcome.success, tuple(_node(result) for result in outcome.result))
 
 
+def on_spark(settings: Settings, arguments: Sequence[str]) -> DbtResult:
+    """A dbt command on the target `spark`, in the session that `warehouse.spark` has open in this process.
+
+    What needs dbt's snapshots is left out. The manifest stays apart: the one of the home is DuckDB's.
+    """
+    apart = ["--target", "spark", "--target-path", str(home_folder(settings) / "spark")]
+    outcome = _invoke(settings, [*arguments, "--exclude", "config.materialized:snapshot+", *apart], PROJECT)
+    return DbtResult(outcome.success, tuple(_node(result) for result in outcome.result))
+
+
 def parse(settings: Settings, *, project: Path = PROJECT) -> Path:
     """Write `manifest.json`, which Dagster reads when its definitions load; returns its path."""
     _manifests[_version(project)] = _invoke(settings, ["parse"], project).result
