@@ -10,17 +10,19 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import redis
 
-from ingest import landing, log, parts
+from ingest import bodies, landing, log, parts
+from ingest.bodies import Decoded
 from ingest.errors import IngestError
-from ingest.landing import Arrived, Dead
+from ingest.landing import Dead
 from matinee import secrets
 from matinee.db.connect import connect
 from matinee.db.queries import load
@@ -51,21 +53,24 @@ class DrainSummary:
 
 @dataclass
 class Batch:
-    """Entries that will land together."""
+    """Entries that will land together: their ids, and of each its names and values in turn."""
 
-    items: list[Arrived | Dead] = field(default_factory=list)
+    log_ids: list[str] = field(default_factory=list)
+    values: list[list[bytes]] = field(default_factory=list)
     size: int = 0
-    last_id: str = ""
 
-    def add(self, found: list[tuple[str, log.Fields]]) -> None:
-        for log_id, values in found:
-            self.items.append(landing.decode(log_id, values))
-            self.size += sum(map(len, values.values()))
-            self.last_id = log_id
+    def add(self, found: list[log.Raw]) -> None:
+        self.log_ids += [log_id.decode() for log_id, _ in found]
+        self.values += [values for _, values in found]
+        self.size += sum([sum(map(len, values)) for _, values in found])
+
+    @property
+    def last_id(self) -> str:
+        return self.log_ids[-1] if self.log_ids else ""
 
     @property
     def full(self) -> bool:
-        return len(self.items) >= BATCH_ROWS or self.size >= BATCH_BYTES
+        return len(self.log_ids) >= BATCH_ROWS or self.size >= BATCH_BYTES
 
 
 class Collector:
@@ -109,49 +114,49 @@ class Collector:
             reached = until is not None and batch.last_id and log.position(batch.last_id) >= log.position(until)
             if reached or (not found and not wait()):
                 break
-        if batch.items:
-            self._land(batch)
-        return len(batch.items)
+        if batch.log_ids:
+            self._land(bodies.decode(batch.log_ids, batch.values), batch.last_id)
+        return len(batch.log_ids)
 
-    def _land(self, batch: Batch) -> None:
-        accounts = {item.account_id for item in batch.items if item.account_id}
+    def _land(self, found: Decoded, last_id: str) -> None:
+        accounts = {*found.rows["account_id"].unique().to_pylist(), *(letter.account_id for letter in found.dead)}
         with self._connection.transaction():
-            known = salts(self._connection, accounts)
-        # Who was erased has no salt any more: what still comes of them is let go.
-        kept = [item for item in batch.items if item.account_id is None or item.account_id in known]
-        if len(kept) < len(batch.items):
-            _log.info("%d entries of erased accounts were let go", len(batch.items) - len(kept))
-        made: list[parts.Part] = []
-        letters: list[tuple[parts.Part, Dead]] = []
-        for day, items in landing.received_on(kept).items():
-            events = [item for item in items if isinstance(item, Arrived)]
-            dead = [item for item in items if isinstance(item, Dead)]
-            if events:
-                part = parts.Part(
-                    f"landing/events/date={day}/part-{events[0].log_id}-{events[-1].log_id}.parquet",
-                    "events", events[0].log_id, events[-1].log_id, len(events), day,
-                )  # fmt: skip
-                parts.write(self._lake, part.path, landing.event_table(events, known))
-                made.append(part)
-            if dead:
-                part = parts.Part(
-                    f"dead/date={day}/part-{dead[0].log_id}-{dead[-1].log_id}.parquet",
-                    "dead", dead[0].log_id, dead[-1].log_id, len(dead), day,
-                )  # fmt: skip
-                parts.write(self._lake, part.path, landing.dead_table(dead, known, self._service))
-                made.append(part)
-                letters += [(part, item) for item in dead]
+            known = salts(self._connection, accounts - {None, ""})
+        made = self._write_events(landing.of_accounts(found.rows, known), known)
+        letters = self._write_dead([d for d in found.dead if d.account_id is None or d.account_id in known], known)
+        written = made + list(dict.fromkeys(part for part, _ in letters))
+        if gone := found.rows.num_rows + len(found.dead) - sum(part.rows for part in written):
+            # Who was erased has no salt any more: what still comes of them is let go.
+            _log.info("%d entries of erased accounts were let go", gone)
         with self._connection.transaction():
             if again := bool(destroyed(self._connection, known)):
-                _discard(self._lake, made)
+                _discard(self._lake, written)
             else:
-                parts.record(self._connection, made)
+                parts.record(self._connection, written)
                 _record_letters(self._connection, letters)
-                self._move(batch.last_id)
+                self._move(last_id)
         if again:  # somebody was erased while the files were written
-            self._land(batch)
+            self._land(found, last_id)
         else:
             log.trim(self._client, self.last_id)
+
+    def _write_events(self, rows: pa.Table, known: Mapping[str, Salt]) -> list[parts.Part]:
+        made = []
+        for day, received in landing.by_day(rows).items():
+            first, last = received["log_id"][0].as_py(), received["log_id"][-1].as_py()
+            path = f"landing/events/date={day}/part-{first}-{last}.parquet"
+            made.append(parts.Part(path, "events", first, last, received.num_rows, day))
+            parts.write(self._lake, path, landing.event_table(received, known))
+        return made
+
+    def _write_dead(self, dead: Sequence[Dead], known: Mapping[str, Salt]) -> list[tuple[parts.Part, Dead]]:
+        letters = []
+        for day, received in landing.received_on(dead).items():
+            first, last = received[0].log_id, received[-1].log_id
+            part = parts.Part(f"dead/date={day}/part-{first}-{last}.parquet", "dead", first, last, len(received), day)
+            parts.write(self._lake, part.path, landing.dead_table(received, known, self._service))
+            letters += [(part, letter) for letter in received]
+        return letters
 
     def _move(self, last_id: str) -> None:
         moved = self._connection.execute(_QUERIES["move_offset"], (last_id, log.STREAM, self.last_id)).rowcount
