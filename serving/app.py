@@ -23,6 +23,7 @@ from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
 from serving.context import Context
 from serving.events.api import post_events
+from serving.events.cmcd_api import post_cmcd
 from serving.middleware import Edge, Express, PlainRoute
 from serving.openapi import describe
 from serving.playback.api import heartbeat
@@ -32,7 +33,7 @@ from serving.playback.media import media, poster
 from serving.recommendations.api import recommendations
 
 WEB = Path(__file__).parent / "web"
-EXPRESS = frozenset({"/api/recommendations", "/api/events"})
+EXPRESS = frozenset({"/api/recommendations", "/api/events", "/api/cmcd"})
 
 
 class Api(FastAPI):
@@ -111,6 +112,7 @@ def plain_routes() -> list[PlainRoute]:
         PlainRoute("/api/recommendations", recommendations),
         PlainRoute("/v/{token}/{title_id}/{package_id}/{name:path}", media),
         PlainRoute("/api/events", post_events, methods=["POST"]),
+        PlainRoute("/api/cmcd", post_cmcd, methods=["POST"]),
         PlainRoute("/api/watch/keys/{key_id}", key),
         PlainRoute("/api/watch/{playback_id}/heartbeat", heartbeat, methods=["POST"]),
         PlainRoute("/media-posters/{title_id}.jpg", poster),

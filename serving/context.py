@@ -21,6 +21,7 @@ from serving.accounts.passwords import Passwords
 from serving.accounts.tokens import Tokens
 from serving.events.core import Log
 from serving.events.senders import Senders
+from serving.events.sessions import Playbacks, Sessions
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
@@ -49,6 +50,8 @@ class Context:
         self.metrics = Metrics()
         self.log = Log(self.events)
         self.senders = Senders(settings, clock)
+        self.sessions = Sessions(self.redis)
+        self.playbacks = Playbacks(self.transaction, clock)
         self.owners = Owners(self.transaction, clock)
         exposures = Exposures(self.redis, self.log, clock)
         self.home = Home(self.transaction, self.redis, exposures, self.metrics, clock)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving.events.types import EventBatch, Intake
+from serving.events.types import EventBatch, Intake, Reports
 from serving.playback.types import Position, Renewal
 from serving.problems import ProblemDocument
 from serving.recommendations.types import Home
@@ -26,6 +26,7 @@ _HOT: dict[str, tuple[str, str, str, type[BaseModel] | None, int, type[BaseModel
 }  # fmt: skip
 
 _KEYS = "/api/watch/keys/{key_id}"
+_CMCD = "/api/cmcd"
 
 
 def describe(app: FastAPI) -> None:
@@ -35,14 +36,17 @@ def describe(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            models = {EventBatch, Intake, Position, Renewal, Home, ProblemDocument}
+            models = {EventBatch, Intake, Reports, Position, Renewal, Home, ProblemDocument}
             _, definitions = models_json_schema(
                 [(model, "serialization") for model in sorted(models, key=lambda m: m.__name__)], ref_template=_REF
             )
             schemas = document["components"]["schemas"]
             for name, schema in definitions["$defs"].items():
                 schemas.setdefault(name, schema)
-            document["paths"] |= {path: _operation(path) for path in _HOT} | {_KEYS: _key_operation()}
+            document["paths"] |= {path: _operation(path) for path in _HOT} | {
+                _KEYS: _key_operation(),
+                _CMCD: _cmcd_operation(),
+            }
             _problems(document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -76,6 +80,21 @@ def _key_operation() -> dict[str, Any]:
             "operationId": "playback_key",
             "parameters": [{"name": "key_id", "in": "path", "required": True, "schema": {"type": "string"}}],
             "responses": {"200": {"description": "Done", "content": binary}},
+        }
+    }
+
+
+def _cmcd_operation() -> dict[str, Any]:
+    lines = {"schema": {"type": "string"}, "example": 'cid="otters",e=ps,sid="0193…",sn=1,sta=p,ts=1774540800000,v=2'}
+    wanted = {"in": "query", "required": False, "schema": {"type": "string"}}
+    return {
+        "post": {
+            "tags": ["events"],
+            "summary": "Take reports of CMCD 2 in event mode, one a line, as viewer events; 202 means on disk",
+            "operationId": "cmcd_post",
+            "parameters": [{"name": "profile_id", **wanted}, {"name": "device", **wanted}],
+            "requestBody": {"required": True, "content": {"application/cmcd": lines}},
+            "responses": {"202": {"description": "Done", "content": _content(Reports.__name__)}},
         }
     }
 

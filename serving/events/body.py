@@ -12,6 +12,7 @@ from serving.problems import Problem
 
 # What pages send when they close (`navigator.sendBeacon` with text) has the second type.
 JSON_TYPES = ("application/json", "text/plain")
+CMCD_TYPES = ("application/cmcd", "text/cmcd", "text/plain")
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -66,6 +67,21 @@ def batch(body: bytes) -> list[object]:
     if len(events) > MAX_BATCH_EVENTS:
         raise Problem(413, "too_many_events", f"at most {MAX_BATCH_EVENTS} events a batch, not {len(events):,}")
     return events if strict else [_strict_or_text(event) for event in events]
+
+
+def lines(body: bytes) -> list[str]:
+    """The lines of a report; empty ones are left out.
+
+    Raises:
+        Problem: 400, not UTF-8; 413, more than 500 lines.
+    """
+    try:
+        found = [line for line in body.decode().split("\n") if line.strip()]
+    except UnicodeDecodeError as error:
+        raise Problem(400, "invalid_encoding", f"the body is not UTF-8: {error}") from None
+    if len(found) > MAX_BATCH_EVENTS:
+        raise Problem(413, "too_many_events", f"at most {MAX_BATCH_EVENTS} reports a body, not {len(found):,}")
+    return found
 
 
 def _lenient(body: bytes, error: Exception) -> object:

@@ -25,3 +25,9 @@ class Intake(BaseModel):
 
     accepted: int
     rejected: list[RejectedEvent]
+
+
+class Reports(Intake):
+    """As for events; `ignored` reports tell nothing of a viewer: responses to requests, a player that is made ready."""
+
+    ignored: int

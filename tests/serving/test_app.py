@@ -26,6 +26,7 @@ PUBLIC = {
     ("post", "/api/auth/refresh"),
     ("post", "/api/auth/logout"),
     ("post", "/api/events"),
+    ("post", "/api/cmcd"),
     ("get", "/api/media"),
     ("get", "/api/media/genres"),
     ("get", "/api/media/{title_id}"),

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import log as event_log
 from matinee.clock import ManualClock
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
@@ -88,8 +88,8 @@ def limited(catalogue):
 
 @pytest.fixture
 def logged(settings):
-    store = event_log.connect(settings.events())
-    yield lambda: [orjson.loads(found[b"event"]) for _, found in event_log.read(store, "0-0", 10_000)]
+    store = redis.Redis.from_url(settings.events())
+    yield lambda: [orjson.loads(found[b"event"]) for _, found in store.xrange("events")]
     store.close()
 
 

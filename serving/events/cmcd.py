@@ -1,0 +1,293 @@
+"""Reports of CMCD 2 in event mode (CTA-5004-B), which players send of themselves, as viewer events. Pure.
+
+A report says in which state the player is, and when by its own clock; what has been played, stalled and paused follows
+from all reports of a session so far. So an event's counters are always made anew from the session's reports up to it:
+a report that comes twice, or late, changes nothing of what is known after the last one.
+
+Startup time, stalls and pauses are those of CTA-2066: waiting before the first frame is startup, and waiting for the
+place that the viewer sought is seeking; neither is a stall.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from matinee.contracts.events import SCHEMA_MAJOR, SCHEMA_NAME
+from matinee.ids import content_uuid7
+from serving.events.structured import Item, Member, dictionary
+
+EVENTS = frozenset(
+    {"bc", "ps", "pr", "e", "t", "c", "b", "m", "um", "pe", "pc", "rr", "as", "ae", "abs", "abe", "sk", "ce"}
+)
+STARTING, PLAYING, SEEKING, REBUFFERING, PAUSED = "s", "p", "k", "r", "a"
+WAITING, ENDED, FATAL, QUIT, PRELOADING = "w", "e", "f", "q", "d"
+STATES = frozenset({STARTING, PLAYING, SEEKING, REBUFFERING, PAUSED, WAITING, ENDED, FATAL, QUIT, PRELOADING})
+OVER = frozenset({ENDED, FATAL, QUIT})
+
+# Players that report at intervals do so every 30 s or oftener: what is silent longer was asleep.
+SILENCE_MS = 300_000
+_LAST_MS = 253_402_300_799_000  # the year 9999
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# hls.js reports no `pt`; its page may add this key of its own (`updateCustomData`).
+_OWN_POSITION = "matinee-pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report; times in milliseconds, `ts` since 1970, `rate` as multiples, `kbps` of what is played.
+
+    `stalls`, `stall_ms` and `startup_ms` are what the player itself measured, where it does: the first two since the
+    session began. `starved_ms` is how long the stall took that has just ended. `lag_ms`: by how much `ts` was behind
+    when the report was received.
+    """
+
+    event: str
+    ts: int
+    sid: str
+    sn: int = 0
+    cid: str | None = None
+    state: str | None = None
+    rate: float = 1.0
+    position_ms: int | None = None
+    kbps: int | None = None
+    startup_ms: int | None = None
+    stalls: int | None = None
+    stall_ms: int | None = None
+    starved_ms: int | None = None
+    code: str | None = None
+    lag_ms: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its place among the reports of its session."""
+        return f"{self.ts}.{self.sn}.{self.event}"
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        return self.ts, self.sn, self.event
+
+    def kept(self) -> dict[str, Any]:
+        """What later reports of the session need to know of this one."""
+        defaults = {"sn": 0, "rate": 1.0}
+        fields = {k: v for k, v in asdict(self).items() if k not in ("sid", "code", "position_ms")}
+        return {k: v for k, v in fields.items() if v is not None and v != defaults.get(k)}
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened in a playback so far, in milliseconds of content (`played`) and of the clock (the others)."""
+
+    played_ms: float = 0
+    stall_ms: float = 0
+    stalls: int = 0
+    paused_ms: float = 0
+    startup_ms: int | None = None
+    bits: float = 0
+    state: str | None = None
+    began_at: int | None = None
+    is_begun: bool = False
+
+
+def parse(line: str, received_ms: int) -> Report:
+    """The report that a line holds.
+
+    Raises:
+        ValueError: it holds none; the message says why.
+    """
+    found = _Keys(dictionary(line.strip()))
+    event = found.text("e", 3)
+    if event not in EVENTS:
+        raise ValueError(f"e: {event!r} is no event of CMCD 2" if event else "e: missing, so this is no event report")
+    version = found.integer("v")
+    if version not in (None, 2):
+        raise ValueError(f"v: reports of events are of version 2, not {version}")
+    state = found.text("sta", 3)
+    if state is not None and state not in STATES:
+        raise ValueError(f"sta: {state!r} is no state of CMCD 2")
+    sid, ts = found.text("sid", 64), found.integer("ts")
+    if not sid:
+        raise ValueError("sid: missing, so nothing says to which playback this belongs")
+    if ts is None or ts > _LAST_MS:
+        raise ValueError(f"ts: {ts} is no time in milliseconds" if ts else "ts: missing")
+    position = found.integer("pt")
+    return Report(
+        event=event, ts=ts, sid=sid, sn=found.integer("sn") or 0, cid=found.text("cid", 128) or None, state=state,
+        rate=found.number("pr", 1.0), position_ms=found.integer(_OWN_POSITION) if position is None else position,
+        kbps=found.total("br"), startup_ms=found.integer("msd"), stalls=found.most("bsa"), stall_ms=found.most("bsda"),
+        starved_ms=found.most("bsd"), code=found.first("ec"), lag_ms=received_ms - ts,
+    )  # fmt: skip
+
+
+def restore(sid: str, kept: Mapping[str, Any]) -> Report:
+    """The report that `Report.kept` made this of."""
+    return Report(sid=sid, **kept)
+
+
+def count(reports: Sequence[Report]) -> Counters:
+    """The counters after the last of a playback's reports, which come in their order of time."""
+    counters = Counters()
+    kbps = next((report.kbps for report in reports if report.kbps is not None), 0)
+    has_ticks = any(report.event == "t" for report in reports)
+    starved, starvations = 0, 0
+    before: Report | None = None
+    for report in reports:
+        if before is not None:
+            passed = report.ts - before.ts
+            _pass(counters, min(passed, SILENCE_MS) if has_ticks else passed, before.rate, kbps)
+        _enter(counters, report)
+        kbps = kbps if report.kbps is None else report.kbps
+        starved, starvations = starved + (report.starved_ms or 0), starvations + (report.starved_ms is not None)
+        # Each of the three tells of the same stalls, and each may be missing: none is larger than what was.
+        counters.stall_ms = max(counters.stall_ms, starved, report.stall_ms or 0)
+        counters.stalls = max(counters.stalls, starvations, report.stalls or 0)
+        before = report
+    return counters
+
+
+def _pass(counters: Counters, passed: int, rate: float, kbps: int) -> None:
+    match counters.state:
+        case "p":
+            counters.played_ms += passed * rate
+            counters.bits += passed * rate * kbps
+        case "r" if counters.startup_ms is not None:
+            counters.stall_ms += passed
+        case "a" | "w" if counters.startup_ms is not None:
+            counters.paused_ms += passed
+
+
+def _enter(counters: Counters, report: Report) -> None:
+    state = report.state
+    changes = state is not None and state != counters.state and (counters.state, state) != (SEEKING, REBUFFERING)
+    if changes:
+        # Who pressed play before the player was there goes from preloading to playing.
+        if counters.began_at is None or not (counters.is_begun or state == PLAYING):
+            counters.began_at = report.ts
+        counters.is_begun = counters.is_begun or state != PRELOADING
+        if state == PLAYING and counters.startup_ms is None:
+            counters.startup_ms = report.ts - counters.began_at
+        elif state == REBUFFERING and counters.startup_ms is not None:
+            counters.stalls += 1
+        counters.state = state
+    if report.startup_ms is not None:
+        counters.startup_ms = report.startup_ms  # the player measured it itself
+
+
+def to_event(
+    report: Report, history: Sequence[Report], owner: str, received_at: datetime, fields: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The viewer event of a report, as a player of ours would have sent it; None for what tells nothing of a viewer:
+    responses to requests, a player that has only been made ready, intervals after the end.
+
+    `history` holds the session's reports, this one among them or not. `owner` is whose session it is. `fields` are
+    what the server knows besides (`profile_id`, `device`, and `title_id` for players that name no content).
+    """
+    known = {report.key: report, **{r.key: r for r in history}}  # a repeated one as it came first
+    upto = sorted((r for r in known.values() if r.place <= report.place), key=lambda r: r.place)
+    contents = [r.cid for r in upto if r.cid] or [fields.get("title_id")]
+    title = contents[-1]
+    same = [r for r in upto if r.cid in (title, None)]
+    before, now = count(same[:-1]), count(same)
+    kind = _kind(report, before, now)
+    if kind is None:
+        return None
+    lag = timedelta(milliseconds=min(r.lag_ms for r in known.values()))
+    # A session of a player that goes on to another title is another playback.
+    playback = report.sid if title == contents[0] else f"{report.sid}~{title}"
+    event = {
+        "event_id": content_uuid7(report.ts, "cmcd", owner, report.sid, report.key),
+        "schema": f"{SCHEMA_NAME}/{SCHEMA_MAJOR}.0",
+        "session_id": report.sid,
+        **fields,
+        "playback_id": playback,
+        "title_id": title,
+        "seq": report.sn,
+        "type": kind,
+        "ts_client": (_EPOCH + timedelta(milliseconds=report.ts)).isoformat(),
+        # As if it had been sent right now by a clock that is as wrong as the session's quickest report says.
+        "ts_sent": (received_at - lag).isoformat(),
+        "position_ms": report.position_ms,
+        **_counted(now),
+    }
+    if kind == "error":
+        event["data"] = {"code": report.code or "unknown", "fatal": now.state == FATAL}
+    return {name: value for name, value in event.items() if value is not None}
+
+
+def _kind(report: Report, before: Counters, now: Counters) -> str | None:
+    is_over_already = before.state in OVER and now.state == before.state
+    if report.event == "rr" or (is_over_already and report.event != "e"):
+        return None
+    if report.event == "e" or now.state == FATAL:
+        return "error"
+    if not now.is_begun:
+        return None
+    if now.state in OVER:
+        return "stop"
+    return "heartbeat" if before.is_begun else "play"
+
+
+def _counted(counters: Counters) -> dict[str, int | None]:
+    return {
+        "played_ms": round(counters.played_ms),
+        "stall_ms": round(counters.stall_ms),
+        "stalls": counters.stalls,
+        "paused_ms": round(counters.paused_ms),
+        "startup_ms": counters.startup_ms,
+        "bits": round(counters.bits),
+    }
+
+
+class _Keys:
+    """The keys of a report by their types; what has another type raises `ValueError`."""
+
+    def __init__(self, members: Mapping[str, Member]) -> None:
+        self._members = members
+
+    def text(self, key: str, length: int) -> str | None:
+        value = self._value(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or len(value) > length:
+            raise ValueError(f"{key}: {str(value)[:80]!r} is no text of at most {length} characters")
+        return value
+
+    def integer(self, key: str) -> int | None:
+        value = self.number(key, -1.0)
+        return None if key not in self._members else round(value)
+
+    def number(self, key: str, default: float) -> float:
+        value = self._value(key)
+        return default if value is None else _amount(key, value)
+
+    def most(self, key: str) -> int | None:
+        """The largest of a list: object types are starved together."""
+        found = self._amounts(key)
+        return round(max(found)) if found else None
+
+    def total(self, key: str) -> int | None:
+        """The sum of a list: picture and sound are played together."""
+        found = self._amounts(key)
+        return round(sum(found)) if found else None
+
+    def first(self, key: str) -> str | None:
+        member = self._members.get(key)
+        items = member if isinstance(member, list) else [member]
+        return next((str(item.value)[:256] for item in items if isinstance(item, Item)), None)
+
+    def _amounts(self, key: str) -> list[float]:
+        member = self._members.get(key)
+        items = member if isinstance(member, list) else [member]
+        return [_amount(key, item.value) for item in items if isinstance(item, Item)]
+
+    def _value(self, key: str) -> int | float | str | bool | None:
+        member = self._members.get(key)
+        if member is None or isinstance(member, Item):
+            return member and member.value
+        raise ValueError(f"{key}: one value is expected, not a list")
+
+
+def _amount(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ValueError(f"{key}: {str(value)[:80]!r} is no number from 0 on")
+    return float(value)
