@@ -1,6 +1,7 @@
 """Who is in which arm, and what each experiment truly does: potential outcomes of every viewer under both arms."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,22 +50,44 @@ def factual(plan: Plan, visited: Visits, control: Plays, treated: Plays, chosen:
     return Plays.concat([in_control, treated.where(is_treated[visited.viewer[treated.visit]])]).sorted()
 
 
-def outcomes(people: Population, visited: Visits, control: Plays, treated: Plays, chosen: Arms) -> pl.DataFrame:
-    """One row a viewer who came at all (and so was exposed): hours and plays under control and under treatment."""
+def outcomes(
+    people: Population,
+    visited: Visits,
+    control: Plays,
+    treated: Plays,
+    chosen: Arms,
+    kept: np.ndarray,
+    attempts: np.ndarray,
+) -> pl.DataFrame:
+    """One row a viewer who came at all (and so was exposed): hours and plays under control and under treatment.
+
+    By number of the visit, `kept` says whether it took place, `attempts` whether it began with a play that showed
+    nothing, which counts in both arms.
+    """
     count = len(people.number)
     columns: dict[str, object] = {"viewer": people.number}
-    for name, made in (("control", control), ("treatment", treated)):
+    failed = np.bincount(visited.viewer[kept & attempts], minlength=count)
+    for name, made in (
+        ("control", control.where(kept[control.visit])),
+        ("treatment", treated.where(kept[treated.visit])),
+    ):
         viewer = visited.viewer[made.visit]
-        columns[f"plays_{name}"] = np.bincount(viewer, minlength=count)
+        columns[f"plays_{name}"] = np.bincount(viewer, minlength=count) + failed
         columns[f"ms_{name}"] = np.bincount(viewer, weights=made.watched.played_ms, minlength=count).astype(np.int64)
     for experiment, variants in zip(chosen.experiments, chosen.variants, strict=True):
         columns[experiment.name] = list(variants)
-    came = np.bincount(visited.viewer, minlength=count) > 0
+    came = np.bincount(visited.viewer[kept], minlength=count) > 0
     return pl.DataFrame(columns).filter(pl.Series(came))
 
 
-def effects(plan: Plan, made: pl.DataFrame, running: Iterable[Experiment]) -> list[dict[str, object]]:
-    """The finite-population effect, treatment minus control, of each experiment on each metric.
+def sums(made: pl.DataFrame) -> Counter[str]:
+    """Outcomes added up; those of other viewers can be added to them."""
+    columns = [f"{name}_{arm}" for name in ("plays", "ms") for arm in ("control", "treatment")]
+    return Counter({"units": made.height, **{name: int(made[name].sum()) for name in columns}})
+
+
+def effects(plan: Plan, total: Mapping[str, int], running: Iterable[Experiment]) -> list[dict[str, object]]:
+    """The finite-population effect, treatment minus control, of each experiment on each metric, from the `sums`.
 
     It is what the exposed viewers of this run would have done had all of them been treated, minus what they would
     have done had none: the quantity that a difference of means estimates.
@@ -74,9 +97,9 @@ def effects(plan: Plan, made: pl.DataFrame, running: Iterable[Experiment]) -> li
         {
             "experiment": experiment.name,
             "metric": metric,
-            "units": made.height,
-            "control": _metric(made, metric, "control"),
-            "effect": _metric(made, metric, "treatment") - _metric(made, metric, "control")
+            "units": total["units"],
+            "control": _metric(total, metric, "control"),
+            "effect": _metric(total, metric, "treatment") - _metric(total, metric, "control")
             if experiment.name == changed
             else 0.0,
         }
@@ -85,8 +108,8 @@ def effects(plan: Plan, made: pl.DataFrame, running: Iterable[Experiment]) -> li
     ]
 
 
-def _metric(made: pl.DataFrame, metric: str, arm: str) -> float:
-    hours, plays = int(made[f"ms_{arm}"].sum()) / _MS_PER_HOUR, int(made[f"plays_{arm}"].sum())
+def _metric(total: Mapping[str, int], metric: str, arm: str) -> float:
+    hours, plays = total[f"ms_{arm}"] / _MS_PER_HOUR, total[f"plays_{arm}"]
     if metric == "hours_per_play":
         return hours / plays if plays else 0.0
-    return (hours if metric == "hours_per_account" else plays) / max(made.height, 1)
+    return (hours if metric == "hours_per_account" else plays) / max(total["units"], 1)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ FEATURES = frozenset(
         "series-tram-fourteen-s1e2",
     }
 )
+_CURRENCIES = ("EUR", "USD", "RUB")
 _RENTED = {"film-iron-orchard": "3.99", "film-second-moon": "2.99", "film-static-garden": "3.49"}
 _CYRILLIC_COUNTRIES = {"RU", "KZ"}
 _LATIN = (
@@ -124,6 +126,7 @@ def _feed_title(row: dict[str, Any]) -> FeedTitle:
         extra["number"] = row["number"]
     if plays:
         extra["master"] = f"{name}.mp4"
+        extra["costs"] = _contracts(name)
     return FeedTitle.model_validate(
         {
             "id": name,
@@ -143,6 +146,22 @@ def _feed_title(row: dict[str, Any]) -> FeedTitle:
             "extra": extra,
         }
     )
+
+
+def _contracts(name: str) -> list[dict[str, Any]]:
+    """What the licences of a title cost (tax out, minor units; days up to `until`): a contract and its prolongation."""
+    first = date(2025, 6, 1) + timedelta(days=_number(name, "licensed", 300))
+    lengths = (365 + _number(name, "licence", 200), 1_096 + _number(name, "prolonged", 731))
+    starts = (first, first + timedelta(days=lengths[0]))
+    return [
+        {
+            "amount_minor": 20_000 + _number(name, f"cost{i}", 4_000_000),
+            "currency": _CURRENCIES[_number(name, "currency", len(_CURRENCIES))],
+            "from": start.isoformat(),
+            "until": (start + timedelta(days=length)).isoformat(),
+        }
+        for i, (start, length) in enumerate(zip(starts, lengths, strict=True))
+    ]
 
 
 def _people(name: str, countries: list[str]) -> list[dict[str, str]]:

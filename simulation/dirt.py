@@ -33,11 +33,22 @@ class Delivered:
     deliveries: pl.DataFrame
     lost: pl.DataFrame
 
+    def of_visits(self, kept: np.ndarray) -> "Delivered":
+        """Only what belongs to these visits; `kept`: by number of the visit."""
+        return Delivered(*(f.filter(pl.Series(kept[f["visit"].to_numpy()])) for f in (self.deliveries, self.lost)))
 
-def deliver(plan: Plan, people: Population, clean: pl.DataFrame, block: int) -> Delivered:
-    """Send the events of a block. Fates: `first`, `duplicate`, `altered`, `too_late`, and the kinds of `BROKEN`."""
-    random = stream(plan.seed, "dirt", block)
-    skew = people.skew_ms[clean["viewer"].to_numpy() - people.number[0]]
+    def and_also(self, other: "Delivered") -> "Delivered":
+        return Delivered(pl.concat([self.deliveries, other.deliveries]), pl.concat([self.lost, other.lost]))
+
+
+def deliver(plan: Plan, people: Population, clean: pl.DataFrame, block: int, component: str = "dirt") -> Delivered:
+    """Send the events of a block. Fates: `first`, `duplicate`, `altered`, `too_late`, and the kinds of `BROKEN`.
+
+    Bots (viewers below zero) have clocks that are right.
+    """
+    random = stream(plan.seed, component, block)
+    viewer = clean["viewer"].to_numpy()
+    skew = np.where(viewer < 0, 0, people.skew_ms[np.maximum(viewer - people.number[0], 0)])
     lost, received = _lost(plan, clean, random), _received(plan, clean, random)
     # Exposures are written by the server itself: its clock is right.
     skew = np.where(clean["type"] == "exposure", 0, skew)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from matinee.ids import content_uuid7
 from simulation.behaviour import Plays, Visits
@@ -66,12 +67,13 @@ def event_frame(
         *_playback(made, played),
         *_opinions(plan, world, made, played, block),
     ]
-    frame = pl.concat([_typed(part, viewer, sessions) for part in parts], how="vertical")
+    frame = pl.concat([typed(part, viewer, sessions) for part in parts], how="vertical")
     frame = frame.sort("visit", "at", "seq", maintain_order=True)
-    return frame.with_columns(event_id=pl.Series(_event_ids(digest, block, frame["at"].to_numpy()), dtype=pl.String))
+    return frame.with_columns(event_id=event_ids(digest, "event ids", block, frame["at"].to_numpy()))
 
 
-def _typed(part: Part, viewer: np.ndarray, sessions: np.ndarray) -> pl.DataFrame:
+def typed(part: Part, viewer: np.ndarray, sessions: np.ndarray) -> pl.DataFrame:
+    """A part as a frame; `viewer` and `sessions` say of each visit whose it is and what it is called."""
     visit = np.asarray(part["visit"])
     full = part | {"viewer": viewer[visit], "session_id": sessions[visit]}
     columns = []
@@ -183,14 +185,15 @@ def _opinions(plan: Plan, world: World, made: Plays, played: Columns, block: int
     ]
 
 
-def _event_ids(digest: str, block: int, at: np.ndarray) -> list[str]:
+def event_ids(digest: str, component: str, block: int, at: np.ndarray) -> pl.Series:
     """UUIDv7 for each event: its time, then 74 random bits of the run's own stream."""
-    random = stream(int(digest[:15], 16), "event ids", block)
+    random = stream(int(digest[:15], 16), component, block)
     high = random.integers(0, 1 << 12, len(at), dtype=np.uint64)
     low = random.integers(0, 1 << 62, len(at), dtype=np.uint64)
     words = np.empty((len(at), 2), dtype=">u8")
     words[:, 0] = (at.astype(np.uint64) << np.uint64(16)) | np.uint64(0x7000) | high
     words[:, 1] = low | np.uint64(0b10 << 62)
-    text = words.tobytes().hex()
-    digits = (text[i : i + 32] for i in range(0, len(text), 32))
-    return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in digits]
+    raw = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(at), [None, pa.py_buffer(words.tobytes())])
+    digits = pl.Series("event_id", raw.cast(pa.binary()), dtype=pl.Binary).bin.encode("hex")
+    parts = [digits.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+    return pl.select(pl.concat_str(parts, separator="-").alias("event_id")).to_series()

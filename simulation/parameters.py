@@ -59,6 +59,34 @@ class Dirt:
 
 
 @dataclass(frozen=True)
+class Business:
+    """What surrounds the viewing: who else comes, when people join, what they pay. Chances, unless the name says what.
+
+    It draws from random streams of its own, so that what people watch does not depend on it.
+    """
+
+    bots: float = 0.008  # crawlers, for each viewer
+    false_starts: float = 0.015  # of visits: begin with an attempt that never shows a frame
+    joins_within: float = 0.08  # of viewers: join during the simulated time, the others up to a year before
+    subscribes: float = 0.88
+    converts: float = 0.62  # of trials
+    yearly: float = 0.15  # of subscriptions
+    cancels: float = 0.09  # at each renewal, for who has watched nothing in four weeks
+    hours_hold: float = 0.12  # how much of that each hour watched takes away, in logarithms
+    payment_fails: float = 0.05  # at each renewal
+    recovers: float = 0.7  # of failed payments
+    changes_plan: float = 0.04
+    pauses: float = 0.02
+    returns: float = 0.35  # after leaving
+    serial_churners: float = 0.06  # of viewers: leave every other time and come back
+
+    @classmethod
+    def none(cls) -> "Business":
+        """Viewers alone: nobody pays, everybody was there before."""
+        return cls(*(0.0 for _ in fields(cls)))
+
+
+@dataclass(frozen=True)
 class Plan:
     """One simulation. `end` is exclusive: the last simulated day is the one before it (UTC)."""
 
@@ -71,14 +99,16 @@ class Plan:
     behaviour: Behaviour = field(default_factory=Behaviour)
     effect: Effect = field(default_factory=Effect)
     dirt: Dirt = field(default_factory=Dirt)
+    business: Business = field(default_factory=Business)
 
     def __post_init__(self) -> None:
         for name, low in (("viewers", 1), ("days", 1), ("seed", 0)):
             if (value := getattr(self, name)) < low:
                 raise SimulationError(f"{name} is {value}: give {low} or more")
-        for name, rate in asdict(self.dirt).items():
-            if not 0 <= rate <= 1:
-                raise SimulationError(f"dirt rate {name} is {rate}: give a share between 0 and 1")
+        for kind in ("dirt", "business"):
+            for name, rate in asdict(getattr(self, kind)).items():
+                if not 0 <= rate <= 1:
+                    raise SimulationError(f"{kind} rate {name} is {rate}: give a share between 0 and 1")
 
     @property
     def start_ms(self) -> int:
@@ -91,6 +121,9 @@ class Plan:
     def digest(self, *world: str) -> str:
         """What makes two simulations the same one: every parameter and the titles they watch (hexadecimal SHA-256)."""
         described = asdict(self) | {"end": self.end.isoformat(), "run": None}
+        # What a plan does not say does not name it: runs keep their names when the simulator learns something new.
+        if self.business == Business():
+            del described["business"]
         return hashlib.sha256(json.dumps([described, *world], sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from matinee.db.viewers import Viewer
-from simulation.parameters import Plan
+from simulation.parameters import MS_PER_DAY, Plan
 from simulation.streams import stream
 from simulation.world import World
 
@@ -75,9 +75,25 @@ def account_id(run: str, number: int) -> str:
     return f"sim-{run}-{number}"
 
 
-def viewers(plan: Plan, run: str, people: Population) -> list[Viewer]:
-    """The block as accounts, which joined when the simulated time begins."""
-    joined = datetime.fromtimestamp(plan.start_ms / 1000, UTC)
+def bot_account_id(run: str, number: int) -> str:
+    return f"sim-{run}-bot-{number}"
+
+
+def joined_ms(plan: Plan, people: Population, block: int) -> np.ndarray:
+    """When each viewer of a block signed up: some within the simulated time, the others up to a year before.
+
+    One in ten at midnight sharp, where days and months meet.
+    """
+    random = stream(plan.seed, "joined", block)
+    within, share, sharp = (random.random(BLOCK)[: len(people.number)] for _ in range(3))
+    inside = within < plan.business.joins_within
+    length = np.where(inside, 0.9 * (plan.end_ms - plan.start_ms), 365 * MS_PER_DAY)
+    joined = (plan.start_ms + np.where(inside, share, -share) * length).astype(np.int64)
+    return np.where(sharp < 0.1, joined // MS_PER_DAY * MS_PER_DAY, joined)
+
+
+def viewers(run: str, people: Population, joined: np.ndarray) -> list[Viewer]:
+    """The block as accounts."""
     return [
         Viewer(
             account_id=account_id(run, int(number)),
@@ -86,7 +102,24 @@ def viewers(plan: Plan, run: str, people: Population) -> list[Viewer]:
             country=COUNTRIES[country],
             maturity=int(maturity),
             language="ru" if COUNTRIES[country] in _RUSSIAN else "en",
-            created_at=joined,
+            created_at=datetime.fromtimestamp(moment / 1000, UTC),
         )
-        for number, country, maturity in zip(people.number, people.country, people.maturity, strict=True)
+        for number, country, maturity, moment in zip(
+            people.number, people.country, people.maturity, joined, strict=True
+        )
+    ]
+
+
+def bot_viewers(plan: Plan, run: str, bots: np.ndarray) -> list[Viewer]:
+    """Accounts of crawlers (below zero, see `others`), which were there when the simulated time began."""
+    began = datetime.fromtimestamp(plan.start_ms / 1000, UTC)
+    return [
+        Viewer(
+            account_id=bot_account_id(run, -1 - int(bot)),
+            name="Crawler",
+            origin="simulate",
+            country=COUNTRIES[0],
+            created_at=began,
+        )
+        for bot in bots
     ]

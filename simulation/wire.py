@@ -13,28 +13,41 @@ from simulation.choice import ROWS
 from simulation.watching import RENDITIONS
 
 SCHEMA = "viewer-event/1.0"
+BOT = "user_agent"
+ERROR_CODE = "network.segment"
 SURFACE_MODEL = {"model": "simulated", "version": "1"}
-_ROW_NAMES = (*ROWS, "browse")
+ROW_NAMES = (*ROWS, "browse")
 _COUNTERS = ("position_ms", "played_ms", "stall_ms", "stalls", "paused_ms", "startup_ms", "bits")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a client sends again under an id that it used before is not quite the same: these grow.
-_GROWS = {"position_ms": 45_000, "played_ms": 45_000, "bits": 9_000_000}
+ALTERED_RENDITION = "144p"
+GROWS = {"position_ms": 45_000, "played_ms": 45_000, "bits": 9_000_000}
 _LARGE = "x" * 70_000
 
 
-def batches(deliveries: pl.DataFrame, running: tuple[Experiment, ...]) -> Iterator[tuple[datetime, list[Any]]]:
-    """(received at, the objects received then), in order of time. `deliveries` sorted by `received` and `order`."""
-    current, batch = -1, []
+def batches(
+    deliveries: pl.DataFrame, running: tuple[Experiment, ...]
+) -> Iterator[tuple[datetime, str | None, list[Any]]]:
+    """(received at, why the sender is a bot or None, the objects received then), in order of time.
+
+    `deliveries` are sorted by `received` and `order`.
+    """
+    current, batch = (-1, False), []
     for start in range(0, deliveries.height, 20_000):
         part = deliveries.slice(start, 20_000)
-        for received, raw in zip(part["received"].to_list(), _objects(part, running), strict=True):
-            if received != current and batch:
-                yield _EPOCH + timedelta(milliseconds=current), batch
+        senders = zip(part["received"].to_list(), (part["viewer"] < 0).to_list(), strict=True)
+        for sender, raw in zip(senders, _objects(part, running), strict=True):
+            if sender != current and batch:
+                yield _batch(*current, batch)
                 batch = []
-            current = received
+            current = sender
             batch.append(raw)
     if batch:
-        yield _EPOCH + timedelta(milliseconds=current), batch
+        yield _batch(*current, batch)
+
+
+def _batch(received: int, is_bot: bool, objects: list[Any]) -> tuple[datetime, str | None, list[Any]]:
+    return _EPOCH + timedelta(milliseconds=received), BOT if is_bot else None, objects
 
 
 def _objects(part: pl.DataFrame, running: tuple[Experiment, ...]) -> Iterator[Any]:
@@ -58,8 +71,7 @@ def _object(row: dict[str, Any], running: tuple[Experiment, ...]) -> dict[str, A
     made = {
         "event_id": row["event_id"],
         "schema": SCHEMA,
-        "account_id": account,
-        "profile_id": account,
+        **({"account_id": account, "profile_id": account} if account else {}),
         "session_id": row["session_id"],
         "seq": row["seq"],
         "device": row["device"],
@@ -75,7 +87,7 @@ def _object(row: dict[str, Any], running: tuple[Experiment, ...]) -> dict[str, A
         made["rendition"] = RENDITIONS[row["rendition"]]
     if row["row"] is not None:
         made["surface"] = _surface(row)
-    if kind in ("play", "impression"):
+    if kind in ("play", "impression") and row["viewer"] >= 0:
         made["experiments"] = {e.name: row[e.name] for e in running}
     if data := _data(kind, row, running):
         made["data"] = data
@@ -84,8 +96,8 @@ def _object(row: dict[str, Any], running: tuple[Experiment, ...]) -> dict[str, A
 
 def _surface(row: dict[str, Any]) -> dict[str, Any]:
     if row["place"] < 0:
-        return {"row": _ROW_NAMES[row["row"]]}
-    return {"row": _ROW_NAMES[row["row"]], "position": row["place"], "propensity": row["propensity"], **SURFACE_MODEL}
+        return {"row": ROW_NAMES[row["row"]]}
+    return {"row": ROW_NAMES[row["row"]], "position": row["place"], "propensity": row["propensity"], **SURFACE_MODEL}
 
 
 def _data(kind: str, row: dict[str, Any], running: tuple[Experiment, ...]) -> dict[str, Any] | None:
@@ -98,7 +110,7 @@ def _data(kind: str, row: dict[str, Any], running: tuple[Experiment, ...]) -> di
             words = row["title_id"].replace("-", " ").split()
             return {"query": words[-1][:12], "results": int(row["value"]), "clicked": row["title_id"]}
         case "error":
-            return {"code": "network.segment", "fatal": True}
+            return {"code": ERROR_CODE, "fatal": True}
         case "exposure":
             experiment = running[row["experiment"]]
             return {"experiment": experiment.name, "variant": row[experiment.name], "salt": experiment.salt}
@@ -126,7 +138,7 @@ def _damage(made: dict[str, Any], row: dict[str, Any]) -> object:
 
 
 def _alter(made: dict[str, Any]) -> dict[str, Any]:
-    grown = {name: made[name] + step for name, step in _GROWS.items() if name in made}
+    grown = {name: made[name] + step for name, step in GROWS.items() if name in made}
     if made["type"] == "rate":
         grown["data"] = {"value": 0.5 if made["data"]["value"] > 2 else 5.0}
-    return made | grown | {"rendition": "144p"}
+    return made | grown | {"rendition": ALTERED_RENDITION}

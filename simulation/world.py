@@ -1,9 +1,11 @@
 """The titles of the simulated world, as arrays: what can be chosen, what plays, how popular it is on which day."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -29,13 +31,35 @@ class SimTitle:
 
 
 @dataclass(frozen=True)
+class Contract:
+    """What a title costs from the day `first` up to the day `until` without it, in minor units of a currency."""
+
+    title_id: str
+    amount_minor: int
+    currency: str
+    first: date
+    until: date
+
+
+@dataclass(frozen=True)
 class World:
-    """Titles sorted so that the episodes of a series stand together, in the order in which they are watched."""
+    """Titles sorted so that the episodes of a series stand together, in the order in which they are watched.
+
+    What nobody's behaviour depends on stands beside them: when titles came out (Unix milliseconds; those that are
+    missing always were there) and what they cost.
+    """
 
     titles: tuple[SimTitle, ...]
+    released: Mapping[str, int] = field(default_factory=dict)
+    contracts: tuple[Contract, ...] = ()
 
     @classmethod
-    def of(cls, titles: Iterable[SimTitle]) -> "World":
+    def of(
+        cls,
+        titles: Iterable[SimTitle],
+        released: Mapping[str, int] | None = None,
+        contracts: Iterable[Contract] = (),
+    ) -> "World":
         """
         Raises:
             SimulationError: there is nothing to watch.
@@ -46,7 +70,7 @@ class World:
                 "no title with a known runtime to watch: run `matinee ingest catalog FILE`, or `matinee ingest masters "
                 "DIR` and `matinee build`, first"
             )
-        return cls(ordered)
+        return cls(ordered, released or {}, tuple(contracts))
 
     @cached_property
     def items(self) -> tuple[str, ...]:
@@ -115,7 +139,8 @@ def world_of_feed(feed: Sequence[FeedTitle]) -> World:
         _titles(
             (t.id, t.kind, t.parent, t.extra.get("number"), t.genres, t.maturity, (t.runtime_s or 0) * 1000, False)
             for t in feed
-        )
+        ),
+        contracts=[contract for t in feed for contract in _contracts(t.id, t.extra.get("costs", ()))],
     )
 
 
@@ -127,10 +152,23 @@ def read_world(connection: psycopg.Connection) -> World:
     """
     rows = connection.execute(
         "SELECT title_id, kind, parent_id, number, genres, maturity, "
-        "coalesce(duration_ms, runtime_s * 1000, 0), package_id IS NOT NULL "
+        "coalesce(duration_ms, runtime_s * 1000, 0), package_id IS NOT NULL, "
+        "ceil(extract(epoch FROM created_at) * 1000)::bigint "
         "FROM export_title WHERE state = 'published' ORDER BY title_id"
     ).fetchall()
-    return World.of(_titles(rows))
+    # Read as the feed wrote them, not as the warehouse is told: what it makes of them is to be judged.
+    costs = connection.execute("SELECT title_id, extra -> 'costs' FROM title WHERE extra ? 'costs' ORDER BY title_id")
+    return World.of(
+        _titles(row[:8] for row in rows),
+        {row[0]: row[8] for row in rows},
+        [contract for title_id, told in costs for contract in _contracts(title_id, told)],
+    )
+
+
+def _contracts(title_id: str, told: Iterable[Mapping[str, Any]]) -> Iterator[Contract]:
+    for terms in told:
+        first, until = (date.fromisoformat(terms[name]) for name in ("from", "until"))
+        yield Contract(title_id, terms["amount_minor"], terms["currency"], first, until)
 
 
 def _titles(rows: Iterable[Sequence]) -> list[SimTitle]:

@@ -58,8 +58,6 @@ def test_some_copies_come_on_a_later_day_and_none_before_the_first(long_made: Ge
 
 
 def test_a_wrong_clock_shifts_both_client_times_alike(long_made: Generated) -> None:
-    from simulation.viewers import judged
-
     skewed = set(long_made.deliveries.filter((pl.col("skew") != 0) & (pl.col("fate") == "first"))["event_id"])
     truth = dict(long_made.deliveries.filter(pl.col("fate") == "first").select("event_id", "at").iter_rows())
     assert skewed
@@ -69,7 +67,7 @@ def test_a_wrong_clock_shifts_both_client_times_alike(long_made: Generated) -> N
     from matinee.contracts.events import Event
 
     seen = set()
-    for batch in judged(long_made):
+    for batch in long_made.judged():
         for entry in batch.entries:
             if entry.code is not None:
                 continue

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from simulation.parameters import Plan
-from simulation.viewers import Generated, generate, judged
+from simulation.viewers import Generated, generate
 from simulation.world import World
 
 END = date(2026, 11, 1)
@@ -16,11 +16,11 @@ END = date(2026, 11, 1)
 def recount(made: Generated, world: World) -> dict[tuple[date, str], tuple[int, int, int, int]]:
     seen: set[str] = set()
     playbacks = defaultdict(list)
-    for batch in judged(made):
+    for batch in made.judged():
         for entry in batch.entries:
             if entry.code is None:
                 body = orjson.loads(entry.body)
-                if body["event_id"] not in seen and body.get("playback_id"):
+                if body["event_id"] not in seen and body.get("playback_id") and not body["bot"]:
                     sent, client = (datetime.fromisoformat(body[name]) for name in ("ts_sent", "ts_client"))
                     playbacks[body["playback_id"]].append((entry.received_at - (sent - client), body))
                 seen.add(body["event_id"])
