@@ -1,7 +1,7 @@
 """`matinee build`: the asset graph, materialised in this process, over the received days that are not built yet."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     import dagster as dg
     from dagster import SerializableErrorInfo
 
+# The steps that dbt runs in and that publishes: what they find is told in full.
+TRANSFORMS, SNAPSHOT = "transforms", "warehouse__snapshot"
+
 
 class BuildError(MatineeError):
-    """An asset failed; what it had published before stays."""
+    """An asset failed, in the step of this name; what was published before stays."""
+
+    def __init__(self, message: str, step: str) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,18 @@ class Built:
 
 
 @dataclass(frozen=True)
+class FailedCheck:
+    """A check that did not pass and stopped nothing. `rows`: what it found, where it says so as data."""
+
+    name: str
+    rows: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
 class Build:
     run_id: str
     assets: list[Built]
-    failed_checks: list[str]
+    failed_checks: list[FailedCheck]
 
 
 def build(settings: Settings, selection: str = "*", *, full_refresh: bool = False) -> Build:
@@ -64,7 +79,7 @@ def build(settings: Settings, selection: str = "*", *, full_refresh: bool = Fals
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
         )
-        return _summary(result)
+        return _summary(settings, result)
 
 
 @contextmanager
@@ -93,11 +108,9 @@ def _name(event: "dg.DagsterEvent") -> str:
     return "/".join(event.asset_key.path) if event.asset_key else ""
 
 
-def _summary(result: "dg.ExecuteInProcessResult") -> Build:
-    failures = [event for event in result.all_events if event.is_step_failure]
-    if failures:
-        reason = _reason(failures[0].step_failure_data.error)
-        raise BuildError(f"{failures[0].step_key} failed: {reason} (all of it: logs/build.log, run {result.run_id})")
+def _summary(settings: Settings, result: "dg.ExecuteInProcessResult") -> Build:
+    if failed := [event for event in result.all_events if event.is_step_failure]:
+        raise _error(settings, failed[0], result.run_id)
     return Build(
         run_id=result.run_id,
         # One event a partition says the same of a whole range: the last one stands for it.
@@ -108,11 +121,31 @@ def _summary(result: "dg.ExecuteInProcessResult") -> Build:
             }.values()
         ),
         failed_checks=[
-            f"{'/'.join(check.asset_key.path)}: {check.check_name}"
+            FailedCheck(f"{'/'.join(check.asset_key.path)}: {check.check_name}", _rows(check.metadata))
             for check in result.get_asset_check_evaluations()
             if not check.passed
         ],
     )
+
+
+def _rows(metadata: "Mapping[str, dg.MetadataValue]") -> tuple[dict[str, Any], ...]:
+    told = metadata["found"].value if "found" in metadata else []
+    return tuple(row for row in told if isinstance(row, dict)) if isinstance(told, list) else ()
+
+
+def _error(settings: Settings, failed: "dg.DagsterEvent", run_id: str) -> BuildError:
+    from warehouse.failures import last_failures
+
+    step = failed.step_key or ""
+    found = [str(failure) for failure in last_failures(settings) if failure.by_itself] if step == TRANSFORMS else []
+    reason = in_short(found) or _reason(failed.step_failure_data.error)
+    return BuildError(f"{step} failed: {reason} (all of it: logs/build.log, run {run_id})", step)
+
+
+def in_short(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _reason(error: "SerializableErrorInfo | None") -> str:

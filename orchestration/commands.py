@@ -25,12 +25,17 @@ def build(
     """Materialise the asset graph: land, transcode, load, transform, publish, train, serve."""
     from matinee.console import console
     from matinee.stack.session import services
+    from orchestration.build import BuildError
     from orchestration.build import build as run
-    from orchestration.show import show_build
+    from orchestration.show import show_build, show_what_failed
 
     settings = Settings.load()
-    with services(settings), console.status("building the asset graph"):
-        made = run(settings, selection, full_refresh=full_refresh)
+    try:
+        with services(settings), console.status("building the asset graph"):
+            made = run(settings, selection, full_refresh=full_refresh)
+    except BuildError as error:
+        show_what_failed(settings, error)
+        raise
     show_build(settings, made)
 
 

@@ -3,7 +3,7 @@
 from matinee.console import console, table
 from matinee.errors import MatineeError
 from matinee.settings import Settings
-from orchestration.build import Build
+from orchestration.build import SNAPSHOT, TRANSFORMS, Build, BuildError
 
 
 def show_build(settings: Settings, built: Build) -> None:
@@ -14,11 +14,26 @@ def show_build(settings: Settings, built: Build) -> None:
         rows.append(("transforms/*", f"{len(marts)} models built and tested"))
     console.print(table("built", ("asset", "what"), rows))
     for check in built.failed_checks:
-        console.print(f"[red]check failed:[/red] {check}")
-    if any("landing_gate" in check for check in built.failed_checks):
-        console.print("landed batches are held back: `matinee held list` says which and why")
+        console.print(f"[red]check failed:[/red] {check.name}")
+    for check in (check for check in built.failed_checks if check.rows):
+        columns = list(check.rows[0])
+        console.print(table(check.name, columns, ([row[name] for name in columns] for row in check.rows)))
+    if any("landing_gate" in check.name for check in built.failed_checks):
+        console.print("landed batches are held back, the rest went on: `matinee held list | recheck | accept`")
     for name, address in pages(settings):
         console.print(f"{name:<12} [link={address}]{address}[/link]")
+
+
+def show_what_failed(settings: Settings, error: BuildError) -> None:
+    """The rows behind a failed audit; the error itself is the closing line."""
+    from warehouse.anomalies.record import known_anomalies
+    from warehouse.failures import last_failures
+    from warehouse.show import show_failures, show_looks
+
+    if error.step == TRANSFORMS:
+        show_failures([failure for failure in last_failures(settings) if failure.by_itself])
+    elif error.step == SNAPSHOT:
+        show_looks([look for look in known_anomalies(settings) if not look.passed])
 
 
 def pages(settings: Settings) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from matinee.clock import Clock, SystemClock
 from matinee.lake import Lake
 from matinee.settings import Settings
 from warehouse import build_file, snapshot
+from warehouse.anomalies.record import look
 from warehouse.errors import WarehouseError
+from warehouse.failures import failures
 from warehouse.files import sync, sync_tree
 from warehouse.snapshot import PublishedTable, Snapshot
 
@@ -23,11 +26,15 @@ if TYPE_CHECKING:
     import duckdb
 
 KEPT = 3
-_PASSED = ("success", "pass", "warn")
+_WARNING = "warn"  # a warning tells people something and stops nothing
 
 
 class AuditError(WarehouseError):
     """The build file holds marts that failed a check, or that no check has seen."""
+
+
+class AnomalyError(AuditError):
+    """The last days look unlike the days before, and nobody has said that they may."""
 
 
 def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, clock: Clock | None = None) -> Snapshot:
@@ -37,10 +44,12 @@ def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, cloc
 
     Raises:
         AuditError: the last results of dbt's models and tests are not all good.
+        AnomalyError: the last days look unlike the days before; `matinee anomalies` shows and accepts them.
     """
     moment = (clock or SystemClock()).now()
     with build_file.writing(settings) as warehouse:
         audit(warehouse)
+        audit_days(warehouse, moment)
         sources = _sources(warehouse, extra or {})
         tables = {name: _measure(warehouse, source) for name, source in sources.items()}
         data_hash = _data_hash(tables)
@@ -60,13 +69,32 @@ def audit(warehouse: "duckdb.DuckDBPyConnection") -> None:
     Raises:
         AuditError: one has not; the message names the first few.
     """
-    rows = warehouse.execute("SELECT node_id, status FROM audit.node_result ORDER BY node_id").fetchall()
-    if not rows:
+    if warehouse.execute("SELECT count(*) FROM audit.node_result").fetchone() == (0,):
         raise AuditError("nothing was built yet: run `matinee build`")
-    bad = [f"{node.split('.')[2]} ({status})" for node, status in rows if status not in _PASSED]
+    bad = [str(failure) for failure in failures(warehouse) if failure.status != _WARNING]
     if bad:
-        named = ", ".join(bad[:3]) + (f" and {len(bad) - 3} more" if len(bad) > 3 else "")
-        raise AuditError(f"not published, as the audit failed: {named}; mend the cause and run `matinee build`")
+        raise AuditError(
+            f"not published, as the audit failed: {_first(bad)}; mend the cause and run `matinee build` "
+            "(the rows: `matinee audit`)"
+        )
+
+
+def audit_days(warehouse: "duckdb.DuckDBPyConnection", moment: datetime) -> None:
+    """The last days look like the days before, or a person has accepted that they do not.
+
+    Raises:
+        AnomalyError: they do not; the message names the first few numbers.
+    """
+    bad = [str(known.finding) for one in look(warehouse, moment) for known in one.found if known.blocks]
+    if bad:
+        raise AnomalyError(
+            f"not published, as these days are not like those before: {_first(bad)}; mend the cause and run `matinee "
+            'build`, or say that it is right: `matinee anomalies accept DAY --why "..."`'
+        )
+
+
+def _first(names: list[str]) -> str:
+    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def clear(lake: Lake, *, keep: int = KEPT) -> list[Path]:

@@ -29,3 +29,10 @@ CREATE TABLE IF NOT EXISTS audit.node_result (
     invocation_id VARCHAR NOT NULL,
     finished_at   TIMESTAMPTZ NOT NULL
 );
+
+-- The first rows that each failed (or warning) test found, as JSON objects; `failures` is how many there are in all.
+CREATE TABLE IF NOT EXISTS audit.failed_row (
+    node_id  VARCHAR NOT NULL,
+    failures BIGINT NOT NULL,
+    row      VARCHAR NOT NULL
+);

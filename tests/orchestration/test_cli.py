@@ -10,6 +10,8 @@ MATINEE = Path(sys.executable).with_name("matinee")
 COMMANDS = {
     *(
         "admin",
+        "anomalies",
+        "audit",
         "backup",
         "bench",
         "build",

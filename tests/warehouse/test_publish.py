@@ -12,11 +12,7 @@ from warehouse import dbt, snapshot
 from warehouse.errors import WarehouseError
 from warehouse.publish import AuditError, publish
 
-DIMENSIONS = {"dim_title", "dim_account"}
-FACTS = {"fct_playback_session", "fct_interaction", "fct_exposure"}
-AGGREGATES = {"mart_title_day", "mart_title_week", "mart_encoding_saving", "mart_experiment_moments"}
-FEATURES = {"feat_profile_activity", "feat_profile_taste", "feat_title_popularity", "feat_title_content"}
-MARTS = DIMENSIONS | FACTS | AGGREGATES | FEATURES
+MARTS = {model.stem for folder in ("marts", "features") for model in (dbt.PROJECT / "models" / folder).rglob("*.sql")}
 
 
 @pytest.fixture
@@ -36,7 +32,7 @@ def change(settings):
 def test_publishes_all_marts_for_every_kind_of_reader(copy_of_built, clock):
     made = publish(copy_of_built, clock=clock)
     assert made.changed
-    assert set(made.tables) == MARTS
+    assert set(made.tables) == MARTS >= {"dim_title", "fct_playback_session", "mart_title_day", "feat_title_content"}
     assert snapshot.current(copy_of_built.lake).manifest() == made.manifest()
     with matinee.connect(copy_of_built.home.root) as connection:
         plays = connection.execute("SELECT count(*), sum(played_ms) FROM fct_playback_session").fetchone()

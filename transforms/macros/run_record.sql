@@ -1,9 +1,10 @@
 {#-
     What each dbt run leaves in the build file, whoever starts it: the last result of every node in audit.node_result
-    (publishing looks at nothing else), and raw.touched_days without the days that are built now.
+    (publishing looks at it), the first rows of what a test found in audit.failed_row, and raw.touched_days without the
+    days that are built now.
 -#}
 {% macro writes() -%}
-{{ return(execute and flags.WHICH in ('build', 'run', 'test', 'retry')) }}
+{{ return(execute and target.type == 'duckdb' and flags.WHICH in ('build', 'run', 'test', 'retry')) }}
 {%- endmacro %}
 
 {#- Before anything changes: nodes that run, and tests of models that run, have no valid result any more. -#}
@@ -38,7 +39,14 @@
         {%- if id.startswith('model.') and result.status == 'success' -%}{%- do built.append(id.split('.')[-1]) -%}{%- endif -%}
     {%- endfor -%}
     {%- do record_results(rows) -%}
-    {%- if 'int_events' in built and 'int_playback_session' in built -%}
+    {%- for result in results if result.node.resource_type == 'test' and result.status | string in ('fail', 'warn') -%}
+        {%- do record_failed_rows(result) -%}
+    {%- endfor -%}
+    {%- set unbuilt = [] -%}
+    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'incremental' -%}
+        {%- if node.name not in built -%}{%- do unbuilt.append(node.name) -%}{%- endif -%}
+    {%- endfor -%}
+    {%- if not unbuilt -%}
         {%- do run_query(
             "delete from raw.touched_days t using raw.building_days b"
             " where t.event_date = b.event_date and t.touched_at = b.touched_at"
@@ -53,10 +61,10 @@
     {%- set known = graph.nodes.keys() | list + graph.get('unit_tests', {}).keys() | list -%}
     {%- do run_query("begin") -%}
     {%- if known -%}
-        {%- do run_query("delete from audit.node_result where node_id not in (" ~ quoted(known) ~ ")") -%}
+        {%- do forget_results("not in (" ~ quoted(known) ~ ")") -%}
     {%- endif -%}
     {%- if rows -%}
-        {%- do run_query("delete from audit.node_result where node_id in (" ~ quoted(rows | map(attribute=0) | list) ~ ")") -%}
+        {%- do forget_results("in (" ~ quoted(rows | map(attribute=0) | list) ~ ")") -%}
         {%- set values = [] -%}
         {%- for id, status, message in rows -%}
             {%- do values.append(
@@ -65,6 +73,19 @@
         {%- endfor -%}
         {%- do run_query("insert into audit.node_result values " ~ values | join(', ')) -%}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro forget_results(which) -%}
+    {%- do run_query("delete from audit.node_result where node_id " ~ which) -%}
+    {%- do run_query("delete from audit.failed_row where node_id " ~ which) -%}
+{%- endmacro %}
+
+{#- Asked again of the test's own query, after it failed: what passes costs nothing. -#}
+{% macro record_failed_rows(result) -%}
+    {%- do run_query(
+        "insert into audit.failed_row select " ~ quoted([result.node.unique_id]) ~ ", " ~ (result.failures or 0)
+        ~ ", " ~ row_as_json() ~ " from (" ~ result.node.compiled_code ~ ") as found limit 20"
+    ) -%}
 {%- endmacro %}
 
 {% macro quoted(texts) -%}

@@ -21,3 +21,10 @@ select here.amount as here_amount, there.amount as there_amount
 from here cross join there
 where abs(here.amount - there.amount) > 1e-6 * greatest(1, abs(there.amount))
 {% endtest %}
+
+{#- dbt's own test, with the whole row: what is null says nothing about which row it is. -#}
+{% macro default__test_not_null(model, column_name) %}
+select *
+from {{ model }}
+where {{ column_name }} is null
+{% endmacro %}

@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from orchestration.markdown import table
 from orchestration.observe import Reporter
 from orchestration.policies import room
 from orchestration.resources import MatineeResource
@@ -55,7 +56,7 @@ def packages(context: dg.AssetExecutionContext, config: Backfill, matinee: Matin
         metadata["reports"] = dg.MetadataValue.md("\n".join(f"- `{page}`" for page in made[:_REPORTS]))
     if state.failed:
         rows = [(failed.title_id, failed.treatment, failed.reason) for failed in state.failed]
-        metadata["why"] = _table(("title", "treatment", "reason"), rows)
+        metadata["why"] = table(("title", "treatment", "reason"), rows)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -93,13 +94,8 @@ def treatments(config: Budget, matinee: MatineeResource) -> dg.MaterializeResult
     }
     if left:
         rows = [(w.title_id, w.now or "", w.treatment, w.reason) for w in left]
-        metadata["upgrades"] = _table(("title", "now", "decided", "why"), rows)
+        metadata["upgrades"] = table(("title", "now", "decided", "why"), rows)
     if made.audience:
         metadata["median bandwidth, kbit/s"] = round(made.audience.kbps[len(made.audience.kbps) // 2])
         metadata["hours at the top rung"] = f"{made.audience.censored:.0%}"
     return dg.MaterializeResult(metadata=metadata)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> dg.MarkdownMetadataValue:
-    lines = [head, tuple("---" for _ in head), *(tuple(cell.replace("|", "\\|") for cell in row) for row in rows)]
-    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))

@@ -7,15 +7,18 @@ import dagster as dg
 
 from matinee.settings import Settings
 from orchestration import REPOSITORY
+from orchestration.markdown import table
 from orchestration.partitions import RECEIVED_DAYS
 from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
+from warehouse.anomalies import CHECKS
 
 TABLES = ("title", "account", "profile", "package", "probe", "subscription", "title_cost")
 # What a snapshot holds: every model of these folders of the dbt project.
 _MODELS = REPOSITORY / "transforms" / "models"
 PUBLISHED = sorted(model.stem for folder in ("marts", "features") for model in (_MODELS / folder).rglob("*.sql"))
 GATE = "landing_gate"
+_SHOWN = 50  # rows of a check
 GATE_SAYS = "Great Expectations over the new landed files. A batch that fails is held back whole, the rest goes on."
 
 
@@ -38,8 +41,8 @@ def exports(matinee: MatineeResource) -> Iterator[dg.MaterializeResult]:
     """PostgreSQL's tables in the lake and in the build file."""
     from warehouse.export import export_tables
 
-    for table in export_tables(matinee.settings()):
-        yield dg.MaterializeResult(asset_key=["warehouse", table.name], metadata={"rows": table.rows})
+    for made in export_tables(matinee.settings()):
+        yield dg.MaterializeResult(asset_key=["warehouse", made.name], metadata={"rows": made.rows})
 
 
 @dg.asset(
@@ -78,11 +81,23 @@ def _gate(settings: Settings, *, imports: bool) -> dg.AssetCheckResult:
         out = [
             file for file in held(connection) if file.state == "held" and file.batch.startswith("import:") == imports
         ]
-    return dg.AssetCheckResult(
-        check_name=GATE,
-        passed=not out,
-        metadata={file.path: dg.MetadataValue.json(list(file.reasons)) for file in out},
-    )
+    found = [
+        {
+            "batch": file.batch,
+            "file": file.path,
+            "expectation": reason["check"],
+            "column": reason["column"] or "",
+            "wrong": reason["unexpected"],
+            "values": ", ".join(reason["sample"]),
+        }
+        for file in out
+        for reason in file.reasons
+    ]
+    metadata: dict[str, dg.MetadataValue] = {"files held back": dg.MetadataValue.int(len(out))}
+    if found:
+        rows = [list(row.values()) for row in found[:_SHOWN]]
+        metadata |= {"found": dg.MetadataValue.json(found[:_SHOWN]), "reasons": table(list(found[0]), rows)}
+    return dg.AssetCheckResult(check_name=GATE, passed=not out, metadata=metadata)
 
 
 @dg.asset(
@@ -106,19 +121,50 @@ def imports(matinee: MatineeResource) -> dg.MaterializeResult:
 @dg.asset(
     **room("warehouse"),
     deps=[["models", "experiment_result"], *(["transforms", name] for name in PUBLISHED)],
+    check_specs=[
+        dg.AssetCheckSpec(name, asset=["warehouse", "snapshot"], description=description)
+        for name, description in CHECKS.items()
+    ],
     pool=BUILD_FILE_POOL,
     kinds={"duckdb", "parquet"},
 )
-def snapshot(matinee: MatineeResource) -> dg.MaterializeResult:
-    """The published marts: read-only, switched atomically, only after every blocking test of the build passed."""
+def snapshot(matinee: MatineeResource) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+    """The published marts: read-only, switched atomically, only after every blocking check of the build passed.
+
+    Its own checks compare the last days with those before. A finding stops publication until somebody has looked.
+    """
     from models.experiments.readout import RESULT_FILE
-    from warehouse.publish import publish
+    from warehouse.publish import AnomalyError, AuditError, publish
 
     settings = matinee.settings()
-    made = publish(settings, extra={"mart_experiment_result": settings.lake.root / RESULT_FILE})
-    return dg.MaterializeResult(
+    try:
+        made = publish(settings, extra={"mart_experiment_result": settings.lake.root / RESULT_FILE})
+    except AuditError as error:
+        if isinstance(error, AnomalyError):
+            yield from _looks(settings)
+        # The same build is not better the second time.
+        raise dg.Failure(str(error), allow_retries=False) from error
+    yield from _looks(settings)
+    yield dg.MaterializeResult(
         metadata={"snapshot": made.snapshot_id, "changed": made.changed, "path": dg.MetadataValue.path(made.path)}
     )
+
+
+def _looks(settings: Settings) -> Iterator[dg.AssetCheckResult]:
+    from warehouse.anomalies.record import known_anomalies
+
+    head = ("id", "found", "expected", "low", "high", "accepted by", "why")
+    for look in known_anomalies(settings):
+        metadata: dict[str, dg.MetadataValue] = {"numbers compared": dg.MetadataValue.int(look.judged)}
+        if not look.judged:
+            metadata["note"] = dg.MetadataValue.text("too little history to compare with")
+        if look.found:
+            told = [(known.finding, known) for known in look.found[:_SHOWN]]
+            metadata["unlike the days before"] = table(
+                head,
+                ((f.finding_id, f.observed, f.expected, f.low, f.high, k.accepted_by, k.why) for f, k in told),
+            )
+        yield dg.AssetCheckResult(check_name=look.check, passed=look.passed, metadata=metadata)
 
 
 @dg.asset(**room("warehouse"), deps=[snapshot], kinds={"html"})
