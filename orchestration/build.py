@@ -50,10 +50,13 @@ class Build:
     failed_checks: list[FailedCheck]
 
 
-def build(settings: Settings, selection: str = "*", *, full_refresh: bool = False) -> Build:
+def build(
+    settings: Settings, selection: str = "*", *, full_refresh: bool = False, again: tuple[date, date] | None = None
+) -> Build:
     """Materialise the selected assets (Dagster's selection syntax, e.g. `group:warehouse+`).
 
-    `full_refresh` makes dbt build its incremental models from all events, as a changed model needs.
+    `full_refresh` makes dbt build its incremental models from all events, as a changed model needs. `again`: the event
+    days from the first to the second are made anew as well, whether anything of them changed or not.
 
     PostgreSQL and Redis must be running.
 
@@ -65,9 +68,12 @@ def build(settings: Settings, selection: str = "*", *, full_refresh: bool = Fals
     from orchestration.defs.schedules import received_between
     from orchestration.instance import definitions, prepare
     from orchestration.policies import FULL_REFRESH
+    from warehouse.backfill import touch_event_days
 
     prepare(settings)
     first, last = pending_days(settings)
+    if again is not None:
+        touch_event_days(settings, *again)
     known = definitions()
     job = dg.define_asset_job("build", selection=selection, executor_def=dg.in_process_executor)
     loaded = dg.Definitions.merge(known, dg.Definitions(jobs=[job]))

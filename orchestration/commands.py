@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,17 @@ from matinee.settings import Settings
 from orchestration import REPOSITORY
 
 app = typer.Typer(no_args_is_help=True)
+_DAY = ["%Y-%m-%d"]
 
 
 @app.command()
 def build(
     selection: Annotated[str, typer.Argument(help="Dagster asset selection, e.g. 'group:features'.")] = "*",
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Transform all events again.")] = False,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=_DAY, help="Build this event day and those after it again.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--until", formats=_DAY, help="The last of them.")] = None,
 ) -> None:
     """Materialise the asset graph: land, transcode, load, transform, publish, train, serve."""
     from matinee.console import console
@@ -30,13 +36,25 @@ def build(
     from orchestration.show import show_build, show_what_failed
 
     settings = Settings.load()
+    again = _range(first, until)
     try:
         with services(settings), console.status("building the asset graph"):
-            made = run(settings, selection, full_refresh=full_refresh)
+            made = run(settings, selection, full_refresh=full_refresh, again=again)
     except BuildError as error:
         show_what_failed(settings, error)
         raise
     show_build(settings, made)
+
+
+def _range(first: datetime | None, until: datetime | None) -> tuple[date, date] | None:
+    if first is None and until is not None:
+        raise typer.BadParameter("--until needs --from: the first day of the range")
+    if first is None:
+        return None
+    last = (until or datetime.now(UTC)).date()
+    if last < first.date():
+        raise typer.BadParameter(f"--until {last} is before --from {first.date()}")
+    return first.date(), last
 
 
 @app.command()

@@ -19,6 +19,7 @@ _MODELS = REPOSITORY / "transforms" / "models"
 PUBLISHED = sorted(model.stem for folder in ("marts", "features") for model in (_MODELS / folder).rglob("*.sql"))
 GATE = "landing_gate"
 _SHOWN = 50  # rows of a check
+_BACKFILL = "dagster/backfill"  # Dagster's tag on the runs of a backfill
 GATE_SAYS = "Great Expectations over the new landed files. A batch that fails is held back whole, the rest goes on."
 
 
@@ -57,8 +58,10 @@ def exports(matinee: MatineeResource) -> Iterator[dg.MaterializeResult]:
 def events(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.MaterializeResult:
     """`raw.events`: the landed files of these received days that passed the gate, each loaded exactly once.
 
-    What earlier days still have waiting (a replayed dead letter, a batch let in late) is loaded with them.
+    What earlier days still have waiting (a replayed dead letter, a batch let in late) is loaded with them. A backfill
+    also marks what was received on its days as changed, so that the models make it anew.
     """
+    from warehouse.backfill import touch_received_days
     from warehouse.load import load_days, waiting_days
 
     window = context.partition_key_range
@@ -66,10 +69,10 @@ def events(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.Ma
     days = {first + timedelta(days=offset) for offset in range((last - first).days + 1)}
     settings = matinee.settings()
     summary = load_days(settings, days | {day for day in waiting_days(settings) if day < first})
-    return dg.MaterializeResult(
-        metadata={"files": summary.files, "rows": summary.rows},
-        check_results=[_gate(settings, imports=False)],
-    )
+    metadata = {"files": summary.files, "rows": summary.rows}
+    if _BACKFILL in context.run.tags:
+        metadata["event days to build again"] = len(touch_received_days(settings, first, last))
+    return dg.MaterializeResult(metadata=metadata, check_results=[_gate(settings, imports=False)])
 
 
 def _gate(settings: Settings, *, imports: bool) -> dg.AssetCheckResult:
