@@ -90,11 +90,11 @@ def _cmcd_operation() -> dict[str, Any]:
     return {
         "post": {
             "tags": ["events"],
-            "summary": "Take reports of CMCD 2 in event mode, one a line, as viewer events; 202 means on disk",
+            "summary": "Take reports of CMCD 2 in event mode, one a line, as viewer events; 200 means on disk",
             "operationId": "cmcd_post",
             "parameters": [{"name": "profile_id", **wanted}, {"name": "device", **wanted}],
             "requestBody": {"required": True, "content": {"application/cmcd": lines}},
-            "responses": {"202": {"description": "Done", "content": _content(Reports.__name__)}},
+            "responses": {"200": {"description": "Done", "content": _content(Reports.__name__)}},
         }
     }
 

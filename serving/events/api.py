@@ -68,7 +68,7 @@ async def append(context: Context, verdict: Verdict, bot: str | None) -> None:
         metrics.events_rejected.labels(code).inc()
 
 
-def accepted(count: int, rejected: Sequence[dict[str, object]], **more: int) -> Response:
-    """The answer 202."""
+def accepted(count: int, rejected: Sequence[dict[str, object]], status: int = 202, **more: int) -> Response:
+    """The answer once all that came is on disk."""
     content = orjson.dumps({"accepted": count, "rejected": rejected, **more})
-    return Response(content, 202, media_type="application/json")
+    return Response(content, status, media_type="application/json")

@@ -170,7 +170,7 @@ def _enter(counters: Counters, report: Report) -> None:
             counters.stalls += 1
         counters.state = state
     if report.startup_ms is not None:
-        counters.startup_ms = report.startup_ms  # the player measured it itself
+        counters.startup_ms, counters.is_begun = report.startup_ms, True  # the player measured it itself
 
 
 def to_event(
@@ -210,7 +210,7 @@ def to_event(
         **_counted(now),
     }
     if kind == "error":
-        event["data"] = {"code": report.code or "unknown", "fatal": now.state == FATAL}
+        event["data"] = {"code": report.code or "unknown", "fatal": now.state in (FATAL, None)}
     return {name: value for name, value in event.items() if value is not None}
 
 
@@ -228,6 +228,8 @@ def _kind(report: Report, before: Counters, now: Counters) -> str | None:
 
 
 def _counted(counters: Counters) -> dict[str, int | None]:
+    if counters.state is None:  # a player that tells no states (Shaka 5.2.12 as it is built): nothing can be counted
+        return {"startup_ms": counters.startup_ms}
     return {
         "played_ms": round(counters.played_ms),
         "stall_ms": round(counters.stall_ms),

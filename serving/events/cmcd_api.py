@@ -23,11 +23,15 @@ CODE = cast(Code, "invalid_cmcd")
 
 @dataclass
 class _Sorted:
-    """The lines of a body: events by the number of their line, and what cannot be mapped with its reason."""
+    """What becomes of the lines of a body, by their number: reports, then events of them, or reasons why not."""
 
+    reports: dict[int, Report] = field(default_factory=dict)
     events: dict[int, dict[str, Any]] = field(default_factory=dict)
     dead: dict[int, str] = field(default_factory=dict)
-    new: list[Report] = field(default_factory=list)
+
+    @property
+    def sids(self) -> set[str]:
+        return {report.sid for report in self.reports.values()}
 
 
 async def post_cmcd(request: Request) -> Response:
@@ -38,48 +42,59 @@ async def post_cmcd(request: Request) -> Response:
     lines = body.lines(await body.read(request, body.CMCD_TYPES))
     admit(context, request, account_id, len(lines))
     now = context.clock.now()
-    found = await _sort(context, request, account_id, lines, now)
-    named = frozenset(str(event["profile_id"]) for event in found.events.values() if "profile_id" in event)
-    owner = await context.owners.of(account_id, named)
-    if account_id and len(owner.profiles) == 1:
-        for event in found.events.values():
-            event.setdefault("profile_id", *owner.profiles)
-    raw = list(found.events.values())
-    bot = context.senders.bot(request, account_id, raw)
-    verdict = judge(raw, account_id, owner.profiles, owner.country, now, bot)
-    verdict = _with_dead(verdict, found, lines, account_id, now)
-    await append(context, verdict, bot)
-    # Behind the log: what is not remembered comes again, with the same ids.
-    await context.sessions.add(account_id or "", found.new)
+    found = _sort(lines, now)
+    async with context.sessions.turn(account_id or "", found.sids):
+        await _map(context, request, account_id, lines, found, now)
+        verdict, bot = await _judge(context, request, account_id, list(found.events.values()), now)
+        verdict = _with_dead(verdict, found, lines, account_id, now)
+        await append(context, verdict, bot)
+        # Behind the log: what is not remembered comes again, with the same ids.
+        await context.sessions.add(account_id or "", found.reports.values())
     rejected = [{"index": index, "code": code} for index, code in verdict.rejected]
-    return accepted(verdict.accepted, rejected, ignored=len(lines) - len(verdict.entries))
+    # 200 as well says: on disk. Shaka Player takes a 202 for a failure and sends everything twice.
+    return accepted(verdict.accepted, rejected, 200, ignored=len(lines) - len(verdict.entries))
 
 
-async def _sort(
-    context: Context, request: Request, account_id: str | None, lines: Sequence[str], now: datetime
-) -> _Sorted:
+def _sort(lines: Sequence[str], now: datetime) -> _Sorted:
     found = _Sorted()
-    parsed: dict[int, Report] = {}
     for index, line in enumerate(lines):
         try:
-            parsed[index] = parse(line, round(now.timestamp() * 1000))
+            report = parse(line, round(now.timestamp() * 1000))
         except ValueError as error:
             found.dead[index] = printable(str(error))
-    histories = await context.sessions.read(account_id or "", (report.sid for report in parsed.values()))
-    for index, report in parsed.items():
-        if report.event == "rr":
-            continue
+        else:
+            if report.event != "rr":  # the answer to a request: as many as segments, and nothing of the viewer
+                found.reports[index] = report
+    return found
+
+
+async def _map(
+    context: Context, request: Request, account_id: str | None, lines: Sequence[str], found: _Sorted, now: datetime
+) -> None:
+    owner = account_id or ""
+    histories = await context.sessions.read(owner, found.sids)
+    for index, report in list(found.reports.items()):
         history = histories[report.sid]
         if len(history) >= MAX_REPORTS:
             found.dead[index] = f"the session has {MAX_REPORTS:,} reports already: begin another one"
+            del found.reports[index]
             continue
         fields = {**_asked(request), **await context.playbacks.of(account_id, report.sid)}
-        event = to_event(report, history, account_id or "", now, fields)
+        event = to_event(report, history, owner, now, fields)
         history.append(report)
-        found.new.append(report)
         if event is not None:
             found.events[index] = {**event, "cmcd": lines[index]}
-    return found
+
+
+async def _judge(
+    context: Context, request: Request, account_id: str | None, events: list[dict[str, Any]], now: datetime
+) -> tuple[Verdict, str | None]:
+    owner = await context.owners.of(account_id, frozenset(str(e["profile_id"]) for e in events if "profile_id" in e))
+    if account_id and len(owner.profiles) == 1:
+        for event in events:
+            event.setdefault("profile_id", *owner.profiles)
+    bot = context.senders.bot(request, account_id, events)
+    return judge(events, account_id, owner.profiles, owner.country, now, bot), bot
 
 
 def _asked(request: Request) -> Mapping[str, str]:

@@ -1,8 +1,11 @@
 """What is remembered of the sessions of foreign players: their reports (Redis), and whose playback they are."""
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import orjson
 from redis.asyncio import Redis
@@ -24,11 +27,21 @@ _LIFE_S = int(MAX_LATENESS.total_seconds())
 class Sessions:
     """The reports so far of players' sessions, one hash each, for as long as late ones may come.
 
-    Fields are only added, so two requests at once lose nothing of each other.
+    Fields are only added, so two requests at once lose nothing of each other; but they know nothing of each other
+    either, and a player sends several at once. So those of one session take turns, within this process.
     """
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, owner: str, sids: Iterable[str]) -> AsyncIterator[None]:
+        """Be alone with these sessions of an owner."""
+        async with AsyncExitStack() as stack:
+            for key in sorted(_key(owner, sid) for sid in set(sids)):
+                await stack.enter_async_context(self._turns.setdefault(key, asyncio.Lock()))
+            yield
 
     async def read(self, owner: str, sids: Iterable[str]) -> dict[str, list[Report]]:
         """The reports by session, of those of this owner."""
