@@ -31,13 +31,17 @@ _INSERT = """
     SELECT * EXCLUDE (filename), substr(filename, length($root) + 2) AS source_file
     FROM read_parquet($paths, filename = true, hive_partitioning = false, union_by_name = true)
 """
-# A row that comes in now may be an earlier receipt of an event that is known under another day: that day changes too.
+# The day of a row that comes in now changes, and so do those of the receipts of its event that it comes before, since
+# the first receipt counts. None of these was received before the oldest of the new rows: only what was received since
+# then is looked through, which is nothing else where files come in order.
+_OLDEST = "SELECT min(received_at) FROM read_parquet($paths, hive_partitioning = false)"
 _TOUCH = """
     INSERT INTO raw.touched_days
     SELECT DISTINCT CAST(event_ts AS DATE), now() FROM raw.events
-    WHERE event_id IN (SELECT event_id FROM read_parquet($paths, hive_partitioning = false))
+    WHERE received_at >= $oldest
+        AND event_id IN (SELECT event_id FROM read_parquet($paths, hive_partitioning = false))
 """
-# Batches that passed go in together up to this many rows: each transaction looks through the ids of all events.
+# Batches that passed go in together up to this many rows: a transaction costs more than its rows.
 _ROWS_AT_ONCE = 1_000_000
 
 
@@ -126,21 +130,29 @@ def _load(
     with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
         loaded = _loaded(warehouse)
         known = find(ledger)
-        passed: list[LandedFile] = []
+        passed: list[Batch] = []
         taken: list[LandedFile] = []
+
+        def insert() -> None:
+            inside, broken = _insert(warehouse, lake, passed)
+            for result in broken:
+                held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
+            taken.extend(inside)
+            results.extend(broken)
+            passed.clear()
+
         with progress() as bar:
             for batch in bar.track(list(plan(known, loaded, recheck=recheck)), description="loading"):
                 if not batch.trusted:
-                    result = gate.check(lake, batch.name, batch.files, settings.lake.build_file.parent / "gate")
+                    result = _check(lake, batch, settings.lake.build_file.parent / "gate")
                     results.append(result)
                     if not result.success:
                         held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
                         continue
-                passed += batch.files
-                if sum(file.rows for file in passed) >= _ROWS_AT_ONCE:
-                    taken += _insert(warehouse, lake, passed)
-                    passed = []
-            taken += _insert(warehouse, lake, passed)
+                passed.append(batch)
+                if sum(file.rows for each in passed for file in each.files) >= _ROWS_AT_ONCE:
+                    insert()
+            insert()
         # Also what an earlier run loaded and had no time to strike off.
         inside = loaded | {file.path for file in taken}
         if struck := [k.file.path for k in known if k.state != "new" and k.file.path in inside]:
@@ -152,14 +164,61 @@ def _loaded(warehouse: "duckdb.DuckDBPyConnection") -> set[str]:
     return {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
 
 
-def _insert(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> Sequence[LandedFile]:
-    """The rows, the days they touch and the names of their files: all or nothing. Returns the files."""
+def _insert(
+    warehouse: "duckdb.DuckDBPyConnection", lake: Path, batches: Sequence[Batch]
+) -> tuple[list[LandedFile], list[GateResult]]:
+    """Batches into the warehouse; returns the files that are in, and a verdict on each batch that cannot be read."""
+    import duckdb
+
+    files = [file for batch in batches for file in batch.files]
+    try:
+        _insert_files(warehouse, lake, files)
+    except duckdb.Error:
+        broken = {batch: verdict for batch in batches if (verdict := _unreadable(lake, batch))}
+        if not broken:
+            raise
+        inside, more = _insert(warehouse, lake, [batch for batch in batches if batch not in broken])
+        return inside, [*broken.values(), *more]
+    return files, []
+
+
+def _check(lake: Path, batch: Batch, reports: Path) -> GateResult:
+    import duckdb
+
+    try:
+        return gate.check(lake, batch.name, batch.files, reports)
+    except duckdb.Error:
+        if verdict := _unreadable(lake, batch):
+            return verdict
+        raise
+
+
+def _insert_files(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> None:
+    """The rows, the days they touch and the names of their files: all or nothing."""
     if not files:
-        return files
+        return
     paths = [str(lake / file.path) for file in files]
     with build_file.transaction(warehouse):
         warehouse.execute(_INSERT, {"root": str(lake), "paths": paths})
-        warehouse.execute(_TOUCH, {"paths": paths})
+        (oldest,) = warehouse.execute(_OLDEST, {"paths": paths}).fetchall()[0]
+        warehouse.execute(_TOUCH, {"paths": paths, "oldest": oldest})
         rows = [[file.path, file.rows] for file in files]
         warehouse.executemany("INSERT INTO raw.loaded_file VALUES (?, ?, now())", rows)
-    return files
+
+
+def _unreadable(lake: Path, batch: Batch) -> GateResult | None:
+    """The verdict on a batch with a file that is damaged where the gate does not look; None where all can be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: list[str] = []
+    for file in batch.files:
+        try:
+            with pq.ParquetFile(lake / file.path) as parquet:
+                parquet.read()
+        except (OSError, pa.ArrowException) as error:
+            found.append(f"{file.path}: {str(error).splitlines()[0]}")
+    if not found:
+        return None
+    check = gate.Check("file_is_readable", None, success=False, unexpected=len(found), sample=tuple(found[:5]))
+    return GateResult(batch.name, tuple(file.path for file in batch.files), sum(f.rows for f in batch.files), (check,))
