@@ -14,6 +14,6 @@ def empty() -> Iterator[Settings]:
     with tempfile.TemporaryDirectory(prefix="matinee-dbt-") as root:
         settings = Settings.load(home=Path(root))
         settings.home.create()
-        built = dbt.run(settings, ["run"])
+        built = dbt.run(settings, ["build", "--resource-type", "model", "--resource-type", "snapshot"])
         assert built.success, built.failed
         yield settings

@@ -4,7 +4,7 @@
     days that are built now.
 -#}
 {% macro writes() -%}
-{{ return(execute and target.type == 'duckdb' and flags.WHICH in ('build', 'run', 'test', 'retry')) }}
+{{ return(execute and target.type == 'duckdb' and flags.WHICH in ('build', 'run', 'test', 'snapshot', 'retry')) }}
 {%- endmacro %}
 
 {#- Before anything changes: nodes that run, and tests of models that run, have no valid result any more. -#}
@@ -12,11 +12,11 @@
 {%- if writes() -%}
     {%- set statuses = {} -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'test' -%}
-        {%- for parent in node.depends_on.nodes if parent in selected_resources and parent.startswith('model.') -%}
+        {%- for parent in node.depends_on.nodes if parent in selected_resources and parent.split('.')[0] in ('model', 'snapshot') -%}
             {%- do statuses.update({node.unique_id: 'stale'}) -%}
         {%- endfor -%}
     {%- endfor -%}
-    {%- for id in selected_resources if id.split('.')[0] in ('model', 'test', 'unit_test') -%}
+    {%- for id in selected_resources if id.split('.')[0] in ('model', 'snapshot', 'test', 'unit_test') -%}
         {%- do statuses.update({id: 'running'}) -%}
     {%- endfor -%}
     {%- set rows = [] -%}
@@ -33,7 +33,7 @@
 {%- if writes() -%}
     {%- set rows = [] -%}
     {%- set built = [] -%}
-    {%- for result in results if result.node.resource_type in ('model', 'test', 'unit_test') -%}
+    {%- for result in results if result.node.resource_type in ('model', 'snapshot', 'test', 'unit_test') -%}
         {%- set id = result.node.unique_id -%}
         {%- do rows.append((id, result.status | string, (result.message or '') | string)) -%}
         {%- if id.startswith('model.') and result.status == 'success' -%}{%- do built.append(id.split('.')[-1]) -%}{%- endif -%}
