@@ -39,7 +39,11 @@ def show_what_failed(settings: Settings, error: BuildError) -> None:
 def pages(settings: Settings) -> list[tuple[str, str]]:
     """Pages that open from disk."""
     reports = settings.home.reports
-    candidates = {"report": reports / "index.html", "dbt docs": reports / "dbt" / "index.html"}
+    candidates = {
+        "report": reports / "index.html",
+        "dbt docs": reports / "dbt" / "index.html",
+        "data docs": reports / "data-docs" / "index.html",
+    }
     return [(name, path.as_uri()) for name, path in candidates.items() if path.exists()]
 
 

@@ -20,7 +20,7 @@ from warehouse.anomalies.record import look
 from warehouse.errors import WarehouseError
 from warehouse.failures import failures
 from warehouse.files import sync, sync_tree
-from warehouse.snapshot import PublishedTable, Snapshot
+from warehouse.snapshot import MadeOf, PublishedTable, Snapshot
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,14 +51,16 @@ def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, cloc
         audit(warehouse)
         audit_days(warehouse, moment)
         sources = _sources(warehouse, extra or {})
-        tables = {name: _measure(warehouse, source) for name, source in sources.items()}
-        data_hash = _data_hash(tables)
+        tables = {name: measure(warehouse, source) for name, source in sources.items()}
+        data_hash = hash_of(tables)
         if settings.lake.current.exists() and snapshot.current(settings.lake).data_hash == data_hash:
             return snapshot.current(settings.lake)
         name = f"{moment:%Y%m%dT%H%M%S%fZ}-{data_hash[:8]}"
-        made = Snapshot(name, settings.lake.published / name, moment, data_hash, tables, changed=True)
+        made = Snapshot(
+            name, settings.lake.published / name, moment, data_hash, tables, _made_of(warehouse), changed=True
+        )
         _write(warehouse, sources, made)
-    _switch(settings.lake, made)
+    switch(settings.lake, made)
     clear(settings.lake)
     return made
 
@@ -122,7 +124,7 @@ def _sources(warehouse: "duckdb.DuckDBPyConnection", extra: Mapping[str, Path]) 
     return sources
 
 
-def _measure(warehouse: "duckdb.DuckDBPyConnection", source: str) -> PublishedTable:
+def measure(warehouse: "duckdb.DuckDBPyConnection", source: str) -> PublishedTable:
     """The number of rows, and a sum over their hashes, so that their order does not matter."""
     columns = warehouse.execute(f"DESCRIBE FROM {source}").fetchall()
     query = f"SELECT count(*), sum(CAST(hash(t) AS HUGEINT)), bit_xor(hash(t)) FROM (FROM {source}) t"  # noqa: S608 - our own table names
@@ -131,7 +133,16 @@ def _measure(warehouse: "duckdb.DuckDBPyConnection", source: str) -> PublishedTa
     return PublishedTable(rows, hashlib.sha256(repr((shape, rows, total, mixed)).encode()).hexdigest())
 
 
-def _data_hash(tables: Mapping[str, PublishedTable]) -> str:
+def _made_of(warehouse: "duckdb.DuckDBPyConnection") -> MadeOf:
+    files = warehouse.execute("SELECT path, rows FROM raw.loaded_file ORDER BY path").fetchall()
+    exports = dict(warehouse.execute("SELECT name, path FROM raw.loaded_table ORDER BY name").fetchall())
+    last = "SELECT max_by(invocation_id, finished_at) FROM audit.node_result WHERE resource_type = 'model'"
+    (invocation,) = warehouse.execute(last).fetchall()[0]
+    names = hashlib.sha256("\n".join(path for path, _ in files).encode()).hexdigest()
+    return MadeOf(len(files), sum(rows for _, rows in files), names, exports, invocation or "")
+
+
+def hash_of(tables: Mapping[str, PublishedTable]) -> str:
     return hashlib.sha256(repr(sorted((n, t.rows, t.sha256) for n, t in tables.items())).encode()).hexdigest()
 
 
@@ -147,6 +158,8 @@ def _write(warehouse: "duckdb.DuckDBPyConnection", sources: Mapping[str, str], m
             warehouse.execute(f"COPY (FROM snapshot.main.\"{name}\") TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
     finally:
         warehouse.execute("DETACH snapshot")
+    files = "SELECT path, rows, loaded_at FROM raw.loaded_file ORDER BY path"
+    warehouse.execute(f"COPY ({files}) TO '{_literal(made.files)}' (FORMAT parquet, COMPRESSION zstd)")
     _check_copy(made)
     sync_tree(made.path)
     draft = made.path / ".manifest.json"
@@ -164,14 +177,14 @@ def _check_copy(made: Snapshot) -> None:
     with duckdb.connect(str(made.marts), read_only=True) as connection:
         for name, table in made.tables.items():
             for source in (f'"{name}"', f"read_parquet('{_literal(made.parquet(name))}')"):
-                written = _measure(connection, source)
+                written = measure(connection, source)
                 if written != table:
                     raise WarehouseError(
                         f"{made.path}: {name} was not written as built; check the disk and publish again"
                     )
 
 
-def _switch(lake: Lake, made: Snapshot) -> None:
+def switch(lake: Lake, made: Snapshot) -> None:
     draft = lake.published / f".current.{os.getpid()}"
     draft.unlink(missing_ok=True)
     draft.symlink_to(made.path.name)

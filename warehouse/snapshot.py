@@ -20,10 +20,26 @@ class PublishedTable:
 
 
 @dataclass(frozen=True)
+class MadeOf:
+    """What a snapshot's marts were built from.
+
+    `files` and `rows`: landed files of events and their rows, each named in the snapshot's `files.parquet`, whose names
+    in order have the hash `files_sha256`. `exports`: table -> exported file. Paths are below the lake's root.
+    `invocation_id`: dbt's last invocation.
+    """
+
+    files: int
+    rows: int
+    files_sha256: str
+    exports: Mapping[str, str]
+    invocation_id: str
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """A folder with `marts.duckdb` (all tables in schema `main`), `marts/<name>.parquet` and `manifest.json`.
 
-    `changed`: the call that returned it wrote it; false where the content was published before.
+    `made_of`: none where the snapshot is older than this record. `changed`: the call that returned it wrote it; false where the content was published before.
     """
 
     snapshot_id: str
@@ -31,6 +47,7 @@ class Snapshot:
     created_at: datetime
     data_hash: str
     tables: Mapping[str, PublishedTable]
+    made_of: MadeOf | None = None
     changed: bool = False
 
     @property
@@ -40,10 +57,16 @@ class Snapshot:
     def parquet(self, table: str) -> Path:
         return self.path / "marts" / f"{table}.parquet"
 
+    @property
+    def files(self) -> Path:
+        """The landed files that the marts were built from: `path`, `rows`, `loaded_at`."""
+        return self.path / "files.parquet"
+
     def manifest(self) -> str:
         tables = {name: asdict(table) for name, table in self.tables.items()}
         head = {"snapshot_id": self.snapshot_id, "created_at": self.created_at.isoformat(), "data_hash": self.data_hash}
-        return json.dumps({**head, "tables": tables}, indent=1)
+        made_of = {"made_of": asdict(self.made_of)} if self.made_of else {}
+        return json.dumps({**head, **made_of, "tables": tables}, indent=1)
 
 
 def read(path: Path) -> Snapshot:
@@ -55,7 +78,13 @@ def read(path: Path) -> Snapshot:
         created_at=datetime.fromisoformat(manifest["created_at"]),
         data_hash=manifest["data_hash"],
         tables={name: PublishedTable(**table) for name, table in manifest["tables"].items()},
+        made_of=MadeOf(**manifest["made_of"]) if "made_of" in manifest else None,
     )
+
+
+def kept(lake: Lake) -> list[Snapshot]:
+    """All snapshots that are still there, oldest first."""
+    return [read(manifest.parent) for manifest in sorted(lake.published.glob("*Z-*/manifest.json"))]
 
 
 def current(lake: Lake) -> Snapshot:

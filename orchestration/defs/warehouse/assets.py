@@ -96,7 +96,10 @@ def _gate(settings: Settings, *, imports: bool) -> dg.AssetCheckResult:
         for file in out
         for reason in file.reasons
     ]
-    metadata: dict[str, dg.MetadataValue] = {"files held back": dg.MetadataValue.int(len(out))}
+    metadata: dict[str, dg.MetadataValue] = {
+        "files held back": dg.MetadataValue.int(len(out)),
+        "pages": dg.MetadataValue.path(settings.home.reports / "data-docs" / "index.html"),
+    }
     if found:
         rows = [list(row.values()) for row in found[:_SHOWN]]
         metadata |= {"found": dg.MetadataValue.json(found[:_SHOWN]), "reasons": table(list(found[0]), rows)}
@@ -119,6 +122,14 @@ def imports(matinee: MatineeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={"files": summary.files, "rows": summary.rows}, check_results=[_gate(settings, imports=True)]
     )
+
+
+@dg.asset(**room("warehouse"), deps=[events, imports], kinds={"greatexpectations", "html"})
+def data_docs(matinee: MatineeResource) -> dg.MaterializeResult:
+    """What the landing gate saw: Great Expectations' pages of the newest batches and of all that were held back."""
+    from warehouse.datadocs import write_data_docs
+
+    return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(write_data_docs(matinee.settings()))})
 
 
 @dg.asset(
