@@ -102,11 +102,12 @@ class Bulk:
         return made
 
     def drop(self) -> None:
-        """Leave nothing behind."""
+        """Leave nothing behind: no file counts yet."""
         for file in [*self._open.values(), *(f for files in self._full.values() for f in files)]:
             with suppress(OSError):
                 file.writer.close()
-            file.draft.unlink(missing_ok=True)
+            for path in (file.draft, self.root / file.path):
+                path.unlink(missing_ok=True)
 
 
 def has_landed(connection: psycopg.Connection, name: str) -> bool:

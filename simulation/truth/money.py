@@ -195,5 +195,6 @@ def content_cost(contracts: Iterable[Contract], watched: pl.DataFrame, last: dat
             hours_viewed=hours,
             cost_per_thousand_hours=pl.when(pl.col("played_ms") > 0).then(pl.col("cost_minor") * 1000 / hours),
         )
+        .drop("played_ms")
         .sort("title_id", "month", "currency")
     )
