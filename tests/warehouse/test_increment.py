@@ -9,11 +9,12 @@ from warehouse.export import export_tables
 from warehouse.load import load_days
 
 INCREMENTAL = ("int_events", "int_playback_session")
+MADE_OF_THEM = ("int_session_slice", "fct_session", "fct_playback_minute")
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def run_incremental(settings, *flags):
-    result = dbt.run(settings, ["run", *flags, "--select", "stg_events", *INCREMENTAL])
+    result = dbt.run(settings, ["run", *flags, "--select", "stg_events", *INCREMENTAL, *MADE_OF_THEM])
     assert result.success, result.failed
 
 
@@ -33,7 +34,8 @@ def test_an_increment_is_a_full_refresh_row_for_row(settings, landing, viewing, 
         landing.land(received[day], day)
         load_days(settings)
         run_incremental(settings)
-    queries = [f"SELECT * FROM intermediate.{name} ORDER BY ALL" for name in INCREMENTAL]
+    schemas = {name: "marts" if name.startswith("fct") else "intermediate" for name in (*INCREMENTAL, *MADE_OF_THEM)}
+    queries = [f"SELECT * FROM {schema}.{name} ORDER BY ALL" for name, schema in schemas.items()]
     incremental = [rows(settings, query) for query in queries]
     assert len(incremental[0]) == rows(settings, "SELECT count(DISTINCT event_id) FROM raw.events")[0][0]
     assert rows(settings, "SELECT count(*) FROM raw.touched_days") == [(0,)]

@@ -20,3 +20,21 @@ select playback_id from {{ ref('stg_events') }}
 where playback_id is not null
     and event_date in (select event_date from {{ source('raw', 'touched_days') }})
 {%- endmacro %}
+
+{% macro forget_touched_visitors() -%}
+{% if is_incremental() %}
+delete from {{ this }} where visitor_key in ({{ touched_visitors() }})
+{% endif %}
+{%- endmacro %}
+
+{#- Of all receipts as well: a visitor whose events all turned out to be repetitions has no visits any more. -#}
+{% macro touched_visitors() -%}
+select {{ visitor_key() }} as visitor_key from {{ ref('stg_events') }}
+where event_date in (select event_date from {{ source('raw', 'touched_days') }})
+{%- endmacro %}
+
+{#- Whose visit it is: a profile's; where nobody is signed in, that of the visit which the client named. -#}
+{% macro visitor_key(relation=none) -%}
+{%- set of = relation ~ '.' if relation else '' -%}
+coalesce({{ of }}profile_key, concat('visit:', {{ of }}session_id))
+{%- endmacro %}

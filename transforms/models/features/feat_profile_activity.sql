@@ -1,7 +1,7 @@
 with playbacks as (
 
     select * from {{ ref('fct_playback_session') }}
-    where profile_key is not null
+    where profile_key is not null and not is_bot
 
 ),
 

@@ -1,7 +1,7 @@
 with playbacks as (
 
     select * from {{ ref('fct_playback_session') }}
-    where item_id is not null
+    where item_id is not null and not is_bot
 
 ),
 

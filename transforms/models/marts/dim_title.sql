@@ -59,7 +59,9 @@ final as (
         titles.genres,
         playable.packaged_at is not null as is_playable,
         playable.packaged_at,
-        titles.created_at
+        titles.created_at,
+        -- The catalogue keeps no earlier publication than its own row.
+        titles.created_at as released_at
     from titles
     inner join chains on titles.title_id = chains.title_id
     inner join playable on titles.title_id = playable.of_title

@@ -18,7 +18,11 @@ ranked as (
 
 variants as (
 
-    select exposure_experiment, account_key, count(distinct exposure_variant) as variants_seen
+    select
+        exposure_experiment,
+        account_key,
+        count(distinct exposure_variant) as variants_seen,
+        bool_or(bot is not null) as is_bot
     from exposures
     group by exposure_experiment, account_key
 
@@ -33,7 +37,8 @@ final as (
         ranked.exposure_salt as salt,
         ranked.event_ts as first_exposed_at,
         ranked.event_date,
-        cast(variants.variants_seen as integer) as variants_seen
+        cast(variants.variants_seen as integer) as variants_seen,
+        variants.is_bot
     from ranked
     inner join variants
         on ranked.exposure_experiment = variants.exposure_experiment and ranked.account_key = variants.account_key

@@ -1,14 +1,14 @@
 with playbacks as (
 
     select * from {{ ref('fct_playback_session') }}
-    where profile_key is not null and title_id is not null
+    where profile_key is not null and title_id is not null and not is_bot
 
 ),
 
 events as (
 
     select * from {{ ref('int_events') }}
-    where profile_key is not null and title_id is not null
+    where profile_key is not null and title_id is not null and bot is null
 
 ),
 

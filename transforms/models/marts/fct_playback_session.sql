@@ -6,7 +6,8 @@ with playbacks as (
 
 titles as (
 
-    select * from {{ ref('dim_title') }}
+    select title_id, item_id, cast(nullif(runtime_s, 0) as bigint) as runtime_s
+    from {{ ref('dim_title') }}
 
 ),
 
@@ -35,7 +36,12 @@ final as (
         playbacks.max_position_ms,
         playbacks.last_rendition,
         playbacks.is_failed,
-        coalesce(playbacks.max_position_ms >= 900 * cast(titles.runtime_s as bigint), false) as is_completed,
+        coalesce(playbacks.max_position_ms >= 900 * titles.runtime_s, false) as is_completed,
+        playbacks.is_bot,
+        -- Of a title that is shorter, nine tenths; an unknown length is no bound.
+        playbacks.played_ms >= least(30000, 900 * titles.runtime_s) as is_valid,
+        playbacks.startup_ms is not null or playbacks.played_ms > 0 as is_started,
+        coalesce(playbacks.startup_ms, 0) + playbacks.played_ms + playbacks.stall_ms as wall_ms,
         playbacks.surface_row,
         playbacks.surface_position,
         playbacks.surface_model,

@@ -8,6 +8,7 @@
 with exposures as (
 
     select * from {{ ref('fct_exposure') }}
+    where not is_bot
 
 ),
 
@@ -23,7 +24,7 @@ playbacks as (
 
     select account_key, started_at, event_date, played_ms
     from {{ ref('fct_playback_session') }}
-    where account_key is not null
+    where account_key is not null and not is_bot
 
 ),
 

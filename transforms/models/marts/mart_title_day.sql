@@ -1,7 +1,7 @@
 with playbacks as (
 
     select * from {{ ref('fct_playback_session') }}
-    where title_id is not null
+    where title_id is not null and not is_bot
 
 ),
 
@@ -32,8 +32,8 @@ final as (
         days.title_id,
         cast(days.plays as bigint) as plays,
         cast(days.viewers as bigint) as viewers,
-        days.played_ms / 3600000.0 as hours_viewed,
-        days.played_ms / (titles.runtime_s * 1000.0) as views,
+        days.played_ms / 3.6e6 as hours_viewed,
+        days.played_ms / (nullif(titles.runtime_s, 0) * 1e3) as views,
         cast(days.completions as bigint) as completions
     from days
     left join titles on days.title_id = titles.title_id

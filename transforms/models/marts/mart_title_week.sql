@@ -4,7 +4,7 @@ with playbacks as (
         *,
         cast(date_trunc('week', event_date) as date) as week_start
     from {{ ref('fct_playback_session') }}
-    where title_id is not null
+    where title_id is not null and not is_bot
 
 ),
 
@@ -34,8 +34,8 @@ measured as (
         weeks.title_id,
         cast(weeks.plays as bigint) as plays,
         cast(weeks.viewers as bigint) as viewers,
-        weeks.played_ms / 3600000.0 as hours_viewed,
-        weeks.played_ms / (titles.runtime_s * 1000.0) as views
+        weeks.played_ms / 3.6e6 as hours_viewed,
+        weeks.played_ms / (nullif(titles.runtime_s, 0) * 1e3) as views
     from weeks
     left join titles on weeks.title_id = titles.title_id
 
