@@ -18,6 +18,7 @@ from pathlib import Path
 import psycopg
 import pyarrow as pa
 import redis
+from psycopg.types.json import Jsonb
 
 from ingest import bodies, landing, log, parts
 from ingest.bodies import Decoded
@@ -185,7 +186,16 @@ def _record_letters(connection: psycopg.Connection, letters: list[tuple[parts.Pa
         cursor.executemany(
             _QUERIES["record_dead_letter"],
             [
-                (d.log_id, part.path, d.entry.code, d.entry.reason, d.entry.origin, d.account_id, d.received_at)
+                (
+                    d.log_id,
+                    part.path,
+                    d.entry.code,
+                    d.entry.reason,
+                    d.entry.origin,
+                    d.account_id,
+                    d.received_at,
+                    Jsonb(d.entry.stamp or {}),
+                )
                 for part, d in letters
             ],
         )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 
+Code = Annotated[str | None, typer.Option(help="Only those with this code.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="Only those with this in their reason.")]
+
 app = typer.Typer(no_args_is_help=True)
 ingest = typer.Typer(no_args_is_help=True, help="Bring in a catalogue feed or a folder of films.")
 imports = typer.Typer(no_args_is_help=True, help="Bring in histories from elsewhere.")
@@ -187,25 +190,40 @@ def drain() -> None:
 
 @letters.command("list")
 def list_letters(
-    code: Annotated[str | None, typer.Option(help="Only those with this code.")] = None,
+    code: Code = None,
+    reason: Reason = None,
     every: Annotated[bool, typer.Option("--all", help="Those that were replayed, too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = _SHOWN,
 ) -> None:
-    """Dead letters by code, and the newest of them."""
+    """Dead letters by code and reason: how many, since when, and which are the newest.
+
+    Reasons that differ in their numbers and in what they quote are counted as one: N and '…' stand there for these.
+    """
     from ingest import deadletters
     from matinee.db.connect import connect
     from matinee.stack.session import services
 
     settings = Settings.load()
     with services(settings), connect(settings) as connection:
-        counts = deadletters.counts(connection)
-        newest = deadletters.newest(connection, code=code, waiting=not every, limit=limit)
-    console.print(table("Dead letters", ("code", "waiting", "replayed"), counts))
+        groups = deadletters.groups(connection, code=code, reason=reason)
+        newest = deadletters.newest(connection, code=code, reason=reason, waiting=not every, limit=limit)
+    if not groups:
+        console.print("no dead letters: whatever came was an event")
+        return
+    counted = [
+        (g.code, g.summary, g.waiting, g.replayed, f"{g.first_seen:%Y-%m-%d %H:%M}", f"{g.last_seen:%Y-%m-%d %H:%M}")
+        for g in groups
+    ]
+    columns = ("code", "reason", "waiting", "replayed", "first (UTC)", "last (UTC)")
+    console.print(table("Dead letters", columns, counted), markup=False)
+    if len(groups) > 1:
+        console.print(f"{sum(g.waiting for g in groups)} waiting, {sum(g.replayed for g in groups)} replayed")
     rows = [
         (letter.log_id, f"{letter.received_at:%Y-%m-%d %H:%M:%S}", letter.origin, letter.code, letter.reason[:80])
         for letter in newest
     ]
-    console.print(table("Newest", ("id", "received (UTC)", "origin", "code", "reason"), rows))
+    console.print(table("Newest", ("id", "received (UTC)", "origin", "code", "reason"), rows), markup=False)
+    console.print("`matinee deadletters show ID` opens one, `matinee deadletters replay` judges them again")
 
 
 @letters.command()
@@ -225,7 +243,7 @@ def show(log_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
 
 
 @letters.command()
-def replay(code: Annotated[str | None, typer.Option(help="Only those with this code.")] = None) -> None:
+def replay(code: Code = None, reason: Reason = None) -> None:
     """Judge waiting dead letters once more and append those that pass to the event log, with their own ids."""
     from ingest import deadletters, log
     from matinee.db.connect import connect
@@ -235,7 +253,7 @@ def replay(code: Annotated[str | None, typer.Option(help="Only those with this c
     with services(settings), connect(settings) as connection:
         client = log.connect(settings.events())
         try:
-            summary = deadletters.replay(connection, settings, client, code=code)
+            summary = deadletters.replay(connection, settings, client, code=code, reason=reason)
         finally:
             client.close()
     rows = [(summary.accepted, summary.refused, summary.unreadable)]

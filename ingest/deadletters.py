@@ -6,12 +6,12 @@ what has such a code again.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import psycopg
 import redis
@@ -47,6 +47,23 @@ class DeadLetter:
     attempts: int
     replayed_at: datetime | None
     replayed_as: str | None
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Dead letters of one code and reason: how many, since when, and the newest one's id.
+
+    `summary` is the reason with `N` for numbers and `'…'` for what it quotes.
+    """
+
+    code: str
+    summary: str
+    waiting: int
+    replayed: int
+    first_seen: datetime
+    last_seen: datetime
+    newest: str
 
 
 @dataclass(frozen=True)
@@ -63,12 +80,24 @@ def counts(connection: psycopg.Connection) -> list[tuple[str, int, int]]:
     return connection.execute(_QUERIES["dead_letter_counts"]).fetchall()
 
 
+def groups(connection: psycopg.Connection, *, code: str | None = None, reason: str | None = None) -> list[Group]:
+    """Dead letters by code and reason, those of which most wait first; `reason` is any part of one, in any case."""
+    with connection.cursor(row_factory=class_row(Group)) as cursor:
+        return cursor.execute(_QUERIES["dead_letter_groups"], {"code": code, "reason": reason}).fetchall()
+
+
 def newest(
-    connection: psycopg.Connection, *, code: str | None = None, waiting: bool = True, limit: int = 20
+    connection: psycopg.Connection,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
+    waiting: bool = True,
+    limit: int = 20,
 ) -> list[DeadLetter]:
     """The latest dead letters, newest first; `waiting` leaves out those that were replayed."""
+    wanted = {"code": code, "reason": reason, "waiting": waiting, "limit": limit}
     with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
-        return cursor.execute(_QUERIES["dead_letters"], {"code": code, "waiting": waiting, "limit": limit}).fetchall()
+        return cursor.execute(_QUERIES["dead_letters"], wanted).fetchall()
 
 
 def show(connection: psycopg.Connection, settings: Settings, log_id: str) -> tuple[DeadLetter, bytes]:
@@ -81,7 +110,7 @@ def show(connection: psycopg.Connection, settings: Settings, log_id: str) -> tup
         letter = cursor.execute(_QUERIES["dead_letter"], (log_id,)).fetchone()
     if letter is None:
         raise IngestError(f"no dead letter {log_id!r}: `matinee deadletters list` names them")
-    body = _bodies(connection, settings, [letter]).get(log_id)
+    body = bodies(connection, settings, [letter]).get(log_id)
     if body is None:
         raise IngestError(
             f"dead letter {log_id} cannot be opened: the key of its account is destroyed or its file is gone"
@@ -90,7 +119,12 @@ def show(connection: psycopg.Connection, settings: Settings, log_id: str) -> tup
 
 
 def replay(
-    connection: psycopg.Connection, settings: Settings, client: redis.Redis, *, code: str | None = None
+    connection: psycopg.Connection,
+    settings: Settings,
+    client: redis.Redis,
+    *,
+    code: str | None = None,
+    reason: str | None = None,
 ) -> ReplaySummary:
     """Judge the waiting dead letters once more, as of when they were received, and append those that pass to the log.
 
@@ -102,15 +136,15 @@ def replay(
     """
     accepted, refused, unreadable = 0, 0, 0
     with connection.transaction(), connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
-        waiting = cursor.execute(_QUERIES["dead_letters_to_replay"], {"code": code}).fetchall()
-        bodies = _bodies(connection, settings, waiting)
+        waiting = cursor.execute(_QUERIES["dead_letters_to_replay"], {"code": code, "reason": reason}).fetchall()
+        found = bodies(connection, settings, waiting)
         passed: list[tuple[DeadLetter, Entry]] = []
         for letter in waiting:
-            body = bodies.get(letter.log_id)
+            body = found.get(letter.log_id)
             if body is None:
                 unreadable += 1
                 continue
-            entry = _judge(letter, body)
+            entry = judge_again(letter, body)
             if entry.code is None:
                 passed.append((letter, entry))
             else:
@@ -130,15 +164,25 @@ def pretty(body: bytes) -> str:
         return body.decode(errors="backslashreplace")
 
 
-def _judge(letter: DeadLetter, body: bytes) -> Entry:
+def judge_again(letter: DeadLetter, body: bytes) -> Entry:
+    """The verdict on a dead letter as of when it was received, with what was known of its sender then."""
     origin = cast(Origin, letter.origin)
     if letter.code not in get_args(Code):  # refused by a rule of the sender's, of which nothing is known here
         code = cast(Code, letter.code)
         return Entry(body, letter.received_at, origin, letter.account_id, code, letter.reason)
-    return accept([body], received_at=letter.received_at, origin=origin, account_id=letter.account_id).entries[0]
+    stamp = {name: value for name, value in letter.stamp.items() if name != "bot"}
+    again = accept(
+        [body],
+        received_at=letter.received_at,
+        origin=origin,
+        account_id=letter.account_id,
+        stamp=stamp,
+        bot=letter.stamp.get("bot"),
+    )
+    return again.entries[0]
 
 
-def _bodies(connection: psycopg.Connection, settings: Settings, letters: Sequence[DeadLetter]) -> dict[str, bytes]:
+def bodies(connection: psycopg.Connection, settings: Settings, letters: Sequence[DeadLetter]) -> dict[str, bytes]:
     """Log id -> opened payload, for those that can be opened."""
     import pyarrow.parquet as pq
 

@@ -34,7 +34,8 @@ class Entry:
     """One entry of the event log.
 
     `body` is JSON: for an event what was sent, with `account_id`, `origin`, `received_at` and `fingerprint` written by
-    us and ids, numbers and times as the contract writes them; for a dead letter (`code` is set) the bytes as they came.
+    us and ids, numbers and times as the contract writes them; for a dead letter (`code` is set) the bytes as they came,
+    and `stamp` is what would have been written into it.
     """
 
     body: bytes
@@ -43,6 +44,7 @@ class Entry:
     account_id: str | None = None
     code: Code | None = None
     reason: str = ""
+    stamp: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ def accept(
     server knows better than the client (`country`, for one). `bot` says why the sender counts as a bot, and overrides
     what the events say: None for people. Imports know no lateness.
     """
+    stamped = {**(stamp or {}), "bot": bot}
     entries: list[Entry] = []
     rejections: list[Rejection] = []
     late = 0
@@ -110,11 +113,12 @@ def accept(
         if owner is None and origin != "live" and isinstance(item, dict) and is_account_id(item.get("account_id")):
             owner = item["account_id"]
         try:
-            body, is_late = _judge(item, received_at, origin, owner, {**(stamp or {}), "bot": bot})
+            body, is_late = _judge(item, received_at, origin, owner, stamped)
             entries.append(Entry(body, received_at, origin, owner))
             late += is_late
         except _RefusedError as refused:
-            entries.append(Entry(as_sent(item), received_at, origin, owner, refused.code, refused.reason))
+            body = as_sent(item)
+            entries.append(Entry(body, received_at, origin, owner, refused.code, refused.reason, stamped))
             rejections.append(Rejection(index, refused.code))
     return Batch(tuple(entries), tuple(rejections), late)
 

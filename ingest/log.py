@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
+import orjson
 import redis
 
 from ingest.errors import IngestError, LogUnavailableError
@@ -56,14 +57,18 @@ def fields(entry: Entry) -> dict[str, bytes | str]:
     """The fields of the stream entry: `event` for an event; a dead letter carries what is known about it besides."""
     if entry.code is None:
         return {"event": entry.body}
-    known = {
+    known: dict[str, bytes | str] = {
         "event": entry.body,
         "code": entry.code,
         "reason": entry.reason,
         "origin": entry.origin,
         "received_at": entry.received_at.isoformat(),
     }
-    return {**known, "account_id": entry.account_id} if entry.account_id else {**known}
+    if entry.account_id:
+        known["account_id"] = entry.account_id
+    if stamp := {name: value for name, value in (entry.stamp or {}).items() if value is not None}:
+        known["stamp"] = orjson.dumps(stamp)
+    return known
 
 
 def dead_entry(found: Fields) -> Entry | None:
@@ -87,6 +92,7 @@ def dead_entry(found: Fields) -> Entry | None:
         account_id=account or None,
         code=cast(Code, printable(found[b"code"].decode())),
         reason=printable(found.get(b"reason", b"").decode(errors="replace")),
+        stamp=orjson.loads(found.get(b"stamp", b"{}")),
     )
 
 

@@ -33,28 +33,43 @@ SELECT pg_advisory_lock(%s)
 SELECT pg_advisory_unlock(%s)
 
 -- name: record_dead_letter
-INSERT INTO dead_letter (log_id, path, code, reason, origin, account_id, received_at) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO dead_letter (log_id, path, code, reason, origin, account_id, received_at, stamp)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (log_id) DO NOTHING
 
 -- name: dead_letter_counts
 SELECT code, count(*) FILTER (WHERE replayed_at IS NULL), count(*) FILTER (WHERE replayed_at IS NOT NULL)
 FROM dead_letter GROUP BY code ORDER BY code
 
+-- name: dead_letter_groups
+-- Reasons that differ in their numbers and in what they quote are one.
+SELECT code, summary, count(*) FILTER (WHERE replayed_at IS NULL) AS waiting,
+       count(*) FILTER (WHERE replayed_at IS NOT NULL) AS replayed, min(received_at) AS first_seen,
+       max(received_at) AS last_seen, (array_agg(log_id ORDER BY received_at DESC, log_id DESC))[1] AS newest
+FROM (
+    SELECT *, regexp_replace(regexp_replace(reason, '''[^'']*''', '''…''', 'g'), '[0-9][0-9,.:]*', 'N', 'g') AS summary
+    FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s)
+    AND (%(reason)s::text IS NULL OR strpos(lower(reason), lower(%(reason)s)) > 0)
+) AS found
+GROUP BY code, summary ORDER BY waiting DESC, last_seen DESC, code, summary
+
 -- name: dead_letters
-SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as, stamp
 FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s) AND (NOT %(waiting)s OR replayed_at IS NULL)
+AND (%(reason)s::text IS NULL OR strpos(lower(reason), lower(%(reason)s)) > 0)
 ORDER BY received_at DESC, log_id DESC LIMIT %(limit)s
 
 -- name: dead_letter
-SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as, stamp
 FROM dead_letter WHERE log_id = %s
 
 -- name: salts_left
 SELECT account_id, salt FROM account_salt WHERE account_id = ANY(%s)
 
 -- name: dead_letters_to_replay
-SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as, stamp
 FROM dead_letter WHERE (%(code)s::text IS NULL OR code = %(code)s) AND replayed_at IS NULL
+AND (%(reason)s::text IS NULL OR strpos(lower(reason), lower(%(reason)s)) > 0)
 ORDER BY path, log_id FOR UPDATE SKIP LOCKED
 
 -- name: mark_replayed
@@ -167,3 +182,36 @@ SET format = excluded.format, stored_path = excluded.stored_path, sha256 = exclu
 
 -- name: drop_sidecar
 DELETE FROM master_sidecar WHERE master_id = %s AND language = %s AND forced = %s
+
+-- name: forget_letters
+DELETE FROM dead_letter WHERE account_id = ANY(%s)
+
+-- name: letters_that_may_name
+-- Sealed for nobody in particular, or refused because they name a profile that is somebody else's.
+SELECT log_id, path, code, reason, origin, account_id, received_at, attempts, replayed_at, replayed_as
+FROM dead_letter WHERE account_id IS NULL OR code = 'profile_mismatch'
+
+-- name: forget_letters_by_id
+DELETE FROM dead_letter WHERE log_id = ANY(%s)
+
+-- name: landed_events
+SELECT path FROM landed_file WHERE stream <> 'dead' ORDER BY path
+
+-- name: dead_files_with_strangers
+SELECT f.path FROM landed_file f LEFT JOIN dead_letter d USING (path)
+WHERE f.stream = 'dead' GROUP BY f.path, f.rows HAVING count(d.log_id) < f.rows ORDER BY f.path
+
+-- name: letters_of_file
+SELECT log_id FROM dead_letter WHERE path = %s
+
+-- name: begin_rewrite
+INSERT INTO landed_rewrite (path, rows) VALUES (%s, %s) ON CONFLICT (path) DO UPDATE SET rows = excluded.rows
+
+-- name: rewrites
+SELECT path, rows FROM landed_rewrite ORDER BY path
+
+-- name: forget_rewrite
+DELETE FROM landed_rewrite WHERE path = %s
+
+-- name: set_landed_rows
+UPDATE landed_file SET rows = %s WHERE path = %s

@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -75,6 +76,43 @@ def test_replay_of_one_code_leaves_the_others(settings, connection, client, refu
     refuse(event(), "unknown_schema")
     assert deadletters.replay(connection, settings, client, code="too_late").accepted == 1
     assert deadletters.counts(connection) == [("too_late", 0, 1), ("unknown_schema", 1, 0)]
+
+
+def test_letters_are_counted_by_code_and_reason_and_replayed_by_them(settings, connection, client, event, now):
+    sent = [event(type="dance"), event(type="sing"), event(played_ms=-1), event(schema="viewer-event/2.0"), b"{"]
+    for hours, body in enumerate(sent):
+        at = now + timedelta(hours=hours)
+        log.append(client, accept([body], received_at=at, origin="live", account_id="me").entries)
+    log.append(
+        client, accept([event(session_id="x" * n) for n in (70_000, 80_000)], received_at=now, origin="live").entries
+    )
+    collector.drain(settings)
+    found = {
+        (g.code, g.summary): (g.waiting, g.replayed, g.first_seen, g.last_seen) for g in deadletters.groups(connection)
+    }
+    assert len(found) == 5
+    assert found["too_large", "N bytes, the limit is N"] == (2, 0, now, now)
+    types = next(key for key in found if key[1].startswith("type:"))
+    assert found[types] == (2, 0, now, now + timedelta(hours=1))
+    (negative,) = deadletters.groups(connection, code="invalid_event", reason="PLAYED_MS")
+    assert (negative.waiting, negative.newest) == (1, deadletters.newest(connection, reason="played_ms")[0].log_id)
+    assert deadletters.replay(connection, settings, client, reason="played_ms").refused == 1
+    assert {g.waiting for g in deadletters.groups(connection, reason="no such reason")} == set()
+
+
+def test_a_replayed_event_says_what_the_server_knew_of_its_sender(settings, connection, client, event, now):
+    batch = accept(
+        [event(schema="viewer-event/2.0")], received_at=now, origin="live", stamp={"country": "FR"}, bot="rate"
+    )
+    (log_id,) = log.append(client, batch.entries)
+    collector.drain(settings)
+    assert deadletters.newest(connection)[0].stamp == {"country": "FR", "bot": "rate"}
+    letter, body = deadletters.show(connection, settings, log_id)
+    right = body.replace(b"viewer-event/2.0", b"viewer-event/1.0")
+    again = deadletters.judge_again(letter, right)
+    assert {k: json.loads(again.body)[k] for k in ("country", "bot", "received_at")} == {
+        "country": "FR", "bot": "rate", "received_at": now.isoformat().replace("+00:00", "Z"),
+    }  # fmt: skip
 
 
 def test_what_another_rule_refused_is_not_let_in_by_a_replay(settings, connection, client, refuse, event):
