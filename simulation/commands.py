@@ -26,18 +26,35 @@ def simulate(
     end: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day after the last one (UTC). Default: today.")
     ] = None,
-    events: Annotated[int | None, typer.Option(help="Take as many viewers as send about this many events.")] = None,
+    events: Annotated[
+        int | None, typer.Option(help="Take as many viewers as send about this many events: 10_000, 100_000_000.")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="Name of the run; it becomes part of the accounts' ids.")] = None,
+    direct: Annotated[
+        bool | None,
+        typer.Option(
+            "--direct/--through-the-log",
+            help="Land events at once instead of through the event log. Default: from a million events on.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Simulate viewers of the catalogue.
+    """Simulate viewers of the catalogue, and write down the truth about them.
 
     They choose by taste, popularity and place on the screen, leave what bores them or stalls, and rate some of it. An
-    experiment with a known effect runs. Their events go into the event log with duplicates, late and broken ones among
-    them; `matinee drain` lands them. The truth (what the marts must say, what each experiment really does, what was
-    broken on purpose) goes to lake/truth/<run>/.
+    experiment with a known effect runs. They sign up, try, pay, fail to pay, change plans, pause, leave and come back
+    (subscriptions in PostgreSQL); who watches more leaves less. Crawlers come too, flagged as bots.
+
+    Small runs go into the event log, as live events do, with duplicates, late and broken ones among them; `matinee
+    drain` lands them. Large ones land at once, in flat memory, as the same rows; only what must be refused goes through
+    the log, so that there are dead letters.
+
+    The truth goes to lake/truth/<run>/: what each mart must say (title_day, qoe_hour, mrr_month and others, Parquet in
+    the marts' own columns), what each experiment really does (experiments.json), what was broken on purpose
+    (ledger.parquet) and the SHA-256 of everything (manifest.json).
     """
     settings = Settings.load()
-    done = run_plan(settings, SystemClock(), viewers, days, seed, end, events, run)
+    done = run_plan(settings, SystemClock(), viewers, days, seed, end, events, run, direct)
     report(done)
 
 
@@ -50,6 +67,7 @@ def run_plan(
     end: datetime | None,
     events: int | None,
     run: str | None,
+    direct: bool | None = None,
 ) -> "Simulated":
     """Make the plan that the options describe and carry it out, with the stack running."""
     from matinee.db.connect import connect
@@ -65,16 +83,18 @@ def run_plan(
             with connect(settings) as connection:
                 plan = viewers_for(replace(plan, run=run or "scale"), read_world(connection), events)
             plan = replace(plan, run=run)
-        return carry_out(settings, plan, tell)
+        return carry_out(settings, plan, tell, direct=direct)
 
 
 def report(done: "Simulated") -> None:
     totals = done.totals
     rows = [
         ("viewers", done.viewers),
+        ("of them once paying", done.customers),
         ("events sent", done.sent),
+        ("by crawlers", totals["bots"]),
         ("accepted", done.accepted),
-        ("of them distinct", totals["distinct_events"]),
+        ("accepted, distinct", totals["distinct_events"]),
         ("refused", done.refused),
         ("late by an hour or more", totals["late"]),
         ("lost on the way", totals["fates"]["lost"]),
@@ -84,7 +104,9 @@ def report(done: "Simulated") -> None:
     console.print(table(f"Simulated run {done.run}", ("what", "how many"), rows))
     effects = [(e["experiment"], e["metric"], e["control"], e["effect"]) for e in done.effects]
     console.print(table("What the experiments truly do", ("experiment", "metric", "control", "effect"), effects))
-    console.print(f"Truth: {done.truth}\nNext: `matinee drain` lands the events, `matinee build` makes the marts.")
+    way = "in the lake, the refused ones in the event log" if done.direct else "in the event log"
+    console.print(f"Events: {way}. Truth: {done.truth}")
+    console.print("Next: `matinee drain` lands what waits in the log, `matinee build` makes the marts.")
 
 
 @contextmanager

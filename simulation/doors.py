@@ -1,6 +1,6 @@
 """Where simulated events go in: through the event log as live ones do, or in bulk into the landing zone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import polars as pl
@@ -44,8 +44,14 @@ def judged(deliveries: pl.DataFrame, running: tuple[Experiment, ...]) -> Iterato
 class ThroughTheLog:
     """Everything at the end, in the order in which the server receives it: about 600 bytes of memory an event."""
 
-    def __init__(self, client: redis.Redis, running: tuple[Experiment, ...]) -> None:
-        self._client, self._running = client, running
+    def __init__(
+        self,
+        client: redis.Redis,
+        running: tuple[Experiment, ...],
+        on_sent: Callable[[int, int], None] = lambda _sent, _of: None,
+    ) -> None:
+        """`on_sent` hears, while everything is sent, how much has been, and of how much."""
+        self._client, self._running, self._on_sent = client, running, on_sent
         self._waiting: list[pl.DataFrame] = []
         self.accepted = self.refused = 0
 
@@ -64,6 +70,7 @@ class ThroughTheLog:
             entries += batch.entries
             if len(entries) >= _APPEND:
                 log.append(self._client, entries)
+                self._on_sent(self.accepted + self.refused, deliveries.height)
                 entries = []
         log.append(self._client, entries)
 

@@ -98,10 +98,11 @@ class Generated:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What a run left behind. `direct`: its events landed past the event log."""
+    """What a run left behind. `customers`: viewers who ever paid; `direct`: its events landed past the event log."""
 
     run: str
     viewers: int
+    customers: int
     sent: int
     accepted: int
     refused: int
@@ -185,7 +186,7 @@ def simulate(settings: Settings, plan: Plan, progress: Progress = _quiet, *, dir
         if direct is None:
             direct = expected_events(plan, world) >= DIRECT_FROM
         draft = store.draft_of(folder)
-        with _door(settings, connection, plan, world, direct) as door:
+        with _door(settings, connection, plan, world, direct, progress) as door:
             return _carry_out(connection, plan, world, door, draft, folder, progress, direct)
 
 
@@ -213,12 +214,13 @@ def _carry_out(
 ) -> Simulated:
     running, spool = arms.experiments(plan), store.Spooled(draft)
     tally = Tally(plan, world, [e.name for e in running], spool)
-    outcome_sums, digests = Counter[str](), hashlib.sha256()
+    outcome_sums, digests, customers = Counter[str](), hashlib.sha256(), 0
     for group in _groups(plan, world, progress):
         with connection.transaction():
             add_viewers(connection, [viewer for s in group for viewer in s.signed_up])
             add_periods(connection, [p for s in group for p in periods(folder.name, s.periods)])
         together = _group(group)
+        customers += together.periods.filter(pl.col("state") == "active")["viewer"].n_unique()
         tally.add(together)
         for s in group:
             digests.update(s.sha256.encode())
@@ -226,16 +228,15 @@ def _carry_out(
         spool.add("outcomes", outcomes)
         outcome_sums += arms.sums(outcomes)
         door.take(together.deliveries)
-    progress("delivery", 0, 1)
     door.close()
     frames, totals = tally.finish()
     spool.close()
     documents = {"totals": totals, "experiments": arms.effects(plan, outcome_sums, running)}
     store.publish(draft, folder, plan, world, frames, documents, digests.hexdigest())
-    progress("delivery", 1, 1)
     return Simulated(
         run=folder.name,
         viewers=plan.viewers,
+        customers=customers,
         sent=totals["sent"],
         accepted=door.accepted,
         refused=door.refused,
@@ -247,13 +248,15 @@ def _carry_out(
 
 
 @contextmanager
-def _door(settings: Settings, connection: psycopg.Connection, plan: Plan, world: World, direct: bool) -> Iterator[Door]:
+def _door(
+    settings: Settings, connection: psycopg.Connection, plan: Plan, world: World, direct: bool, progress: Progress
+) -> Iterator[Door]:
     running = arms.experiments(plan)
     client = log.connect(settings.events())
     name = f"{plan.digest(world.fingerprint)[:16]}-{hashlib.sha256(run_name(plan, world).encode()).hexdigest()[:8]}"
     try:
         if not direct:
-            yield ThroughTheLog(client, running)
+            yield ThroughTheLog(client, running, lambda sent, of: progress("events", sent, of))
         elif bulk.has_landed(connection, name):
             yield Straight(settings, connection, client, running, None)
         else:

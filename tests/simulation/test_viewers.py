@@ -2,6 +2,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import orjson
 import polars as pl
@@ -128,3 +129,38 @@ def test_where_something_is_packaged_only_that_is_watched_at_its_real_length(set
 def test_a_senseless_plan_is_refused(name: str, value: int) -> None:
     with pytest.raises(SimulationError, match=name):
         Plan(**{"end": END, name: value})
+
+
+def test_a_run_that_lands_at_once_leaves_the_same_truth_and_all_its_rows(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import redis
+
+    from simulation import viewers
+
+    # Several groups of viewers, so that the files grow.
+    monkeypatch.setattr(viewers, "_GROUP", 500)
+    feed_titles(settings)
+    plan = Plan(end=END, viewers=300, days=2, seed=4, run="at-once")
+    logged = simulate(settings, plan, direct=False)
+    kept = tmp_path / "logged"
+    logged.truth.rename(kept)
+    assert redis.Redis.from_url(settings.events()).delete("events") == 1
+    done = simulate(settings, plan, direct=True)
+    for path in kept.iterdir():
+        assert (done.truth / path.name).read_bytes() == path.read_bytes(), path.name
+    assert (done.accepted, done.refused) == (logged.accepted, logged.refused)
+
+    landed = pl.read_parquet(settings.lake.landing_events / "*" / "bulk-*.parquet", hive_partitioning=False)
+    assert landed["event_id"].n_unique() == done.totals["distinct_events"]
+    assert landed["log_id"].n_unique() == landed.height == done.accepted
+    assert redis.Redis.from_url(settings.events()).xlen("events") == done.refused > 0
+    with connect(settings) as connection:
+        files = dict(connection.execute("SELECT path, rows FROM landed_file").fetchall())
+    assert sum(files.values()) == done.accepted
+    assert len(files) == landed["received_at"].dt.date().n_unique()
+
+    again = simulate(settings, plan, direct=True)
+    assert again.accepted == done.accepted
+    with connect(settings) as connection:
+        assert dict(connection.execute("SELECT path, rows FROM landed_file").fetchall()) == files
