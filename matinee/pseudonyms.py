@@ -109,6 +109,14 @@ def erased_keys(connection: psycopg.Connection, *, swept: bool = True) -> dict[s
     return dict(rows.fetchall())
 
 
+def forget_keys(connection: psycopg.Connection, keys: Mapping[str, Iterable[str]]) -> int:
+    """Drop keys that no file of the lake holds any more; returns how many."""
+    return sum(
+        connection.execute("DELETE FROM erased_key WHERE kind = %s AND key = ANY(%s)", (kind, sorted(values))).rowcount
+        for kind, values in keys.items()
+    )
+
+
 def _known(connection: psycopg.Connection, accounts: list[str]) -> dict[str, Salt]:
     rows = connection.execute("SELECT account_id, salt FROM account_salt WHERE account_id = ANY(%s)", (accounts,))
     return {account: Salt(bytes(salt)) for account, salt in rows}

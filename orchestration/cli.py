@@ -11,6 +11,7 @@ import ingest.commands
 import matinee.commands
 import models.commands
 import orchestration.commands
+import orchestration.forget
 import serving.commands
 import simulation.commands
 import transcoding.commands
@@ -35,6 +36,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 
 for room in (
     orchestration.commands.app,
+    orchestration.forget.app,
     matinee.commands.make_app(processes),
     ingest.commands.app,
     transcoding.commands.app,

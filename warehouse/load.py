@@ -16,8 +16,10 @@ from matinee.clock import Clock, SystemClock
 from matinee.console import progress
 from matinee.db.connect import connect
 from matinee.db.queries import load as load_queries
+from matinee.pseudonyms import erased_keys
 from matinee.settings import Settings
 from warehouse import build_file, gate, held
+from warehouse.forgotten import Keys, delete_rows
 from warehouse.gate import GateResult, LandedFile
 
 if TYPE_CHECKING:
@@ -128,13 +130,14 @@ def _load(
     lake = settings.lake.root
     results: list[GateResult] = []
     with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
+        erased = erased_keys(ledger)
         loaded = _loaded(warehouse)
         known = find(ledger)
         passed: list[Batch] = []
         taken: list[LandedFile] = []
 
         def insert() -> None:
-            inside, broken = _insert(warehouse, lake, passed)
+            inside, broken = _insert(warehouse, lake, passed, erased)
             for result in broken:
                 held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
             taken.extend(inside)
@@ -165,19 +168,19 @@ def _loaded(warehouse: "duckdb.DuckDBPyConnection") -> set[str]:
 
 
 def _insert(
-    warehouse: "duckdb.DuckDBPyConnection", lake: Path, batches: Sequence[Batch]
+    warehouse: "duckdb.DuckDBPyConnection", lake: Path, batches: Sequence[Batch], erased: Keys
 ) -> tuple[list[LandedFile], list[GateResult]]:
     """Batches into the warehouse; returns the files that are in, and a verdict on each batch that cannot be read."""
     import duckdb
 
     files = [file for batch in batches for file in batch.files]
     try:
-        _insert_files(warehouse, lake, files)
+        _insert_files(warehouse, lake, files, erased)
     except duckdb.Error:
         broken = {batch: verdict for batch in batches if (verdict := _unreadable(lake, batch))}
         if not broken:
             raise
-        inside, more = _insert(warehouse, lake, [batch for batch in batches if batch not in broken])
+        inside, more = _insert(warehouse, lake, [batch for batch in batches if batch not in broken], erased)
         return inside, [*broken.values(), *more]
     return files, []
 
@@ -193,13 +196,20 @@ def _check(lake: Path, batch: Batch, reports: Path) -> GateResult:
         raise
 
 
-def _insert_files(warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile]) -> None:
-    """The rows, the days they touch and the names of their files: all or nothing."""
+def _insert_files(
+    warehouse: "duckdb.DuckDBPyConnection", lake: Path, files: Sequence[LandedFile], erased: Keys
+) -> None:
+    """The rows, the days they touch and the names of their files: all or nothing.
+
+    Rows of erased people, which a file holds until it is purged, stay outside.
+    """
     if not files:
         return
     paths = [str(lake / file.path) for file in files]
     with build_file.transaction(warehouse):
         warehouse.execute(_INSERT, {"root": str(lake), "paths": paths})
+        if erased:
+            delete_rows(warehouse, "raw.events", erased)
         (oldest,) = warehouse.execute(_OLDEST, {"paths": paths}).fetchall()[0]
         warehouse.execute(_TOUCH, {"paths": paths, "oldest": oldest})
         rows = [[file.path, file.rows] for file in files]

@@ -45,3 +45,12 @@ FROM export_subscription ORDER BY period_id;
 
 -- name: title_costs
 SELECT title_id, contract, terms FROM export_title_cost ORDER BY title_id, contract;
+
+-- name: landed_events
+SELECT path FROM landed_file WHERE stream <> 'dead' ORDER BY path;
+
+-- name: held_reasons
+SELECT path, reasons FROM held_file;
+
+-- name: set_held_reasons
+UPDATE held_file SET reasons = %(reasons)s WHERE path = %(path)s;

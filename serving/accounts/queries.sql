@@ -47,3 +47,34 @@ SELECT count(*)::int AS profiles FROM profile WHERE account_id = %(account_id)s
 
 -- name: country
 SELECT country FROM account WHERE account_id = %(account_id)s
+
+-- name: accounts_named
+SELECT asked.name, a.account_id FROM unnest(%(names)s::text[]) AS asked (name)
+JOIN account a ON a.account_id = asked.name OR lower(a.email) = lower(asked.name)
+
+-- name: names_of_accounts
+SELECT 'email' AS kind, account_id, email AS name FROM account WHERE account_id = ANY(%(accounts)s) AND email IS NOT NULL
+UNION ALL
+SELECT 'profile', account_id, profile_id FROM profile WHERE account_id = ANY(%(accounts)s)
+UNION ALL
+SELECT 'login', account_id, session_id FROM auth_session WHERE account_id = ANY(%(accounts)s)
+UNION ALL
+SELECT 'playback', account_id, playback_id FROM playback_session WHERE account_id = ANY(%(accounts)s)
+
+-- name: salts_of_accounts
+SELECT account_id, salt FROM account_salt WHERE account_id = ANY(%(accounts)s)
+
+-- name: close_sessions
+DELETE FROM auth_session WHERE account_id = ANY(%(accounts)s)
+
+-- name: close_logins
+UPDATE account SET password_hash = NULL WHERE account_id = ANY(%(accounts)s)
+
+-- name: tables_of_accounts
+SELECT c.conrelid::regclass::text AS name, a.attname AS column_name, c.confrelid::regclass::text AS parent
+FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+WHERE c.contype = 'f' AND c.confrelid IN ('account'::regclass, 'profile'::regclass)
+ORDER BY 3, 1
+
+-- name: forget_accounts
+DELETE FROM account WHERE account_id = ANY(%(accounts)s)

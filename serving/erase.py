@@ -1,0 +1,92 @@
+"""The service's part in forgetting people: who they are in PostgreSQL, their rows there, and what Redis keeps of them.
+
+What an API process remembers of an account it forgets within ten seconds; the account's tokens open nothing then.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+import redis
+from psycopg import sql
+
+from matinee.db.queries import load
+from matinee.erasing import Finder, People
+from matinee.errors import MatineeError
+from matinee.pseudonyms import Salt
+
+_SQL = load(Path(__file__).parent / "accounts")
+_SCAN = 2_000
+# How many rows of a table hang on accounts, by what its foreign key refers to.
+_COUNT: dict[str, LiteralString] = {
+    "account": "SELECT count(*) FROM {table} WHERE {column} = ANY(%s)",
+    "profile": "SELECT count(*) FROM {table} WHERE {column} IN "
+    "(SELECT profile_id FROM profile WHERE account_id = ANY(%s))",
+}
+
+
+class UnknownAccountError(MatineeError):
+    """Nobody of that name is here."""
+
+
+def find_accounts(connection: psycopg.Connection, names: Sequence[str]) -> list[str]:
+    """The ids of accounts that are named by id or e-mail.
+
+    Raises:
+        UnknownAccountError: one names nobody (any more).
+    """
+    rows = connection.execute(_SQL["accounts_named"], {"names": list(names)}).fetchall()
+    known = dict(rows)
+    if missing := [name for name in names if name not in known]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UnknownAccountError(f"there is no account {missing[0]!r}{more}: give an id or an e-mail of this home")
+    return sorted(set(known.values()))
+
+
+def people(connection: psycopg.Connection, accounts: Sequence[str]) -> People:
+    """What PostgreSQL knows them by; `keys` are those that can be worked out as long as the salts are there."""
+    found: dict[str, set[str]] = {"email": set(), "profile": set(), "login": set(), "playback": set()}
+    profiles: list[tuple[str, str]] = []
+    for kind, account, value in connection.execute(_SQL["names_of_accounts"], {"accounts": list(accounts)}):
+        found[kind].add(value)
+        if kind == "profile":
+            profiles.append((account, value))
+    rows = connection.execute(_SQL["salts_of_accounts"], {"accounts": list(accounts)})
+    salts = {account: Salt(bytes(salt)) for account, salt in rows}
+    keys = {
+        "account_key": frozenset(salt.key(account) for account, salt in salts.items()),
+        "profile_key": frozenset(salts[account].key(profile) for account, profile in profiles if account in salts),
+        "playback_id": frozenset(found["playback"]),
+    }
+    return People(
+        frozenset(accounts), frozenset(found["email"]), frozenset(found["profile"]), frozenset(found["login"]), keys
+    )
+
+
+def close(connection: psycopg.Connection, accounts: Sequence[str]) -> None:
+    """End every session of the accounts, and let nobody log in: what comes first when they are erased."""
+    connection.execute(_SQL["close_sessions"], {"accounts": list(accounts)})
+    connection.execute(_SQL["close_logins"], {"accounts": list(accounts)})
+
+
+def forget_rows(connection: psycopg.Connection, accounts: Sequence[str]) -> Mapping[str, int]:
+    """Delete the accounts with all that hangs on them; table -> rows. What refers to an account goes with it."""
+    counts: dict[str, int] = {}
+    for table, column, parent in connection.execute(_SQL["tables_of_accounts"]).fetchall():
+        query = sql.SQL(_COUNT[parent]).format(table=sql.Identifier(table), column=sql.Identifier(column))
+        (count,) = connection.execute(query, (list(accounts),)).fetchone() or (0,)
+        if count:
+            counts[table] = max(count, counts.get(table, 0))
+    counts["account"] = connection.execute(_SQL["forget_accounts"], {"accounts": list(accounts)}).rowcount
+    return counts
+
+
+def forget_cached(client: redis.Redis, people: People) -> int:
+    """Delete every key of Redis that names these people; returns how many there were."""
+    finder, removed = Finder(people.names), 0
+    ends = tuple(f":{account}".encode() for account in people.accounts)
+    for name in client.scan_iter(count=_SCAN):
+        if finder.found(name) or name.endswith(ends):
+            removed += int(client.delete(name))  # pyright: ignore[reportArgumentType] - a number, not awaited
+    return removed

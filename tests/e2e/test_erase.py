@@ -1,0 +1,282 @@
+"""The right to be forgotten, judged by a search for every name of a busy account in every byte of its home."""
+
+import gzip
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import duckdb
+import httpx
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from ingest import collector, log
+from ingest.catalog import ingest_feed
+from ingest.intake import accept
+from matinee.clock import SystemClock
+from matinee.db.connect import connect
+from matinee.db.viewers import Viewer, add_viewers
+from matinee.ids import uuid7
+from matinee.pseudonyms import salts
+from matinee.settings import Settings
+from matinee.stack.session import services
+from serving.app import create_app
+
+EMAIL = "adalovelace77@example.org"
+PASSWORD = "correct horse"
+TITLES = ("otters", "harbour", "midnight")
+BROWSER = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "origin": "http://matinee.test"}
+
+
+@dataclass
+class Busy:
+    """A home in which somebody has used everything, and all that she is called there."""
+
+    settings: Settings
+    account_id: str
+    words: dict[str, str]  # word -> what it is
+    other: str  # an account that stays
+    token: str
+
+
+# -- the judge ---------------------------------------------------------------------------------------------------------
+
+
+def traces(settings: Settings, words: dict[str, str]) -> set[str]:
+    """Where any of the words stands: in a file's bytes, a Parquet or DuckDB column, a PostgreSQL table, a Redis key."""
+    found = {f"{place}: {words[word]}" for place, text in _texts(settings) for word in words if word.encode() in text}
+    return {line for line in found if ".lock" not in line}
+
+
+def _texts(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(settings.home.root.rglob("*")):
+        if not path.is_file() or path.is_symlink():
+            continue
+        place = str(path.relative_to(settings.home.root))
+        yield f"path {place}", place.encode()
+        text = path.read_bytes()
+        yield f"file {place}", text
+        if path.suffix == ".gz":
+            yield f"file {place}", gzip.decompress(text)
+        if path.suffix == ".parquet":
+            yield f"parquet {place}", _rows(f"read_parquet('{path}', hive_partitioning = false)")
+        if path.suffix == ".duckdb":
+            yield from ((f"duckdb {place} {table}", _rows(table, path)) for table in _tables(path))
+    yield from _postgres(settings)
+    yield from _redis(settings)
+
+
+def _tables(path: Path) -> list[str]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        rows = connection.execute("SELECT schema_name, table_name FROM duckdb_tables()").fetchall()
+    return [f'"{schema}"."{table}"' for schema, table in rows]
+
+
+def _rows(source: str, path: Path | None = None) -> bytes:
+    with duckdb.connect(str(path) if path else ":memory:", read_only=path is not None) as connection:
+        rows = connection.execute(f"SELECT CAST(t AS VARCHAR) FROM (FROM {source}) t").fetchall()
+    return "\n".join(row or "" for (row,) in rows).encode()
+
+
+def _postgres(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    with psycopg.connect(settings.database()) as connection:
+        names = [name for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datallowconn")]
+    for name in names:
+        with psycopg.connect(make_conninfo(settings.database(), dbname=name)) as connection:
+            tables = connection.execute(
+                "SELECT schemaname, tablename FROM pg_tables "
+                "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            ).fetchall()
+            for schema, table in [*tables, ("pg_catalog", "pg_stats")]:
+                query = sql.SQL("SELECT t::text FROM {} t").format(sql.Identifier(schema, table))
+                rows = connection.execute(query).fetchall()
+                yield f"postgres {name} {table}", "\n".join(row or "" for (row,) in rows).encode()
+
+
+def _redis(settings: Settings) -> Iterator[tuple[str, bytes]]:
+    client = redis.Redis.from_url(settings.redis())
+    for name in client.scan_iter(count=1000):
+        kind = cast(bytes, client.type(name))
+        if kind == b"stream":
+            value: object = client.xrange(name)
+        elif kind == b"hash":
+            value = client.hgetall(name)
+        elif kind == b"string":
+            value = client.get(name)
+        else:
+            value = client.execute_command("ZRANGE" if kind == b"zset" else "LRANGE", name, 0, -1)
+        yield f"redis {kind.decode()}", name + b" " + repr(value).encode()
+    client.close()
+
+
+# -- a busy life -------------------------------------------------------------------------------------------------------
+
+
+def event(kind: str, **more: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    sent = {"event_id": uuid7(), "schema": "viewer-event/1.0", "type": kind, "ts_client": now.isoformat()}
+    return {**sent, "ts_sent": now.isoformat(), "device": "web", **more}
+
+
+def beats(playback_id: str, title_id: str, **more: Any) -> list[dict[str, Any]]:
+    return [
+        event(kind, playback_id=playback_id, title_id=title_id, seq=n, played_ms=n * 200_000, position_ms=n * 200_000,
+              startup_ms=300, bits=n * 10**9, **more)
+        for n, kind in enumerate(("play", "heartbeat", "heartbeat", "stop"))
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home with PostgreSQL and Redis of its own: the bytes on their disks are looked at too."""
+    settings = Settings.model_validate(
+        {"MATINEE_HOME": tmp_path_factory.mktemp("erase") / "home", "transcode_treatment": "fast"}
+    )
+    with services(settings):
+        _stock(settings)
+        yield settings
+
+
+def _stock(settings: Settings) -> None:
+    """Three titles that play, and thirty viewers who like them."""
+    feed = settings.home.root / "feed.jsonl"
+    lines = [
+        {"id": title, "kind": "film", "titles": {"en": title}, "maturity": 6, "runtime_s": 900, "genres": ["drama"],
+         "offers": [{"kind": "free"}]}
+        for title in TITLES
+    ]  # fmt: skip
+    feed.write_text("\n".join(json.dumps(line) for line in lines))
+    others = [f"sim-others-{n}" for n in range(30)]
+    with connect(settings) as connection:
+        ingest_feed(connection, feed)
+        for title in TITLES:
+            connection.execute(
+                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
+                "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (f"master-of-{title}", title),
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
+                "VALUES (%s, %s, %s, 'published', 900000, '[]')", (f"package-of-{title}", title, f"master-of-{title}"),
+            )  # fmt: skip
+        add_viewers(connection, [Viewer(name, name, "simulate") for name in others])
+    sent = [
+        {**beat, "account_id": name, "profile_id": name, "session_id": f"visit-of-{name}"}
+        for n, name in enumerate(others)
+        for beat in beats(str(uuid.uuid4()), TITLES[n % 3])
+    ]
+    _append(settings, sent, "simulate")
+
+
+def _append(settings: Settings, sent: list[dict[str, Any]], origin: Any, account_id: str | None = None) -> None:
+    client = log.connect(settings.events())
+    log.append(client, accept(sent, received_at=datetime.now(UTC), origin=origin, account_id=account_id).entries)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def busy(home: Settings) -> Busy:
+    import asyncio
+
+    return asyncio.run(_live(home))
+
+
+async def _live(settings: Settings) -> Busy:
+    from features.store import apply_and_materialise
+    from models.recommenders.serve import publish_lists
+    from warehouse import dbt
+    from warehouse.export import export_tables
+    from warehouse.load import load_days
+    from warehouse.publish import publish
+    from warehouse.report import write_report
+
+    app = create_app(settings, SystemClock())
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    words: dict[str, str] = {}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://matinee.test", headers=BROWSER) as ada,
+        httpx.AsyncClient(transport=transport, base_url="http://matinee.test", headers=BROWSER) as bob,
+    ):
+        for client, email in ((ada, EMAIL), (bob, "bobtheother88@example.org")):
+            answer = await client.post("/api/auth/register", json={"email": email, "password": PASSWORD})
+            assert answer.status_code == 201, answer.text
+        session = (await ada.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD})).json()
+        other = (await bob.get("/api/profile")).json()
+        kid = (await ada.post("/api/profile", json={"name": "Kid", "maturity": 18})).json()["profile_id"]
+        profiles = [p["profile_id"] for p in (await ada.get("/api/profile")).json()["profiles"]]
+        visit, playbacks = str(uuid.uuid4()), []
+        for profile, title in zip([*profiles, kid], TITLES, strict=True):
+            answer = await ada.post(f"/api/watch/{title}", params={"profile_id": profile})
+            assert answer.status_code == 200, answer.text
+            playback = answer.json()["playback_id"]
+            playbacks.append(playback)
+            await ada.post(f"/api/watch/{playback}/heartbeat", json={"position_ms": 120_000})
+            sent = [
+                *beats(playback, title, profile_id=profile, session_id=visit),
+                event("rate", title_id=title, profile_id=profile, session_id=visit, data={"value": 5}),
+                event("search", profile_id=profile, session_id=visit, data={"query": "q", "results": 1}),
+                event("rate", title_id=title, profile_id=profile, session_id=visit, data={"value": 50}),
+            ]
+            verdict = (await ada.post("/api/events", json={"events": sent})).json()
+            assert (verdict["accepted"], len(verdict["rejected"])) == (6, 1)
+        before = event("impression", title_id="otters", session_id=visit, profile_id=None)
+        async with httpx.AsyncClient(transport=transport, base_url="http://matinee.test") as nobody:
+            nameless = {**event("rate", title_id="x", session_id="s"), "account_id": session["account_id"], "data": {}}
+            answer = await nobody.post("/api/events", json={"events": [before, nameless]}, headers=BROWSER)
+            assert len(answer.json()["rejected"]) == 1
+        foreign = event("impression", title_id="otters", session_id="bobs-own-visit-1", profile_id=profiles[0])
+        assert (await bob.post("/api/events", json={"events": [foreign]})).json()["rejected"][0][
+            "code"
+        ] == "profile_mismatch"
+        for profile in profiles:
+            assert (await ada.get("/api/recommendations", params={"profile_id": profile})).status_code == 200
+
+        collector.drain(settings)
+        assert load_days(settings).held == ()
+        export_tables(settings)
+        built = dbt.build(settings)
+        assert built.success, [(node.name, node.message) for node in built.failed]
+        publish(settings)
+        publish(settings)
+        apply_and_materialise(settings)
+        publish_lists(settings)
+        write_report(settings)
+        # A file that is landed and not loaded, and events that nobody has fetched yet.
+        later = {"profile_id": profiles[0], "session_id": visit}
+        _append(settings, beats(playbacks[0], TITLES[0], **later), "live", session["account_id"])
+        collector.drain(settings)
+        _append(settings, beats(playbacks[1], TITLES[1], **later), "live", session["account_id"])
+
+    (settings.home.logs / "api.log").write_text(
+        f"POST /api/watch/{playbacks[0]}/heartbeat 200\nlogin of {EMAIL.upper()}\n"
+    )
+    with connect(settings) as connection:
+        salt = salts(connection, [session["account_id"]])[session["account_id"]]
+        logins = connection.execute(
+            "SELECT session_id FROM auth_session WHERE account_id = %s", (session["account_id"],)
+        ).fetchall()
+    words |= {session["account_id"]: "account id", EMAIL: "e-mail", EMAIL.upper(): "e-mail", "adalovelace77": "name"}
+    words |= dict.fromkeys(profiles, "profile id") | {login: "login session" for (login,) in logins}
+    words |= {salt.key(session["account_id"]): "account key", visit: "visit"}
+    words |= {salt.key(profile): "profile key" for profile in profiles} | dict.fromkeys(playbacks, "playback")
+    return Busy(settings, session["account_id"], words, other["profiles"][0]["profile_id"], session["access_token"])
+
+
+def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) -> None:
+    from orchestration.erase import erase
+
+    before = traces(busy.settings, busy.words)
+    kinds = {line.split()[0] for line in before}
+    assert kinds == {"file", "parquet", "duckdb", "postgres", "redis"}, before
+    assert {line.rpartition(": ")[2] for line in before} == set(busy.words.values())
+    proof = erase(busy.settings, [EMAIL.upper()], purge=True)
+    assert traces(busy.settings, busy.words) == set()
+    assert proof.path is not None
+    assert all(word not in proof.path.read_text() for word in busy.words)

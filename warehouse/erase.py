@@ -1,0 +1,288 @@
+"""The warehouse's part in forgetting people: the build file, the published snapshots, exports and held batches.
+
+Figures over many people follow from the facts with the next build; until then they count the erased, whom nothing in
+them names.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from matinee.clock import Clock, SystemClock
+from matinee.db.queries import load as load_queries
+from matinee.erasing import Finder
+from matinee.lake import Lake
+from matinee.settings import Settings
+from warehouse import build_file, publish, snapshot
+from warehouse.files import sync, sync_tree
+from warehouse.forgotten import (
+    KINDS,
+    Keys,
+    among,
+    delete,
+    draft_without,
+    gone,
+    holding,
+    literal,
+    naming,
+    one,
+    parquet,
+    readable,
+    rows_of,
+    tables,
+)
+from warehouse.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import duckdb
+
+_SQL = load_queries(Path(__file__).parent)
+_PATIENCE_S = 10.0  # for who reads an older snapshot's files at this moment
+
+
+# -- the build file ----------------------------------------------------------------------------------------------------
+
+
+def known_as(settings: Settings, warehouse: "duckdb.DuckDBPyConnection", account_keys: Iterable[str]) -> dict[str, set]:
+    """What these accounts are called in the lake: column -> values, from the warehouse and from files not loaded yet.
+
+    The build file is claimed by the caller.
+    """
+    found: dict[str, set] = {kind: set() for kind in KINDS}
+    found["account_key"] = set(account_keys)
+    with naming(warehouse, found):
+        for source in ("raw.events", *_not_loaded(settings, warehouse)):
+            for kind, values in _read_names(warehouse, source).items():
+                found[kind] |= values
+    return found
+
+
+def _read_names(warehouse: "duckdb.DuckDBPyConnection", source: str) -> dict[str, set]:
+    kinds = dict(row[:2] for row in warehouse.execute(f"DESCRIBE FROM {source}").fetchall())
+    mine = among("account_key", kinds["account_key"])
+    asked = ", ".join(f"CAST({kind} AS VARCHAR)" for kind in KINDS[1:])
+    rows = warehouse.execute(f"SELECT DISTINCT {asked} FROM {source} WHERE {mine}").fetchall()  # noqa: S608 - our own names
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    return {kind: set(values) - {None} for kind, values in zip(KINDS[1:], columns, strict=True)}
+
+
+def _not_loaded(settings: Settings, warehouse: "duckdb.DuckDBPyConnection") -> list[str]:
+    from matinee.db.connect import connect
+
+    loaded = {path for (path,) in warehouse.execute("SELECT path FROM raw.loaded_file").fetchall()}
+    with connect(settings) as ledger:
+        landed = [path for (path,) in ledger.execute(_SQL["landed_events"]).fetchall()]
+    files = [settings.lake.root / path for path in landed if path not in loaded]
+    return [parquet([file]) for file in files if readable(file)]
+
+
+def forget_rows(warehouse: "duckdb.DuckDBPyConnection", keys: Keys) -> dict[str, int]:
+    """Delete the rows of these people from every table of the build file; table -> how many they were.
+
+    The caller decides about the transaction.
+    """
+    database = one(warehouse.execute("SELECT current_database()"))
+    removed: dict[str, int] = {}
+    with naming(warehouse, keys):
+        for table, columns in tables(warehouse, database).items():
+            if count := delete(warehouse, table, columns):
+                removed[table.partition(".")[2].replace('"', "")] = count
+    return removed
+
+
+def forget_quotes(warehouse: "duckdb.DuckDBPyConnection", finder: Finder) -> int:
+    """Delete what checks have quoted of these people's rows (schema `audit`); returns how many rows that were."""
+    database = one(warehouse.execute("SELECT current_database()"))
+    removed = 0
+    for table, columns in tables(warehouse, database).items():
+        texts = [name for name, kind in columns.items() if kind in ("VARCHAR", "JSON")]
+        if not table.startswith(f'"{database}"."audit".') or not texts:
+            continue
+        line = " || ' ' || ".join(f"coalesce(CAST(\"{name}\" AS VARCHAR), '')" for name in texts)
+        for row, text in warehouse.execute(f"SELECT rowid, {line} FROM {table}").fetchall():  # noqa: S608 - our own names
+            if finder.found(text.encode()):
+                warehouse.execute(f"DELETE FROM {table} WHERE rowid = $row", {"row": row})  # noqa: S608 - our own names
+                removed += 1
+    return removed
+
+
+def set_loaded(warehouse: "duckdb.DuckDBPyConnection", path: str, rows: int) -> None:
+    """A landed file that was loaded has so many rows from now on."""
+    warehouse.execute("UPDATE raw.loaded_file SET rows = $rows WHERE path = $path", {"rows": rows, "path": path})
+
+
+def rewrite(path: Path) -> int:
+    """Write the claimed build file anew, so that deleted bytes are gone; returns its size."""
+    import duckdb
+
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    with build_file.opened(path) as warehouse:
+        warehouse.execute("CHECKPOINT")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{build_file.MEMORY}'")
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute(f"ATTACH '{literal(path)}' AS \"{path.stem}\" (READ_ONLY)")
+        connection.execute(f"ATTACH '{literal(fresh)}' AS fresh")
+        connection.execute(f'COPY FROM DATABASE "{path.stem}" TO fresh')
+        connection.execute("DETACH fresh")
+    sync(fresh)
+    os.replace(fresh, path)
+    sync(path.parent)
+    return path.stat().st_size
+
+
+# -- snapshots ---------------------------------------------------------------------------------------------------------
+
+
+def forget_published(
+    settings: Settings, keys: Keys, *, fresh: bool = False, clock: Clock | None = None
+) -> dict[str, int]:
+    """Publish the current snapshot without these people's rows, and remove all older ones; table -> rows left out.
+
+    `fresh`: every table is written anew, so that no deleted byte is left; else deletion is enough. The caller has
+    claimed the build file. Whoever reads files of an older snapshot has ten seconds to end.
+    """
+    lake = settings.lake
+    for left in lake.published.glob(".erase.*"):  # of a run that was killed
+        shutil.rmtree(left)
+    removed: dict[str, int] = {}
+    if lake.current.exists():
+        old = snapshot.current(lake)
+        draft = replace(old, path=lake.published / f".erase.{os.getpid()}", created_at=(clock or SystemClock()).now())
+        (draft.path / "marts").mkdir(parents=True)
+        made, removed = (_copied if fresh else _deleted)(old, draft, keys)
+        if removed or fresh:
+            _settle(lake, made)
+        else:
+            shutil.rmtree(draft.path)
+    _remove_older(lake)
+    return removed
+
+
+def _deleted(old: Snapshot, draft: Snapshot, keys: Keys) -> tuple[Snapshot, dict[str, int]]:
+    """A copy of the file, with rows deleted; Parquet files that do not change are linked."""
+    import duckdb
+
+    shutil.copyfile(old.marts, draft.marts)
+    with duckdb.connect(str(draft.marts)) as marts:
+        removed = forget_rows(marts, keys)
+    return _measured(old, draft, removed)
+
+
+def _copied(old: Snapshot, draft: Snapshot, keys: Keys) -> tuple[Snapshot, dict[str, int]]:
+    """A new file, with the rows that stay."""
+    import duckdb
+
+    removed: dict[str, int] = {}
+    with duckdb.connect() as marts:
+        marts.execute(f"SET memory_limit = '{build_file.MEMORY}'")
+        marts.execute(f"ATTACH '{literal(old.marts)}' AS old (READ_ONLY)")
+        marts.execute(f"ATTACH '{literal(draft.marts)}' AS new")
+        with naming(marts, keys):
+            for table, columns in tables(marts, "old").items():
+                target = table.replace('"old"', '"new"', 1)
+                marts.execute(f"CREATE TABLE {target} AS FROM {table} WHERE NOT ({gone(columns)})")
+                before, after = (_count(marts, name) for name in (table, target))
+                if after < before:
+                    removed[table.partition(".")[2].replace('"', "")] = before - after
+        marts.execute("DETACH new")
+    return _measured(old, draft, removed)
+
+
+def _measured(old: Snapshot, draft: Snapshot, removed: dict[str, int]) -> tuple[Snapshot, dict[str, int]]:
+    import duckdb
+
+    changed = {name.rpartition(".")[2] for name in removed}
+    measures = dict(old.tables)
+    for path in old.path.glob("*.parquet"):  # what it says besides of what it was made from
+        os.link(path, draft.path / path.name)
+    with duckdb.connect(str(draft.marts), read_only=True) as marts:
+        for name in old.tables:
+            if name not in changed:
+                os.link(old.parquet(name), draft.parquet(name))
+                continue
+            measures[name] = publish.measure(marts, f'"{name}"')
+            target = literal(draft.parquet(name))
+            marts.execute(f"COPY (FROM \"{name}\") TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+    return replace(draft, tables=measures, data_hash=publish.hash_of(measures), changed=True), removed
+
+
+def _settle(lake: Lake, draft: Snapshot) -> None:
+    """Give the draft its name and make it the current snapshot."""
+    name = f"{draft.created_at:%Y%m%dT%H%M%S%fZ}-{draft.data_hash[:8]}"
+    made = replace(draft, snapshot_id=name, path=lake.published / name)
+    (draft.path / "manifest.json").write_text(made.manifest())
+    sync_tree(draft.path)
+    draft.path.rename(made.path)
+    sync(lake.published)
+    publish.switch(lake, made)
+
+
+def _remove_older(lake: Lake) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    waiting = [path for path in _finished(lake) if path != lake.current.resolve()]
+    while waiting:
+        free = waiting if time.monotonic() > deadline else [path for path in waiting if not snapshot.is_held(path)]
+        for path in free:
+            (path / "manifest.json").unlink()
+            shutil.rmtree(path)
+        waiting = [path for path in waiting if path not in free]
+        if waiting:
+            time.sleep(0.1)
+
+
+def _finished(lake: Lake) -> list[Path]:
+    return sorted(path.parent for path in lake.published.glob("*Z-*/manifest.json"))
+
+
+# -- what lies about ---------------------------------------------------------------------------------------------------
+
+
+def purge_exports(settings: Settings, keys: Keys) -> int:
+    """Write the exported tables in the lake anew without these people's rows; returns how many rows that were.
+
+    The caller has claimed the build file.
+    """
+    removed = 0
+    for folder in sorted(settings.lake.landing_tables.glob("*")):
+        for path in holding(sorted(folder.rglob("*.parquet")), keys):
+            leaving = rows_of(path, keys)
+            os.replace(draft_without(path, leaving), path)
+            sync(path.parent)
+            removed += len(leaving)
+    return removed
+
+
+def forget_held(connection: psycopg.Connection, finder: Finder) -> int:
+    """Blot what the gate quoted of these people in the record of held batches; returns in how many files' reasons."""
+    changed = 0
+    for path, reasons in connection.execute(_SQL["held_reasons"]).fetchall():
+        text, count = finder.blot(json.dumps(reasons, ensure_ascii=False).encode())
+        if count:
+            connection.execute(_SQL["set_held_reasons"], {"path": path, "reasons": Jsonb(json.loads(text))})
+            changed += 1
+    return changed
+
+
+def _count(connection: "duckdb.DuckDBPyConnection", source: str) -> int:
+    return one(connection.execute(f"SELECT count(*) FROM {source}"))  # noqa: S608 - our own names
+
+
+def first_heard(warehouse: "duckdb.DuckDBPyConnection", keys: Keys) -> datetime | None:
+    """When the warehouse first received anything of these accounts; none where it never did."""
+    kinds = dict(row[:2] for row in warehouse.execute("DESCRIBE FROM raw.events").fetchall())
+    with naming(warehouse, keys):
+        query = f"SELECT min(received_at) FROM raw.events WHERE {among('account_key', kinds['account_key'])}"  # noqa: S608 - our own names
+        return one(warehouse.execute(query))
