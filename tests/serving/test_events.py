@@ -82,6 +82,14 @@ async def test_wrong_events_are_named_and_kept_as_dead_letters(ada, app, browser
     assert [code for _, code in log()] == [codes.get(index) for index in range(len(batch))]
 
 
+async def test_text_that_holds_an_event_is_none(ada, app, browser, log):
+    async with browser(app) as eve:
+        await eve.sign_up("eve@example.org")
+    answer = await post(ada, [orjson.dumps(event(profile_id=eve.profile_id)).decode()])
+    assert answer.json() == {"accepted": 0, "rejected": [{"index": 0, "code": "invalid_event"}]}
+    assert len(log()) == 1
+
+
 async def test_anonymous_events_name_no_profile(client, ada):
     answer = await post(client, [event(profile_id=ada.profile_id), event()])
     assert answer.json() == {"accepted": 1, "rejected": [{"index": 0, "code": "profile_mismatch"}]}
