@@ -76,6 +76,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def mail(self) -> Path:
+        """A maildir with what would have been sent, where no mail server is given."""
+        return self.root / "mail"
+
+    @property
     def inbox(self) -> Path:
         """Where feeds (`feeds/*.jsonl`) and films (`masters/`) may be dropped; sensors and builds take them in."""
         return self.root / "inbox"

@@ -26,12 +26,21 @@ class Settings(BaseSettings):
     lake_url: str | None = None
     media_url: str | None = None
     mlflow_url: str | None = None
+    smtp_url: str | None = None  # smtp(s)://[user:password@]host[:port]; unset: a maildir in the home
+    mail_from: str = "matinee@localhost"
+    alerts_to: str = "operators@localhost"
     spark_url: str = "local[*]"  # or spark://host:port; the lake must then lie where every machine finds it
     api_port: int | None = None
     dagster_port: int | None = None
     mlflow_port: int | None = None
     disk_watermark_mb: int = 500
     log_rotate_mb: int = 20
+    # How long what is kept; unset: for ever. Enforced once a day.
+    retention_events_days: int | None = Field(default=None, ge=1)  # by the day an event was received
+    retention_dead_letters_days: int | None = Field(default=None, ge=1)
+    retention_sessions_days: int | None = Field(default=None, ge=1)  # after a session ended
+    retention_logs_days: int | None = Field(default=None, ge=1)  # after the last line
+    retention_snapshots: int | None = Field(default=None, ge=1)  # how many; unset: the last three
     watermark: bool = False
     # A player sends two events a minute, an offline device some thousand at once. 0: no limit.
     events_per_minute: int = Field(default=1_200, ge=0)
@@ -52,6 +61,15 @@ class Settings(BaseSettings):
     def _events_in_redis(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("the event log speaks Redis only so far: give a redis:// URL or unset it")
+        return value
+
+    @field_validator("smtp_url", mode="after")
+    @classmethod
+    def _smtp(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("smtp://", "smtps://")):
+            raise ValueError(
+                "mail goes by smtp://host or smtps://host, or into a maildir of the home where it is unset"
+            )
         return value
 
     @field_validator("app_user_agents", mode="after")

@@ -91,21 +91,79 @@ def worker(
 
 
 @app.command()
+def freshness() -> None:
+    """When each asset was made, how fresh it must be, and which are late; exit 1 where one is."""
+    from matinee.console import console, table
+    from matinee.stack.session import services
+    from orchestration.freshness import of_home
+
+    settings, now = Settings.load(), datetime.now(UTC)
+    with services(settings):
+        targets, failed = of_home(settings)
+    rows = [
+        (
+            target.asset,
+            target.owner,
+            f"{target.made_at:%Y-%m-%d %H:%M}" if target.made_at else "never",
+            target.within.total_seconds() / 3600,
+            f"late by {late.total_seconds() / 3600:.1f} h" if (late := target.late(now)) else "",
+        )
+        for target in sorted(targets, key=lambda target: (target.late(now) is None, target.asset))
+    ]
+    console.print(table("freshness", ("asset", "owner", "made (UTC)", "within h", ""), rows))
+    for name, why in failed.items():
+        console.print(f"check failed: {name} {why}".strip(), style="red", markup=False)
+    if late := [target.asset for target in targets if target.late(now)]:
+        raise MatineeError(f"{len(late)} of {len(targets)} assets are late: `matinee build`, or see the Dagster page")
+    console.print(f"no asset is late; what becomes so is told to {settings.alerts_to}")
+
+
+@app.command()
+def lineage(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A mart, a snapshot's id (or `current`), a model version or MLflow run, the request id of a "
+            "recommendation, a title or package, or a landed file.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Both trees as JSON.")] = False,
+) -> None:
+    """Follow a number back to the landed files and places in the event log that it comes from, and on to its uses."""
+    from matinee.console import console
+    from matinee.stack.session import services
+    from orchestration.lineage import trace
+    from orchestration.show import tree
+
+    settings = Settings.load()
+    with services(settings):
+        found = trace(settings, name)
+    if as_json:
+        print(json.dumps({"made_of": found.made_of.data(), "used_by": found.used_by.data()}, indent=1, default=str))
+        return
+    console.print(tree("made of", found.made_of))
+    console.print(tree("used by", found.used_by))
+
+
+@app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="demo, warehouse, transcoding, recommenders or serving.")],
+    name: Annotated[
+        str, typer.Argument(help="demo, warehouse, transcoding, recommenders, serving, intake or intake-chaos.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,
 ) -> None:
     """Measure one part of Matinee against its reference, both in one run."""
     from matinee.console import console, table
 
-    folder = REPOSITORY / "benchmarks"
+    folder, name = REPOSITORY / "benchmarks", name.replace("-", "_")
     package = folder / name / "__init__.py"
     path = package if package.exists() else folder / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", path)
     if not path.exists() or spec is None or spec.loader is None:
         found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
-        known = ", ".join(sorted(file.stem for file in found))
+        known = ", ".join(sorted(file.stem.replace("_", "-") for file in found))
         raise typer.BadParameter(f"there is no benchmark {name!r}: choose one of {known}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

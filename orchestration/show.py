@@ -1,9 +1,15 @@
 """What a person sees at the end of a build: what was made and where to look."""
 
+import re
+
+from rich.markup import escape
+from rich.tree import Tree
+
 from matinee.console import console, table
 from matinee.errors import MatineeError
 from matinee.settings import Settings
 from orchestration.build import SNAPSHOT, TRANSFORMS, Build, BuildError
+from orchestration.lineage import Step
 
 
 def show_build(settings: Settings, built: Build) -> None:
@@ -22,6 +28,28 @@ def show_build(settings: Settings, built: Build) -> None:
         console.print("landed batches are held back, the rest went on: `matinee held list | recheck | accept`")
     for name, address in pages(settings):
         console.print(f"{name:<12} [link={address}]{address}[/link]")
+
+
+def tree(title: str, step: Step) -> Tree:
+    """A way of `matinee lineage`, one line a step with what is known of it."""
+    root = Tree(f"[bold]{title}[/bold]")
+    _grow(root, step)
+    return root
+
+
+def _grow(branch: Tree, step: Step) -> None:
+    facts = ", ".join(f"{name} {_short(value)}" for name, value in step.facts.items())
+    grown = branch.add(
+        f"[cyan]{step.kind}[/cyan] {escape(step.name)}" + (f"  [dim]{escape(facts)}[/dim]" if facts else "")
+    )
+    for below in step.steps:
+        _grow(grown, below)
+
+
+def _short(value: object) -> str:
+    """Numbers with separators, hashes by their first digits."""
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{text[:12]}…" if re.fullmatch(r"[0-9a-f]{40,}", text) else text
 
 
 def show_what_failed(settings: Settings, error: BuildError) -> None:

@@ -1,6 +1,7 @@
 """The dbt project as Dagster assets: keys, groups and owners of the house, one build over the touched days."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -31,7 +32,7 @@ class TransformsComponent(DbtProjectComponent):
             key=dg.AssetKey(["transforms", node["name"]]),
             group_name="transforms",
             owners=[OWNERS["transforms"]],
-            freshness_policy=FRESHNESS,
+            freshness_policy=_promised(node.get("config", {}).get("meta", {})),
         )
 
     def get_cli_args(self, context: dg.AssetExecutionContext) -> list[str]:
@@ -62,6 +63,14 @@ class TransformsComponent(DbtProjectComponent):
         yield from (_with_rows(check, found) for check in bad)
         if failed is not None:
             raise failed
+
+
+def _promised(meta: Mapping[str, Any]) -> dg.FreshnessPolicy:
+    """The hours that the model's own YAML promises, else the house's."""
+    hours = meta.get("freshness_hours")
+    if hours is None:
+        return FRESHNESS
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours), warn_window=timedelta(hours=0.75 * hours))
 
 
 def _with_rows(check: dg.AssetCheckResult, found: "Mapping[str, Failure]") -> dg.AssetCheckResult:

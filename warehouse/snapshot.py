@@ -39,7 +39,8 @@ class MadeOf:
 class Snapshot:
     """A folder with `marts.duckdb` (all tables in schema `main`), `marts/<name>.parquet` and `manifest.json`.
 
-    `made_of`: none where the snapshot is older than this record. `changed`: the call that returned it wrote it; false where the content was published before.
+    `made_of`: none where the snapshot is older than this record.
+    `changed`: the call that returned it wrote it; false where the content was published before.
     """
 
     snapshot_id: str
