@@ -179,6 +179,93 @@ def test_a_full_disk_loses_nothing(settings, client, event, now, landed):
     assert landed("events").num_rows == 1
 
 
+def test_a_disk_that_fills_up_while_landing_leaves_nothing_half(settings, client, event, now, landed):
+    full = settings.lake.landing_events
+    full.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", full], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        log.append(client, accept([event() for _ in range(2000)], received_at=now, origin="live").entries)
+        with pytest.raises(IngestError, match=r"cannot write .*No space left"):
+            collector.drain(settings)
+        assert [path for path in full.rglob("*") if path.is_file()] == []
+        assert client.xlen(log.STREAM) == 2000
+        subprocess.run(["mount", "-o", "remount,size=8m", full], check=True)
+        assert collector.drain(settings).events == 2000
+        assert len(set(landed("events")["event_id"].to_pylist())) == 2000
+    finally:
+        subprocess.run(["umount", "--lazy", full], check=True)
+
+
+# Forks for every point, so that imports are paid once. What dies is the real program: the wrappers only count its
+# steps, across files, PostgreSQL and Redis, and send the signal before one of them.
+CRASH = """
+import os, signal, sys
+import duckdb, psycopg, redis
+from ingest import collector, log, parts
+from ingest.bodies import decode
+from matinee.settings import Settings
+
+left = 0
+
+def step(function):
+    def counted(*args, **kwargs):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return function(*args, **kwargs)
+    return counted
+
+for owner, name in (
+    (parts, "write"), (os, "replace"), (parts, "record"), (collector, "_record_letters"),
+    (collector.Collector, "_move"), (log, "trim"),
+):
+    setattr(owner, name, step(getattr(owner, name)))
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        left = int(line)
+        collector.drain(Settings.load())
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(-os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status), flush=True)
+"""
+
+
+def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(
+    settings, connection, client, event, now, landed, tmp_path
+):
+    """Events and a dead letter of one batch: killed before each file, rename, change of the ledger and trim."""
+    script = tmp_path / "crash.py"
+    script.write_text(CRASH)
+    environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    sent, steps, died = 0, -1, -signal.SIGKILL
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        while died:
+            steps += 1
+            log.append(client, accept([event(), event(), {}], received_at=now, origin="live").entries)
+            sent += 2
+            child.stdin.write(f"{steps}\n")
+            child.stdin.flush()
+            died = int(child.stdout.readline())
+            assert died in (0, -signal.SIGKILL)
+            collector.drain(settings)
+            ids = landed("events")["event_id"].to_pylist()
+            assert len(ids) == len(set(ids)) == sent, steps
+            assert landed("dead").num_rows == sent / 2
+            assert connection.execute("SELECT count(*) FROM dead_letter").fetchone() == (sent / 2,)
+            known = {path for (path,) in connection.execute("SELECT path FROM landed_file")}
+            lake = settings.lake.root
+            assert {path.relative_to(lake).as_posix() for path in lake.rglob("*") if path.is_file()} == known, steps
+            assert client.xlen(log.STREAM) == 0
+        child.stdin.close()
+    assert steps == 9  # trim at the start; two files, each written and renamed; ledger, letters, offset; trim
+
+
 def _spawn(settings: Settings) -> subprocess.Popen[bytes]:
     code = (
         "from ingest import collector; from matinee.settings import Settings\n"
