@@ -11,8 +11,9 @@ from matinee import pseudonyms
 from matinee.clock import Clock, SystemClock
 from matinee.db.connect import connect
 from matinee.db.queries import load as load_queries
+from matinee.lake import Lake
 from matinee.settings import Settings
-from warehouse import build_file
+from warehouse import build_file, snapshot
 from warehouse.files import write_whole
 from warehouse.tables import TABLES
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+KEPT = 3  # exports of a table whose content changed
 _SQL = load_queries(Path(__file__).parent)
 
 
@@ -34,7 +36,7 @@ class ExportedTable:
 
 
 def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[ExportedTable]:
-    """Export what `TABLES` names, with keys in place of ids, and load its current state."""
+    """Export what `TABLES` names, with keys in place of ids, and load its current state; old exports are removed."""
     stamp = (clock or SystemClock()).now().strftime("%Y%m%dT%H%M%S%fZ")
     exported = []
     # All of it with the build file claimed: nobody is erased between reading the tables and loading them.
@@ -48,7 +50,21 @@ def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[Exp
                 _write(path, table)
             exported.append(ExportedTable(name, path, table.num_rows, changed))
         _load(warehouse, settings.lake.root, exported)
+        prune(settings.lake)
     return exported
+
+
+def prune(lake: Lake, *, keep: int = KEPT) -> list[Path]:
+    """Remove exports but for the newest of each table and those that a kept snapshot was made of; returns what went."""
+    needed = {path for made in snapshot.kept(lake) if made.made_of for path in made.made_of.exports.values()}
+    gone = []
+    for folder in lake.landing_tables.glob("*/"):
+        older = sorted(folder.glob("as_of=*/part.parquet"))[:-keep]
+        gone += [path for path in older if str(path.relative_to(lake.root)) not in needed]
+    for path in gone:
+        path.unlink()
+        path.parent.rmdir()
+    return gone
 
 
 def _read(settings: Settings) -> "dict[str, pa.Table]":

@@ -9,6 +9,7 @@ from matinee.db.subscriptions import Period, add_periods
 from matinee.db.viewers import Viewer, add_viewers
 from warehouse import build_file
 from warehouse.export import export_tables
+from warehouse.snapshot import MadeOf, Snapshot
 
 
 def test_exports_keys_in_place_of_ids_and_nothing_personal(settings, add_catalogue, rows):
@@ -42,6 +43,23 @@ def test_unchanged_content_writes_no_new_file_and_changed_content_replaces_the_o
     assert {name for name, table in third.items() if table.changed} == {"title"}
     assert len(list((settings.lake.landing_tables / "title").glob("as_of=*/*.parquet"))) == 2
     assert rows(settings, "SELECT count(*) FROM raw.title") == [(3,)]
+
+
+def test_old_exports_go_unless_a_snapshot_was_made_of_them(settings, add_catalogue):
+    clock, paths = ManualClock(datetime(2026, 3, 2, tzinfo=UTC)), []
+    add_catalogue(settings)
+    for hour in range(6):
+        with connect(settings) as connection:
+            connection.execute("UPDATE title SET runtime_s = %s WHERE title_id = 't1'", (hour + 1,))
+        paths.append({table.name: table.path for table in export_tables(settings, clock=clock)}["title"])
+        if hour == 1:
+            folder = settings.lake.published / "20260302T000000000000Z-0"
+            folder.mkdir(parents=True)
+            made_of = MadeOf(0, 0, "", {"title": str(paths[1].relative_to(settings.lake.root))}, "")
+            (folder / "manifest.json").write_text(Snapshot("s", folder, clock.now(), "", {}, made_of).manifest())
+        clock.advance(timedelta(hours=1))
+    assert [path.exists() for path in paths] == [False, True, False, True, True, True]
+    assert len(list((settings.lake.landing_tables / "account").iterdir())) == 1, "what never changed is never old"
 
 
 def test_a_new_build_file_gets_the_tables_again(settings, add_catalogue, rows):
