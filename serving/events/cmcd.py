@@ -1,8 +1,8 @@
 """Reports of CMCD 2 in event mode (CTA-5004-B), which players send of themselves, as viewer events. Pure.
 
 A report says in which state the player is, and when by its own clock; what has been played, stalled and paused follows
-from all reports of a session so far. So an event's counters are always made anew from the session's reports up to it:
-a report that comes twice, or late, changes nothing of what is known after the last one.
+from all reports of a session so far. So counters are always made anew from the session's reports in their order: one
+that comes twice, or late, changes nothing of what is known after the last one.
 
 Startup time, stalls and pauses are those of CTA-2066: waiting before the first frame is startup, and waiting for the
 place that the viewer sought is seeking; neither is a stall.
@@ -20,6 +20,8 @@ from serving.events.structured import Item, Member, dictionary
 EVENTS = frozenset(
     {"bc", "ps", "pr", "e", "t", "c", "b", "m", "um", "pe", "pc", "rr", "as", "ae", "abs", "abe", "sk", "ce"}
 )
+# The answer to a request of the player: there are as many as segments.
+RESPONSE = "rr"
 STARTING, PLAYING, SEEKING, REBUFFERING, PAUSED = "s", "p", "k", "r", "a"
 WAITING, ENDED, FATAL, QUIT, PRELOADING = "w", "e", "f", "q", "d"
 STATES = frozenset({STARTING, PLAYING, SEEKING, REBUFFERING, PAUSED, WAITING, ENDED, FATAL, QUIT, PRELOADING})
@@ -76,7 +78,7 @@ class Report:
 
 @dataclass(slots=True)
 class Counters:
-    """What happened in a playback so far, in milliseconds of content (`played`) and of the clock (the others)."""
+    """What happened in a playback up to its latest report: milliseconds of content (`played`) and of the clock."""
 
     played_ms: float = 0
     stall_ms: float = 0
@@ -85,8 +87,71 @@ class Counters:
     startup_ms: int | None = None
     bits: float = 0
     state: str | None = None
-    began_at: int | None = None
     is_begun: bool = False
+    _began_at: int | None = None
+    _latest: Report | None = None
+    _has_ticks: bool = False
+    _kbps: int | None = None
+    _starved_ms: int = 0
+    _starvations: int = 0
+
+    def add(self, report: Report) -> None:
+        """Count what passed since the latest report, and go on from this one."""
+        self._has_ticks = self._has_ticks or report.event == "t"
+        if self._latest is not None:
+            passed = report.ts - self._latest.ts
+            self._pass(min(passed, SILENCE_MS) if self._has_ticks else passed, self._latest.rate)
+        if report.kbps is not None:
+            if self._kbps is None:  # what was played before it was told
+                self.bits = self.played_ms * report.kbps
+            self._kbps = report.kbps
+        self._enter(report)
+        if report.startup_ms is not None:
+            self.startup_ms, self.is_begun = report.startup_ms, True  # the player measured it itself
+        if report.starved_ms is not None:
+            self._starved_ms, self._starvations = self._starved_ms + report.starved_ms, self._starvations + 1
+        # Each of the three tells of the same stalls, and each may be missing: none is larger than what was.
+        self.stall_ms = max(self.stall_ms, self._starved_ms, report.stall_ms or 0)
+        self.stalls = max(self.stalls, self._starvations, report.stalls or 0)
+        self._latest = report
+
+    def _pass(self, passed: int, rate: float) -> None:
+        if self.state == PLAYING:
+            self.played_ms += passed * rate
+            self.bits += passed * rate * (self._kbps or 0)
+        elif self.startup_ms is None:
+            return
+        elif self.state == REBUFFERING:
+            self.stall_ms += passed
+        elif self.state in (PAUSED, WAITING):
+            self.paused_ms += passed
+
+    def _enter(self, report: Report) -> None:
+        state = report.state
+        if state is None or state == self.state or (self.state, state) == (SEEKING, REBUFFERING):
+            return
+        # Who pressed play before the player was there goes from preloading to playing.
+        if self._began_at is None or not (self.is_begun or state == PLAYING):
+            self._began_at = report.ts
+        self.is_begun = self.is_begun or state != PRELOADING
+        if state == PLAYING and self.startup_ms is None:
+            self.startup_ms = report.ts - self._began_at
+        elif state == REBUFFERING and self.startup_ms is not None:
+            self.stalls += 1
+        self.state = state
+
+    def fields(self) -> dict[str, int | None]:
+        """The counters of a viewer event."""
+        if self.state is None:  # a player that tells no states (Shaka 5.2.12 as it is built): nothing can be counted
+            return {"startup_ms": self.startup_ms}
+        return {
+            "played_ms": round(self.played_ms),
+            "stall_ms": round(self.stall_ms),
+            "stalls": self.stalls,
+            "paused_ms": round(self.paused_ms),
+            "startup_ms": self.startup_ms,
+            "bits": round(self.bits),
+        }
 
 
 def parse(line: str, received_ms: int) -> Report:
@@ -124,99 +189,58 @@ def restore(sid: str, kept: Mapping[str, Any]) -> Report:
     return Report(sid=sid, **kept)
 
 
-def count(reports: Sequence[Report]) -> Counters:
-    """The counters after the last of a playback's reports, which come in their order of time."""
-    counters = Counters()
-    kbps = next((report.kbps for report in reports if report.kbps is not None), 0)
-    has_ticks = any(report.event == "t" for report in reports)
-    starved, starvations = 0, 0
-    before: Report | None = None
-    for report in reports:
-        if before is not None:
-            passed = report.ts - before.ts
-            _pass(counters, min(passed, SILENCE_MS) if has_ticks else passed, before.rate, kbps)
-        _enter(counters, report)
-        kbps = kbps if report.kbps is None else report.kbps
-        starved, starvations = starved + (report.starved_ms or 0), starvations + (report.starved_ms is not None)
-        # Each of the three tells of the same stalls, and each may be missing: none is larger than what was.
-        counters.stall_ms = max(counters.stall_ms, starved, report.stall_ms or 0)
-        counters.stalls = max(counters.stalls, starvations, report.stalls or 0)
-        before = report
-    return counters
+def to_events(
+    reports: Sequence[Report], history: Sequence[Report], owner: str, received_at: datetime, fields: Mapping[str, Any]
+) -> list[dict[str, Any] | None]:
+    """The viewer events of reports of one session, as a player of ours would have sent them, in their order.
 
-
-def _pass(counters: Counters, passed: int, rate: float, kbps: int) -> None:
-    match counters.state:
-        case "p":
-            counters.played_ms += passed * rate
-            counters.bits += passed * rate * kbps
-        case "r" if counters.startup_ms is not None:
-            counters.stall_ms += passed
-        case "a" | "w" if counters.startup_ms is not None:
-            counters.paused_ms += passed
-
-
-def _enter(counters: Counters, report: Report) -> None:
-    state = report.state
-    changes = state is not None and state != counters.state and (counters.state, state) != (SEEKING, REBUFFERING)
-    if changes:
-        # Who pressed play before the player was there goes from preloading to playing.
-        if counters.began_at is None or not (counters.is_begun or state == PLAYING):
-            counters.began_at = report.ts
-        counters.is_begun = counters.is_begun or state != PRELOADING
-        if state == PLAYING and counters.startup_ms is None:
-            counters.startup_ms = report.ts - counters.began_at
-        elif state == REBUFFERING and counters.startup_ms is not None:
-            counters.stalls += 1
-        counters.state = state
-    if report.startup_ms is not None:
-        counters.startup_ms, counters.is_begun = report.startup_ms, True  # the player measured it itself
-
-
-def to_event(
-    report: Report, history: Sequence[Report], owner: str, received_at: datetime, fields: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The viewer event of a report, as a player of ours would have sent it; None for what tells nothing of a viewer:
-    responses to requests, a player that has only been made ready, intervals after the end.
-
-    `history` holds the session's reports, this one among them or not. `owner` is whose session it is. `fields` are
-    what the server knows besides (`profile_id`, `device`, and `title_id` for players that name no content).
+    None stands for what tells nothing of a viewer: answers to requests, a player that has only been made ready,
+    intervals after the end.
+    `history` holds the session's reports so far. `owner` is whose session it is. `fields` are what the server knows
+    besides (`profile_id`, `device`, and `title_id` for players that name no content).
     """
-    known = {report.key: report, **{r.key: r for r in history}}  # a repeated one as it came first
-    upto = sorted((r for r in known.values() if r.place <= report.place), key=lambda r: r.place)
-    contents = [r.cid for r in upto if r.cid] or [fields.get("title_id")]
-    title = contents[-1]
-    same = [r for r in upto if r.cid in (title, None)]
-    before, now = count(same[:-1]), count(same)
-    kind = _kind(report, before, now)
-    if kind is None:
-        return None
-    lag = timedelta(milliseconds=min(r.lag_ms for r in known.values()))
-    # A session of a player that goes on to another title is another playback.
-    playback = report.sid if title == contents[0] else f"{report.sid}~{title}"
-    event = {
-        "event_id": content_uuid7(report.ts, "cmcd", owner, report.sid, report.key),
-        "schema": f"{SCHEMA_NAME}/{SCHEMA_MAJOR}.0",
-        "session_id": report.sid,
-        **fields,
-        "playback_id": playback,
-        "title_id": title,
-        "seq": report.sn,
-        "type": kind,
-        "ts_client": (_EPOCH + timedelta(milliseconds=report.ts)).isoformat(),
-        # As if it had been sent right now by a clock that is as wrong as the session's quickest report says.
-        "ts_sent": (received_at - lag).isoformat(),
-        "position_ms": report.position_ms,
-        **_counted(now),
-    }
-    if kind == "error":
-        event["data"] = {"code": report.code or "unknown", "fatal": now.state in (FATAL, None)}
-    return {name: value for name, value in event.items() if value is not None}
+    known = {report.key: report for report in [*reversed(reports), *reversed(history)]}  # repeated: as it came first
+    wanted = {report.key for report in reports}
+    lag = timedelta(milliseconds=min((report.lag_ms for report in known.values()), default=0))
+    made: dict[str, dict[str, Any] | None] = {}
+    playbacks: dict[str | None, Counters] = {}
+    title = first = None
+    for report in sorted(known.values(), key=lambda report: report.place):
+        if report.event == RESPONSE:
+            made[report.key] = None
+            continue
+        title = report.cid or title or fields.get("title_id")
+        first = first or title
+        playback = playbacks.setdefault(title, playbacks.pop(None, None) or Counters())
+        state, is_begun = playback.state, playback.is_begun
+        playback.add(report)
+        if report.key not in wanted:
+            continue
+        kind = _kind(report, state, is_begun, playback)
+        event = {
+            "event_id": content_uuid7(report.ts, "cmcd", owner, report.sid, report.key),
+            "schema": f"{SCHEMA_NAME}/{SCHEMA_MAJOR}.0",
+            "session_id": report.sid,
+            **fields,
+            # A session of a player that goes on to another title is another playback.
+            "playback_id": report.sid if title == first else f"{report.sid}~{title}",
+            "title_id": title,
+            "seq": report.sn,
+            "type": kind,
+            "ts_client": (_EPOCH + timedelta(milliseconds=report.ts)).isoformat(),
+            # As if it had been sent right now by a clock that is as wrong as the session's quickest report says.
+            "ts_sent": (received_at - lag).isoformat(),
+            "position_ms": report.position_ms,
+            **playback.fields(),
+        }
+        if kind == "error":
+            event["data"] = {"code": report.code or "unknown", "fatal": playback.state in (FATAL, None)}
+        made[report.key] = {name: value for name, value in event.items() if value is not None} if kind else None
+    return [made[report.key] for report in reports]
 
 
-def _kind(report: Report, before: Counters, now: Counters) -> str | None:
-    is_over_already = before.state in OVER and now.state == before.state
-    if report.event == "rr" or (is_over_already and report.event != "e"):
+def _kind(report: Report, state: str | None, is_begun: bool, now: Counters) -> str | None:
+    if report.event != "e" and state in OVER and now.state == state:
         return None
     if report.event == "e" or now.state == FATAL:
         return "error"
@@ -224,20 +248,7 @@ def _kind(report: Report, before: Counters, now: Counters) -> str | None:
         return None
     if now.state in OVER:
         return "stop"
-    return "heartbeat" if before.is_begun else "play"
-
-
-def _counted(counters: Counters) -> dict[str, int | None]:
-    if counters.state is None:  # a player that tells no states (Shaka 5.2.12 as it is built): nothing can be counted
-        return {"startup_ms": counters.startup_ms}
-    return {
-        "played_ms": round(counters.played_ms),
-        "stall_ms": round(counters.stall_ms),
-        "stalls": counters.stalls,
-        "paused_ms": round(counters.paused_ms),
-        "startup_ms": counters.startup_ms,
-        "bits": round(counters.bits),
-    }
+    return "heartbeat" if is_begun else "play"
 
 
 class _Keys:

@@ -13,7 +13,7 @@ from serving.auth import identify
 from serving.context import Context, context_of
 from serving.events import body
 from serving.events.api import accepted, admit, append
-from serving.events.cmcd import Report, parse, to_event
+from serving.events.cmcd import RESPONSE, Report, parse, to_events
 from serving.events.core import Verdict, judge
 from serving.events.sessions import MAX_REPORTS
 
@@ -63,7 +63,7 @@ def _sort(lines: Sequence[str], now: datetime) -> _Sorted:
         except ValueError as error:
             found.dead[index] = printable(str(error))
         else:
-            if report.event != "rr":  # the answer to a request: as many as segments, and nothing of the viewer
+            if report.event != RESPONSE:
                 found.reports[index] = report
     return found
 
@@ -73,17 +73,16 @@ async def _map(
 ) -> None:
     owner = account_id or ""
     histories = await context.sessions.read(owner, found.sids)
-    for index, report in list(found.reports.items()):
-        history = histories[report.sid]
-        if len(history) >= MAX_REPORTS:
+    asked = _asked(request)
+    for sid, history in histories.items():
+        mine = {index: report for index, report in found.reports.items() if report.sid == sid}
+        for index in list(mine)[max(0, MAX_REPORTS - len(history)) :]:
             found.dead[index] = f"the session has {MAX_REPORTS:,} reports already: begin another one"
-            del found.reports[index]
-            continue
-        fields = {**_asked(request), **await context.playbacks.of(account_id, report.sid)}
-        event = to_event(report, history, owner, now, fields)
-        history.append(report)
-        if event is not None:
-            found.events[index] = {**event, "cmcd": lines[index]}
+            del mine[index], found.reports[index]
+        fields = {**asked, **await context.playbacks.of(account_id, sid)}
+        events = to_events(list(mine.values()), history, owner, now, fields)
+        made = zip(mine, events, strict=True)
+        found.events |= {index: {**event, "cmcd": lines[index]} for index, event in made if event is not None}
 
 
 async def _judge(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from matinee.clock import ManualClock
-from serving.events.cmcd import EVENTS, STATES, parse, restore, to_event
+from serving.events.cmcd import EVENTS, STATES, parse, restore, to_events
 from serving.events.structured import Item, dictionary
 
 START = 1_790_000_000_000
@@ -42,8 +42,7 @@ def mapped(lines, **fields):
         received_ms = ts + 3_601_000
         report = parse(text, received_ms)
         at = datetime.fromtimestamp(received_ms / 1000, UTC)
-        if event := to_event(report, history, "me", at, fields):
-            events.append(event)
+        events += [event for event in to_events([report], history, "me", at, fields) if event]
         history.append(restore("visit", orjson.loads(orjson.dumps(report.kept()))))
     return events
 
@@ -128,10 +127,12 @@ def test_late_and_repeated_reports_change_nothing_after_the_last_one(order: rand
     order.shuffle(came)
     known = []
     for report in came:
-        to_event(report, known, "me", RECEIVED, {})
+        to_events([report], known, "me", RECEIVED, {})
         known.append(report)
     expected = mapped(SESSION)
-    again = {e["event_id"]: e for r in reports if (e := to_event(r, known, "me", RECEIVED, {}))}
+    again = {e["event_id"]: e for e in to_events(reports, known, "me", RECEIVED, {}) if e}
+    at_once = {e["event_id"]: e for e in to_events(came, [], "me", RECEIVED, {}) if e}
+    assert again == at_once
     assert again.keys() == {event["event_id"] for event in expected}
     for event in expected:
         assert {**again[event["event_id"]], "ts_sent": None} == {**event, "ts_sent": None}
@@ -219,7 +220,7 @@ def test_whatever_a_player_reports_is_mapped_or_has_a_reason(reports):
         assert report
         if isinstance(report, str):
             continue
-        made = to_event(report, history, "me", RECEIVED, {})
+        (made,) = to_events([report], history, "me", RECEIVED, {})
         if made is not None:
             assert all(made.get(k, 0) >= 0 for k in ("played_ms", "stall_ms", "stalls", "paused_ms", "bits"))
         history.append(restore(report.sid, orjson.loads(orjson.dumps(report.kept()))))
@@ -293,6 +294,25 @@ async def test_what_cannot_be_mapped_is_a_dead_letter_with_its_reason(client, pr
         (b"e=t\n" * 501, TYPE, (413, "too_many_events")),
     ):
         assert problem(await client.post("/api/cmcd", content=content, headers=headers)) == expected
+
+
+async def test_a_session_has_an_end_and_many_reports_at_once_do_no_harm(settings, client, logged):
+    now = datetime.now(UTC)
+    lines = [now_line("t", now + timedelta(milliseconds=n), n, "p") for n in range(500)]
+    store = redis.Redis.from_url(settings.redis())
+    for _ in range(2):
+        answer = await client.post("/api/cmcd", content="\n".join(lines), headers=TYPE)
+        assert answer.json()["accepted"] == 500
+    (key,) = store.keys("cmcd:*")
+    assert store.hlen(key) == 500
+    assert 0 < store.ttl(key) <= 3 * 86_400
+    (one,) = store.hmget(key, store.hkeys(key)[0])
+    store.hset(key, mapping={f"0.{n}.t": one for n in range(4_499)})
+    more = [now_line("t", now + timedelta(seconds=1), 500 + n, "p") for n in range(2)]
+    answer = await client.post("/api/cmcd", content="\n".join(more), headers=TYPE)
+    assert answer.json() == {"accepted": 1, "rejected": [{"index": 1, "code": "invalid_cmcd"}], "ignored": 0}
+    assert b"5,000 reports" in logged()[-1][b"reason"]
+    store.close()
 
 
 async def test_a_session_of_another_account_stays_its_own(app, ada, browser, settings, logged):
