@@ -53,7 +53,8 @@ def test_a_mart_leads_to_its_files_and_places_in_the_log(published):
     (export,) = set(names(found.made_of, "export"))
     assert (published.lake.root / export).exists() or export.startswith("landing/tables/title/")
     assert names(found.made_of, "view") == ["export_title"]
-    assert "mart_title_week" in names(found.used_by, "model")
+    from_plays = names(trace(published, "fct_playback_session").used_by, "model")
+    assert {"mart_title_day", "mart_title_week"} <= set(from_plays)
     assert "report" in names(found.used_by, "exposure")
     assert len(names(found.used_by, "snapshot")) == 1
 

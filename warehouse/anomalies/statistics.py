@@ -8,6 +8,7 @@ and spreads are medians of absolute deviations, so an incident among the former 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import asin, sin, sqrt
+from statistics import median
 
 import numpy as np
 
@@ -51,15 +52,14 @@ def spread(groups: Iterable[Sequence[float]], floor: float) -> float:
     Groups of one value say nothing. The 95th percentile stands beside the median deviation because visits come in
     bursts: most hours of a small service are alike, and a few are not.
     """
-    residuals = []
+    sizes: list[float] = []
     for group in groups:
         if len(group) > 1:
-            values = np.asarray(group, dtype=float)
-            residuals.append((values - values.mean()) * sqrt(len(values) / (len(values) - 1)))
-    if not residuals:
+            mean, factor = sum(group) / len(group), sqrt(len(group) / (len(group) - 1))
+            sizes += [abs(value - mean) * factor for value in group]
+    if not sizes:
         return floor
-    sizes = np.abs(np.concatenate(residuals))
-    return max(floor, _MAD * float(np.median(sizes)), float(np.quantile(sizes, 0.95)) / _P95)
+    return max(floor, _MAD * median(sizes), float(np.quantile(sizes, 0.95)) / _P95)
 
 
 def compare_count(observed: float, history: Sequence[float], scale: float, limit: float) -> Comparison:
@@ -67,7 +67,7 @@ def compare_count(observed: float, history: Sequence[float], scale: float, limit
 
     A median of n values is uncertain itself, which widens the band by sqrt(1 + pi / 2n).
     """
-    centre = float(np.median([root(count) for count in history]))
+    centre = median([root(count) for count in history])
     wide = scale * sqrt(1 + _HALF_PI / len(history))
     low, high = unroot(centre - limit * wide), unroot(centre + limit * wide)
     return Comparison(observed, unroot(centre), low, high, (root(observed) - centre) / wide)
@@ -76,7 +76,7 @@ def compare_count(observed: float, history: Sequence[float], scale: float, limit
 def compare_share(part: int, whole: int, history: Sequence[float], limit: float) -> Comparison:
     """A share of `whole` against the shares of former days; at least the spread of `whole` independent trials."""
     former = [angle(share) for share in history]
-    centre = float(np.median(former))
+    centre = median(former)
     wide = spread([former], 1 / sqrt(whole)) * sqrt(1 + _HALF_PI / len(former))
     low, high = unangle(centre - limit * wide), unangle(centre + limit * wide)
     return Comparison(part / whole, unangle(centre), low, high, (angle(part / whole) - centre) / wide)
