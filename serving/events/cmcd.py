@@ -66,6 +66,12 @@ class Report:
         return f"{self.ts}.{self.sn}.{self.event}"
 
     @property
+    def is_telling(self) -> bool:
+        """Whether it tells of the playback: an answer to a request does so where it brings what is told only once."""
+        measured = (self.startup_ms, self.stalls, self.stall_ms, self.starved_ms)
+        return self.event != RESPONSE or any(value is not None for value in measured)
+
+    @property
     def place(self) -> tuple[int, int, str]:
         return self.ts, self.sn, self.event
 
@@ -88,6 +94,7 @@ class Counters:
     bits: float = 0
     state: str | None = None
     is_begun: bool = False
+    is_told: bool = False  # whether an event has told that it began
     _began_at: int | None = None
     _latest: Report | None = None
     _has_ticks: bool = False
@@ -106,14 +113,18 @@ class Counters:
                 self.bits = self.played_ms * report.kbps
             self._kbps = report.kbps
         self._enter(report)
+        self.measure(report)
+        self._latest = report
+
+    def measure(self, report: Report) -> None:
+        """Take over what the player itself measured."""
         if report.startup_ms is not None:
-            self.startup_ms, self.is_begun = report.startup_ms, True  # the player measured it itself
+            self.startup_ms, self.is_begun = report.startup_ms, True
         if report.starved_ms is not None:
             self._starved_ms, self._starvations = self._starved_ms + report.starved_ms, self._starvations + 1
         # Each of the three tells of the same stalls, and each may be missing: none is larger than what was.
         self.stall_ms = max(self.stall_ms, self._starved_ms, report.stall_ms or 0)
         self.stalls = max(self.stalls, self._starvations, report.stalls or 0)
-        self._latest = report
 
     def _pass(self, passed: int, rate: float) -> None:
         if self.state == PLAYING:
@@ -206,17 +217,18 @@ def to_events(
     playbacks: dict[str | None, Counters] = {}
     title = first = None
     for report in sorted(known.values(), key=lambda report: report.place):
-        if report.event == RESPONSE:
-            made[report.key] = None
-            continue
         title = report.cid or title or fields.get("title_id")
         first = first or title
         playback = playbacks.setdefault(title, playbacks.pop(None, None) or Counters())
-        state, is_begun = playback.state, playback.is_begun
-        playback.add(report)
+        state = playback.state
+        if report.event == RESPONSE:
+            playback.measure(report)
+        else:
+            playback.add(report)
+        kind = _kind(report, state, playback)
+        playback.is_told = playback.is_told or kind == "play"
         if report.key not in wanted:
             continue
-        kind = _kind(report, state, is_begun, playback)
         event = {
             "event_id": content_uuid7(report.ts, "cmcd", owner, report.sid, report.key),
             "schema": f"{SCHEMA_NAME}/{SCHEMA_MAJOR}.0",
@@ -239,8 +251,8 @@ def to_events(
     return [made[report.key] for report in reports]
 
 
-def _kind(report: Report, state: str | None, is_begun: bool, now: Counters) -> str | None:
-    if report.event != "e" and state in OVER and now.state == state:
+def _kind(report: Report, state: str | None, now: Counters) -> str | None:
+    if report.event == RESPONSE or (report.event != "e" and state in OVER and now.state == state):
         return None
     if report.event == "e" or now.state == FATAL:
         return "error"
@@ -248,7 +260,7 @@ def _kind(report: Report, state: str | None, is_begun: bool, now: Counters) -> s
         return None
     if now.state in OVER:
         return "stop"
-    return "heartbeat" if is_begun else "play"
+    return "heartbeat" if now.is_told else "play"
 
 
 class _Keys:

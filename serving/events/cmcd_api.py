@@ -13,7 +13,7 @@ from serving.auth import identify
 from serving.context import Context, context_of
 from serving.events import body
 from serving.events.api import accepted, admit, append
-from serving.events.cmcd import RESPONSE, Report, parse, to_events
+from serving.events.cmcd import Report, parse, to_events
 from serving.events.core import Verdict, judge
 from serving.events.sessions import MAX_REPORTS
 
@@ -63,7 +63,7 @@ def _sort(lines: Sequence[str], now: datetime) -> _Sorted:
         except ValueError as error:
             found.dead[index] = printable(str(error))
         else:
-            if report.event != RESPONSE:
+            if report.is_telling:
                 found.reports[index] = report
     return found
 

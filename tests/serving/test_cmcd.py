@@ -155,7 +155,10 @@ def test_what_a_player_measured_itself_counts():
 
 
 def test_a_player_that_tells_no_states_has_a_startup_and_no_counters():
-    made = mapped([line("t", 0, 0), line("bc", 1, 1, br="(700)"), line("t", 2, 2, msd=580), line("t", 3, 3)])
+    shaka = [line("t", 0, 0), line("bc", 1, 1, br="(700)"), line("t", 2, 2, msd=580), line("t", 3, 3)]
+    on_a_response = [line("t", 0, 0), line("rr", 1.9, 1, msd=580), line("t", 2, 2), line("t", 3, 3)]
+    assert [e["type"] for e in mapped(on_a_response)] == ["play", "heartbeat"]
+    made = mapped(shaka)
     assert [(event["type"], event["startup_ms"]) for event in made] == [("play", 580), ("heartbeat", 580)]
     assert all("played_ms" not in event for event in made)
 
