@@ -36,7 +36,8 @@ class Settings(BaseSettings):
     disk_watermark_mb: int = 500
     log_rotate_mb: int = 20
     # How long what is kept; unset: for ever. Enforced once a day.
-    retention_events_days: int | None = Field(default=None, ge=1)  # by the day an event was received
+    # By the day an event was received; a week at least, as events may come three days late.
+    retention_events_days: int | None = Field(default=None, ge=7)
     retention_dead_letters_days: int | None = Field(default=None, ge=1)
     retention_sessions_days: int | None = Field(default=None, ge=1)  # after a session ended
     retention_logs_days: int | None = Field(default=None, ge=1)  # after the last line

@@ -4,6 +4,7 @@ What an API process remembers of an account it forgets within ten seconds; the a
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import LiteralString
 
@@ -90,3 +91,9 @@ def forget_cached(client: redis.Redis, people: People) -> int:
         if finder.found(name) or name.endswith(ends):
             removed += int(client.delete(name))  # pyright: ignore[reportArgumentType] - a number, not awaited
     return removed
+
+
+def drop_sessions(connection: psycopg.Connection, before: datetime) -> int:
+    """Delete sessions, of logins and of playing, that were over before this moment; returns how many."""
+    asked = {"before": before}
+    return sum(connection.execute(_SQL[query], asked).rowcount for query in ("drop_logins", "drop_playbacks"))

@@ -54,3 +54,9 @@ SELECT path, reasons FROM held_file;
 
 -- name: set_held_reasons
 UPDATE held_file SET reasons = %(reasons)s WHERE path = %(path)s;
+
+-- name: drop_landed
+DELETE FROM landed_file WHERE stream = %(stream)s AND landed_on < %(before)s;
+
+-- name: drop_dead_letters
+DELETE FROM dead_letter WHERE path IN (SELECT path FROM landed_file WHERE stream = 'dead' AND landed_on < %(before)s);

@@ -59,12 +59,17 @@ class Owners:
         self._memo: Memo[str, Owner] = Memo(clock)
 
     async def of(self, account_id: str | None, named: frozenset[str]) -> Owner:
-        """The account's owner record; looked up anew when it lacks a profile that is named (it may be new)."""
+        """The account's owner record; looked up anew when it lacks a profile that is named (it may be new).
+
+        Raises:
+            Problem: 401, the account of the token is gone.
+        """
         if account_id is None:
             return NOBODY
         known = self._memo.get(account_id)
         if known is None or named - known.profiles:
             async with self._transaction() as connection:
+                await core.account(connection, account_id)
                 profiles = await core.profiles(connection, account_id)
                 country = await core.country(connection, account_id)
             known = Owner(frozenset(p["profile_id"] for p in profiles), country)

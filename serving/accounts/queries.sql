@@ -78,3 +78,9 @@ ORDER BY 3, 1
 
 -- name: forget_accounts
 DELETE FROM account WHERE account_id = ANY(%(accounts)s)
+
+-- name: drop_logins
+DELETE FROM auth_session WHERE expires_at < %(before)s
+
+-- name: drop_playbacks
+DELETE FROM playback_session WHERE expires_at < %(before)s

@@ -1,7 +1,9 @@
 """The right to be forgotten, judged by a search for every name of a busy account in every byte of its home."""
 
+import asyncio
 import gzip
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, cast
 import duckdb
 import httpx
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 import redis
 from psycopg import sql
@@ -182,8 +185,6 @@ def _append(settings: Settings, sent: list[dict[str, Any]], origin: Any, account
 
 @pytest.fixture(scope="module")
 def busy(home: Settings) -> Busy:
-    import asyncio
-
     return asyncio.run(_live(home))
 
 
@@ -269,8 +270,39 @@ async def _live(settings: Settings) -> Busy:
     return Busy(settings, session["account_id"], words, other["profiles"][0]["profile_id"], session["access_token"])
 
 
+def test_what_was_erased_cannot_be_asked_for_and_does_not_come_back_from_the_files(busy: Busy, tmp_path: Path) -> None:
+    from orchestration.erase import erase
+    from warehouse.load import load_days
+
+    settings, name = busy.settings, "sim-others-3"
+    with connect(settings) as connection:
+        key = salts(connection, [name])[name].key(name)
+    words = {key: "key", name: "account id"}
+    proof = erase(settings, [name])
+    assert not proof.purged
+    removed = {trace.where: trace.removed for trace in proof.traces}
+    assert min(removed["warehouse"], removed["published snapshot"], removed["Redis: online features"]) > 0
+    left = {place.rpartition(": ")[0] for place in traces(settings, words)}
+    # Rows under a key that leads to nobody, in files that no command reads out; deleted bytes; the key's own mark.
+    assert {place for place in left if not place.startswith("file ")} == {
+        place for place in left if place.startswith("parquet lake/landing/")
+    } | {"postgres matinee erased_key"}
+    with connect(settings) as connection:
+        assert salts(connection, [name]) == {}
+
+    copy = settings.model_copy(update={"lake_url": str(tmp_path / "lake")})
+    shutil.copytree(settings.lake.root / "landing", copy.lake.root / "landing")
+    load_days(copy)  # a build file from nothing but the landed files
+    with duckdb.connect(str(copy.lake.build_file), read_only=True) as connection:
+        owners = {key for (key,) in connection.execute("SELECT account_key FROM raw.events").fetchall()}
+    assert key not in owners
+    assert len(owners) > 25
+
+
 def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) -> None:
     from orchestration.erase import erase
+    from serving.erase import UnknownAccountError
+    from warehouse.load import load_days
 
     before = traces(busy.settings, busy.words)
     kinds = {line.split()[0] for line in before}
@@ -280,3 +312,37 @@ def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) ->
     assert traces(busy.settings, busy.words) == set()
     assert proof.path is not None
     assert all(word not in proof.path.read_text() for word in busy.words)
+
+    for word in (busy.account_id, EMAIL):
+        with pytest.raises(UnknownAccountError, match="there is no account"):
+            erase(busy.settings, [word])
+    _agrees_with_its_ledger(busy.settings)
+    # Her player goes on sending what it has, under the token that it has, and past the API too.
+    assert asyncio.run(_refused(busy)) == [401, 401]
+    _append(busy.settings, beats(str(uuid.uuid4()), "otters", session_id="a-visit-after"), "live", busy.account_id)
+    assert collector.drain(busy.settings).events == 0
+    assert load_days(busy.settings).held == ()
+    assert traces(busy.settings, busy.words) == set()
+
+
+async def _refused(busy: Busy) -> list[int]:
+    app = create_app(busy.settings, SystemClock())
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {**BROWSER, "authorization": f"Bearer {busy.token}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://matinee.test", headers=headers) as ada,
+    ):
+        answers = [await ada.post("/api/events", json={"events": []}), await ada.get("/api/profile")]
+    return [answer.status_code for answer in answers]
+
+
+def _agrees_with_its_ledger(settings: Settings) -> None:
+    with connect(settings) as connection, duckdb.connect(str(settings.lake.build_file), read_only=True) as lake:
+        ledger = dict(connection.execute("SELECT path, rows FROM landed_file").fetchall())
+        assert connection.execute("SELECT count(*) FROM landed_rewrite").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM account").fetchone() == (30,)
+        loaded = dict(lake.execute("SELECT path, rows FROM raw.loaded_file").fetchall())
+    assert {path: pq.read_metadata(settings.lake.root / path).num_rows for path in ledger} == ledger
+    assert {path: ledger[path] for path in loaded} == loaded
+    assert sum(ledger.values()) > 100

@@ -149,10 +149,13 @@ def snapshot(matinee: MatineeResource) -> Iterator[dg.AssetCheckResult | dg.Mate
     """
     from models.experiments.readout import RESULT_FILE
     from warehouse.publish import AnomalyError, AuditError, publish
+    from warehouse.retention import archive
 
     settings = matinee.settings()
     try:
-        made = publish(settings, extra={"mart_experiment_result": settings.lake.root / RESULT_FILE})
+        made = publish(
+            settings, extra={"mart_experiment_result": settings.lake.root / RESULT_FILE, **archive(settings.lake)}
+        )
     except AuditError as error:
         if isinstance(error, AnomalyError):
             yield from _looks(settings)
