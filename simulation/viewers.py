@@ -46,7 +46,7 @@ from simulation.world import World, read_world
 # From about this many events on a run lands straight, unless it is told otherwise.
 DIRECT_FROM = 1_000_000
 # Groups of viewers this large are worked on together: several blocks cost little more than one.
-_GROUP = 250_000
+_GROUP = 150_000
 
 Progress = Callable[[str, int, int], None]
 
