@@ -26,47 +26,60 @@ from matinee.settings import Settings
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
 DAYS, FIRST = 30, date(2026, 3, 1)
-TITLES, PROFILES = 2_000, 20_000
+TITLES = 2_000
 
-# A playback of about nine beats, one in ten rated; one event in a hundred comes twice, up to a day later.
+# A playback of about nine beats, one in ten rated; one event in a hundred comes twice, up to a day later. Ids are of
+# the shape that the contract gives them: UUIDv7, and keys of 64 digits. One chunk of playbacks at a time.
 _GENERATE = """
-CREATE TABLE playback AS
-SELECT i, md5(CAST(i AS VARCHAR)) AS playback_id,
-       md5('p' || CAST(hash(i, 1) % $profiles AS VARCHAR)) AS profile,
-       't' || CAST(CAST(floor($titles * pow((hash(i, 2) % 1000003) / 1000003.0, 3)) AS INT) AS VARCHAR) AS title_id,
-       TIMESTAMPTZ '2026-03-01 00:00:00+00' + INTERVAL 1 second * (hash(i, 3) % ($days * 86400)) AS started_at,
-       1 + hash(i, 4) % 17 AS beats
-FROM range(CAST($events / 9.2 AS BIGINT)) r(i);
-CREATE TABLE sent AS
-SELECT i, playback_id, profile, title_id, beat, beats, started_at + INTERVAL 30 second * beat AS moment
-FROM (SELECT *, unnest(range(CAST(beats AS BIGINT))) AS beat FROM playback);
+CREATE OR REPLACE MACRO uuid7(moment, digits) AS
+    substr(printf('%012x', epoch_ms(moment)), 1, 8) || '-' || substr(printf('%012x', epoch_ms(moment)), 9, 4)
+    || '-7' || substr(digits, 1, 3) || '-8' || substr(digits, 4, 3) || '-' || substr(digits, 7, 12);
+CREATE OR REPLACE TABLE playback AS
+SELECT *, uuid7(started_at, md5(CAST(i AS VARCHAR))) AS playback_id, sha256('p' || number) AS profile,
+       uuid7(started_at - INTERVAL 90 second, md5('v' || i)) AS session_id,
+       ['tv', 'phone', 'tablet', 'web'][1 + number % 4] AS device,
+       ['DE', 'FR', 'KZ', 'US'][1 + number // 7 % 4] AS country
+FROM (
+    SELECT i, CAST(hash(i, 1) % $profiles AS BIGINT) AS number, 1 + hash(i, 4) % 17 AS beats,
+           't' || CAST(CAST(floor($titles * pow((hash(i, 2) % 1000003) / 1000003.0, 3)) AS INT) AS VARCHAR) AS title_id,
+           TIMESTAMPTZ '2026-03-01 00:00:00+00' + INTERVAL 1 second * (hash(i, 3) % ($days * 86400)) AS started_at
+    FROM range($first, $last) r(i)
+);
+CREATE OR REPLACE TABLE sent AS
+SELECT *, uuid7(moment, md5(playback_id || beat)) AS event_id, received_at - INTERVAL 1 second AS ts_sent
+FROM (
+    SELECT *, started_at + INTERVAL 30 second * beat AS moment,
+           started_at + INTERVAL 1 second * (1 + 30 * beat + hash(i, beat) % 20) AS received_at
+    FROM (SELECT *, unnest(range(CAST(beats AS BIGINT))) AS beat FROM playback)
+);
+DELETE FROM events;
 INSERT INTO events BY NAME
-SELECT CAST(CAST(md5(playback_id || '-' || CAST(beat AS VARCHAR)) AS UUID) AS VARCHAR) AS event_id,
-       'viewer-event/1.0' AS schema, 'simulate' AS origin, lpad(CAST(i AS VARCHAR), 12, '0') || '-' || beat AS log_id,
-       md5(playback_id) || md5(CAST(beat AS VARCHAR)) AS fingerprint, profile AS account_key,
-       profile AS profile_key, 'v' || playback_id AS session_id, playback_id, beat AS seq, title_id,
-       'tv' AS device, 'DE' AS country, moment AS ts_client, moment AS ts_sent,
-       moment + INTERVAL 1 second * (hash(i, beat) % 20) AS received_at, moment AS event_ts,
+SELECT event_id, 'viewer-event/1.0' AS schema, 'simulate' AS origin,
+       epoch_ms(received_at) || '-' || i || '-' || beat AS log_id, sha256(event_id) AS fingerprint,
+       profile AS account_key, profile AS profile_key, session_id, playback_id, beat AS seq, title_id, device, country,
+       moment AS ts_client, ts_sent, received_at, moment AS event_ts,
        CASE WHEN beat = 0 THEN 'play' WHEN beat = beats - 1 THEN 'stop' ELSE 'heartbeat' END AS type,
        30000 * beat AS position_ms, 30000 * beat AS played_ms, 0 AS stall_ms, 0 AS stalls, 0 AS paused_ms,
-       400 AS startup_ms, 90000000 * beat AS bits, '1080p' AS rendition, 'popular' AS surface_row
+       300 + hash(i) % 900 AS startup_ms, 90000000 * beat AS bits, '1080p' AS rendition, 'popular' AS surface_row
 FROM sent;
 INSERT INTO events BY NAME
-SELECT * REPLACE (CAST(CAST(md5('r' || event_id) AS UUID) AS VARCHAR) AS event_id, 'rate' AS type,
-                  log_id || 'r' AS log_id),
+SELECT * REPLACE (uuid7(event_ts, md5('r' || event_id)) AS event_id, 'rate' AS type, log_id || 'r' AS log_id),
        1 + hash(playback_id) % 5 AS rate_value
 FROM (SELECT * EXCLUDE (rate_value) FROM events WHERE type = 'play' AND hash(event_id) % 10 = 0);
 INSERT INTO events BY NAME
-SELECT * REPLACE (CAST(CAST(md5('x' || profile_key) AS UUID) AS VARCHAR) AS event_id, 'exposure' AS type,
-                  log_id || 'x' AS log_id, NULL AS playback_id, NULL AS title_id),
+SELECT * REPLACE (uuid7(event_ts, md5('x' || profile_key)) AS event_id, 'exposure' AS type, log_id || 'x' AS log_id,
+                  NULL AS playback_id, NULL AS title_id),
        'home_order' AS exposure_experiment, CASE hash(profile_key) % 2 WHEN 0 THEN 'control' ELSE 'treatment' END
            AS exposure_variant, 'salt' AS exposure_salt
-FROM (SELECT * EXCLUDE (exposure_experiment, exposure_variant, exposure_salt) FROM events WHERE type = 'play'
+FROM (SELECT * EXCLUDE (exposure_experiment, exposure_variant, exposure_salt) FROM events
+      WHERE type = 'play' AND $first = 0
       QUALIFY row_number() OVER (PARTITION BY profile_key ORDER BY event_ts, event_id) = 1);
 INSERT INTO events BY NAME
 SELECT * REPLACE (received_at + INTERVAL 1 second * (hash(event_id) % 86400) AS received_at, log_id || 'd' AS log_id)
 FROM events WHERE hash(event_id, 5) % 100 = 0;
 """
+_BEATS = 9.2  # events that a playback makes, on average
+_CHUNK = 500_000  # playbacks
 
 _BY_HAND = """
 CREATE TABLE event AS
@@ -106,42 +119,45 @@ def run(json: bool = False, events: int = 1_000_000) -> list[dict[str, Any]]:
 
 
 def generate(settings: Settings, events: int) -> int:
-    """Land the events, a file for each received day, and a catalogue; returns how many there are."""
+    """Land the events, in files for each received day, and a catalogue; returns how many there are."""
     import duckdb
 
-    with connect(settings) as ledger, duckdb.connect() as scratch:
+    playbacks, landed = round(events / _BEATS), 0
+    known = {"profiles": max(1_000, events // 50), "titles": TITLES, "days": DAYS}
+    with connect(settings) as ledger, duckdb.connect(config={"threads": 2}) as scratch:
         scratch.execute("SET TimeZone = 'UTC'")
         scratch.register("empty", LANDED_EVENT.empty_table())
         scratch.execute("CREATE TABLE events AS FROM empty")
-        for statement in _GENERATE.split(";\n"):
-            known = {"events": events, "profiles": PROFILES, "titles": TITLES, "days": DAYS}
-            scratch.execute(statement, {name: value for name, value in known.items() if f"${name}" in statement})
-        days = scratch.execute(
-            "SELECT CAST(received_at AS DATE), count(*) FROM events GROUP BY 1 ORDER BY 1"
-        ).fetchall()
-        for day, rows in days:
-            _land(settings, scratch, ledger, day, rows)
+        for first in range(0, playbacks, _CHUNK):
+            values = {**known, "first": first, "last": min(first + _CHUNK, playbacks)}
+            for statement in _GENERATE.split(";\n"):
+                scratch.execute(statement, {name: v for name, v in values.items() if f"${name}" in statement})
+            landed += _land(settings, scratch, ledger, first)
         with ledger.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO title (title_id, kind, runtime_s, maturity, genres) VALUES (%s, 'film', 480, 0, %s)",
                 [(f"t{n}", [f"g{n % 7}", f"g{n % 11}"]) for n in range(TITLES)],
             )
-        return sum(rows for _, rows in days)
+    return landed
 
 
-def _land(settings: Settings, scratch: Any, ledger: Any, day: date, rows: int) -> None:
-    path = f"landing/events/date={day}/part-0-{rows}.parquet"
-    target = settings.lake.root / path
-    target.parent.mkdir(parents=True)
-    scratch.execute(
-        f"COPY (FROM events WHERE CAST(received_at AS DATE) = DATE '{day}') "
-        f"TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-    )
-    ledger.execute(
-        "INSERT INTO landed_file (path, stream, first_id, last_id, rows, landed_on) "
-        "VALUES (%s, 'events', '0', '0', %s, %s)",
-        (path, rows, day),
-    )
+def _land(settings: Settings, scratch: Any, ledger: Any, chunk: int) -> int:
+    """A file for each received day of what `events` holds, in the order of receipt; returns the number of rows."""
+    days = scratch.execute("SELECT CAST(received_at AS DATE), count(*) FROM events GROUP BY 1 ORDER BY 1").fetchall()
+    for day, rows in days:
+        path = f"landing/events/date={day}/part-{chunk:012d}-{rows:012d}.parquet"
+        target = settings.lake.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.execute(
+            f"COPY (FROM events WHERE CAST(received_at AS DATE) = DATE '{day}' ORDER BY received_at) "
+            f"TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        ledger.execute(
+            "INSERT INTO landed_file (path, stream, first_id, last_id, rows, landed_on) "
+            "VALUES (%s, 'events', '0', '0', %s, %s)",
+            (path, rows, day),
+        )
+    return sum(rows for _, rows in days)
 
 
 def _measure(settings: Settings, landed: int) -> list[dict[str, Any]]:

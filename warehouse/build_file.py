@@ -16,6 +16,16 @@ MEMORY = "500MB"
 _WAIT_S = 600
 _SCHEMA = Path(__file__).parent / "raw.sql"
 
+# An id is a UUID; one that a person let in although it is none gets a UUID of its own, always the same.
+EVENT_ID = "coalesce(TRY_CAST(event_id AS UUID), CAST(md5(event_id) AS UUID))"
+# `raw.events`: the landing contract with the id in 16 bytes instead of 36, the file that the row came in, and the day
+# of the event, so that a day's rows are found without reading the others.
+_EVENTS = f"""
+    SELECT * REPLACE ({EVENT_ID} AS event_id),
+           CAST(NULL AS VARCHAR) AS source_file, CAST(event_ts AS DATE) AS event_date
+    FROM landed
+"""  # noqa: S608 - a constant
+
 
 @contextmanager
 def claim(settings: Settings) -> Iterator[Path]:
@@ -77,19 +87,23 @@ def prepare(connection: "duckdb.DuckDBPyConnection") -> None:
     from warehouse.tables import TABLES
 
     connection.execute(_SCHEMA.read_text())
-    empty = {
-        "events": LANDED_EVENT.empty_table(),
-        **{name: table.schema.empty_table() for name, table in TABLES.items()},
-    }
-    for name, columns in empty.items():
-        connection.register("landed", columns)
-        connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{name} AS FROM landed")
-        known = {row[0] for row in connection.execute(f"DESCRIBE raw.{name}").fetchall()}
-        for column, kind, *_ in connection.execute("DESCRIBE landed").fetchall():
+    for name, table in {"events": LANDED_EVENT, **{name: table.schema for name, table in TABLES.items()}}.items():
+        connection.register("landed", table.empty_table())
+        shape = _EVENTS if name == "events" else "FROM landed"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS raw.{name} AS {shape}")
+        known = {column: kind for column, kind, *_ in connection.execute(f"DESCRIBE raw.{name}").fetchall()}
+        for column, kind, *_ in connection.execute(f"DESCRIBE {shape}").fetchall():
             if column not in known:
                 connection.execute(f'ALTER TABLE raw.{name} ADD COLUMN "{column}" {kind}')
         connection.unregister("landed")
-    connection.execute("ALTER TABLE raw.events ADD COLUMN IF NOT EXISTS source_file VARCHAR")
+        if name == "events" and known["event_id"] == "VARCHAR":
+            _make_narrow(connection)
+
+
+def _make_narrow(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Bring `raw.events` of an earlier version, whose ids were text, into the present form."""
+    connection.execute(f"ALTER TABLE raw.events ALTER event_id SET DATA TYPE UUID USING {EVENT_ID}")
+    connection.execute("UPDATE raw.events SET event_date = CAST(event_ts AS DATE)")
 
 
 def _first_line(error: Exception) -> str:

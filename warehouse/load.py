@@ -28,21 +28,22 @@ if TYPE_CHECKING:
 
 _SQL = load_queries(Path(__file__).parent)
 
-_INSERT = """
+_INSERT = f"""
     INSERT INTO raw.events BY NAME
-    SELECT * EXCLUDE (filename), substr(filename, length($root) + 2) AS source_file
+    SELECT * EXCLUDE (filename) REPLACE ({build_file.EVENT_ID} AS event_id),
+           substr(filename, length($root) + 2) AS source_file, CAST(event_ts AS DATE) AS event_date
     FROM read_parquet($paths, filename = true, hive_partitioning = false, union_by_name = true)
-"""
+"""  # noqa: S608 - a constant
 # The day of a row that comes in now changes, and so do those of the receipts of its event that it comes before, since
 # the first receipt counts. None of these was received before the oldest of the new rows: only what was received since
 # then is looked through, which is nothing else where files come in order.
 _OLDEST = "SELECT min(received_at) FROM read_parquet($paths, hive_partitioning = false)"
-_TOUCH = """
+_TOUCH = f"""
     INSERT INTO raw.touched_days
-    SELECT DISTINCT CAST(event_ts AS DATE), now() FROM raw.events
+    SELECT DISTINCT event_date, now() FROM raw.events
     WHERE received_at >= $oldest
-        AND event_id IN (SELECT event_id FROM read_parquet($paths, hive_partitioning = false))
-"""
+        AND event_id IN (SELECT {build_file.EVENT_ID} FROM read_parquet($paths, hive_partitioning = false))
+"""  # noqa: S608 - a constant
 # Batches that passed go in together up to this many rows: a transaction costs more than its rows.
 _ROWS_AT_ONCE = 1_000_000
 

@@ -156,9 +156,10 @@ def _bring(settings: Settings, spark: "SparkSession", files: list[str], tables: 
     schema = from_arrow_schema(LANDED_EVENT)
     spark.catalog.createTable("raw.landed", path=str(links), source="parquet", schema=schema)
     link = "url_decode(element_at(split(_metadata.file_path, '/'), -1))"
+    added = f"CAST(event_ts AS DATE) AS event_date, replace({link}, '{_SLASH}', '/') AS source_file"
     paths = ", ".join(f"('{path}')" for path in files)
     views = {
-        "events": f"SELECT *, replace({link}, '{_SLASH}', '/') AS source_file FROM raw.landed",  # noqa: S608 - constants
+        "events": f"SELECT *, {added} FROM raw.landed",  # noqa: S608 - constants
         "touched_days": "SELECT DATE '1970-01-01' AS event_date WHERE false",
         "loaded_file": f"SELECT * FROM VALUES {paths} AS loaded (path)",  # noqa: S608 - names that the collector made
         # Our own paths: a table's name is one of `TABLES`.

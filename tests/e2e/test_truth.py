@@ -3,6 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -227,8 +228,25 @@ MARTS = {
 }
 
 
+<<<<<<< Updated upstream
 def broken(tmp_path: Path, mutations: Iterable[tuple[str, str, str]]) -> Path:
     """A copy of the dbt project with these mutations."""
+=======
+@pytest.mark.parametrize(
+    ("model", "clause", "instead"),
+    [
+        ("intermediate/int_events", "where repeated.event_id is null", "where true"),
+        ("intermediate/int_event_repeated", "order by received_at, log_id", "order by received_at desc, log_id"),
+        ("intermediate/int_playback_session", "cast(started_at as date)", "cast(started_at + interval 1 day as date)"),
+        ("intermediate/int_playback_session", "cast(started_at as date)", "cast(ended_at + interval 9 hour as date)"),
+        ("staging/stg_events", "    event_date,", "    cast(received_at as date) as event_date,"),
+        ("marts/fct_playback_session", "900 *", "990 *"),
+    ],
+)
+def test_a_broken_model_is_found_out(
+    home: Settings, told: Simulated, tmp_path: Path, model: str, clause: str, instead: str
+) -> None:
+>>>>>>> Stashed changes
     project = tmp_path / "transforms"
     shutil.copytree(dbt.PROJECT, project, ignore=shutil.ignore_patterns("target", "logs"))
     for model, clause, instead in mutations:
@@ -273,6 +291,17 @@ def test_simulating_twice_changes_nothing_in_the_marts(home: Settings, told: Sim
     land(home)
     assert dbt.build(home, "+mart_title_day").success
     assert differences(home, told) == {}
+
+
+@pytest.mark.slow
+def test_the_marts_are_the_truth_of_a_larger_run_that_landed_at_once(settings: Settings, tmp_path: Path) -> None:
+    catalogue(settings, tmp_path / "feed.jsonl")
+    done = simulate(settings, replace(LIVES, viewers=1_200), direct=True)
+    land(settings)
+    built = dbt.build(settings)
+    assert built.success, built.failed
+    assert done.direct
+    assert differences(settings, done) == {}
 
 
 def test_reported_intervals_hold_the_true_effect_and_the_null_experiment_shows_none(

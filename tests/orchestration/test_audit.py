@@ -52,8 +52,8 @@ def test_a_failed_test_shows_its_rows_and_stops_the_build(home: Settings, capsys
 
     with build_file.writing(home) as warehouse:
         warehouse.execute(
-            "INSERT INTO raw.events (event_id, origin, type, received_at, event_ts, source_file) "
-            "SELECT 'e' || i, 'live', 'dance', now(), now(), 'f' FROM range(7) t(i)"
+            "INSERT INTO raw.events (event_id, origin, type, received_at, event_ts, event_date, source_file) "
+            "SELECT uuid(), 'live', 'dance', now(), now(), CAST(now() AS DATE), 'f' FROM range(7)"
         )
     with pytest.raises(BuildError, match=r"^transforms failed: .*event_type.* \(1 rows\)") as raised:
         build(home, 'key:"transforms/stg_events"')

@@ -8,6 +8,20 @@ delete from {{ this }} where event_date in (select event_date from {{ source('ra
 {% endif %}
 {%- endmacro %}
 
+{% macro forget_touched_repetitions() -%}
+{% if is_incremental() %}
+delete from {{ this }}
+where event_id in ({{ touched_events() }})
+    or event_date in (select event_date from {{ source('raw', 'touched_days') }})
+{% endif %}
+{%- endmacro %}
+
+{#- Also those that are known from another day: what is new there may be a repetition. -#}
+{% macro touched_events() -%}
+select event_id from {{ ref('stg_events') }}
+where event_date in (select event_date from {{ source('raw', 'touched_days') }})
+{%- endmacro %}
+
 {% macro forget_touched_playbacks() -%}
 {% if is_incremental() %}
 delete from {{ this }} where playback_id in ({{ touched_playbacks() }})

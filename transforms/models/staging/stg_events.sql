@@ -16,7 +16,7 @@ select
     ts_sent,
     received_at,
     event_ts,
-    cast(event_ts as date) as event_date,
+    event_date,
     type as event_type,
     position_ms,
     played_ms,

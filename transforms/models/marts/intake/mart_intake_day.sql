@@ -1,47 +1,25 @@
+{% set lateness -%}
+{{ microseconds('received_at') }} - {{ microseconds('event_ts') }}
+{%- endset %}
+
 with receipts as (
 
     select * from {{ ref('stg_events') }}
 
 ),
 
-firsts as (
-
-    select * from {{ ref('int_events') }}
-
-),
-
-repeated as (
-
-    select event_id
-    from receipts
-    group by event_id
-    having count(*) > 1
-
-),
-
-ranked as (
+-- What came again; everything else is the first receipt of its event.
+again as (
 
     select
         cast(received_at as date) as received_date,
         origin,
-        fingerprint,
-        row_number() over first_come as place,
-        first_value(fingerprint) over first_come as first_fingerprint
-    from receipts
-    where event_id in (select event_id from repeated)
-    window first_come as (partition by event_id order by received_at, log_id, source_file)
-
-),
-
-conflicts as (
-
-    select
-        received_date,
-        origin,
-        count(*) as conflicts
-    from ranked
-    where place > 1 and fingerprint <> first_fingerprint
-    group by received_date, origin
+        count(*) as receipts,
+        sum(case when is_conflict then 1 else 0 end) as conflicts,
+        sum(case when {{ lateness }} > 3600000000 then 1 else 0 end) as late
+    from {{ ref('int_event_repeated') }}
+    where place > 1
+    group by 1, 2
 
 ),
 
@@ -53,6 +31,7 @@ files as (
         source_file,
         count(*) as receipts,
         count(bot) as bots,
+        sum(case when {{ lateness }} > 3600000000 then 1 else 0 end) as late,
         sum(
             case
                 when abs({{ microseconds('received_at') }} - {{ microseconds('ts_sent') }}) > 60000000 then 1
@@ -71,6 +50,7 @@ received as (
         origin,
         sum(receipts) as receipts,
         sum(bots) as bots,
+        sum(late) as late,
         sum(skewed) as skewed,
         count(*) as files
     from files
@@ -79,40 +59,34 @@ received as (
 ),
 
 -- An event counts on the day of its first receipt.
-new as (
+counted as (
 
     select
-        cast(received_at as date) as received_date,
-        origin,
-        count(*) as events,
-        sum(
-            case
-                when {{ microseconds('received_at') }} - {{ microseconds('event_ts') }} > 3600000000 then 1
-                else 0
-            end
-        ) as late
-    from firsts
-    group by 1, 2
+        received.*,
+        received.receipts - coalesce(again.receipts, 0) as events,
+        received.late - coalesce(again.late, 0) as late_events,
+        coalesce(again.receipts, 0) - coalesce(again.conflicts, 0) as repeats,
+        coalesce(again.conflicts, 0) as conflicts
+    from received
+    left join again on received.received_date = again.received_date and received.origin = again.origin
 
 ),
 
 final as (
 
     select
-        received.received_date,
-        received.origin,
-        cast(received.receipts as bigint) as receipts,
-        cast(coalesce(new.events, 0) as bigint) as events,
-        cast(received.receipts - coalesce(new.events, 0) - coalesce(conflicts.conflicts, 0) as bigint) as repeats,
-        cast(coalesce(conflicts.conflicts, 0) as bigint) as conflicts,
-        cast(coalesce(new.late, 0) as bigint) as late,
-        coalesce(new.late, 0) / cast(nullif(new.events, 0) as double) as late_share,
-        cast(received.bots as bigint) as bots,
-        cast(received.skewed as bigint) as skewed,
-        cast(received.files as bigint) as files
-    from received
-    left join new on received.received_date = new.received_date and received.origin = new.origin
-    left join conflicts on received.received_date = conflicts.received_date and received.origin = conflicts.origin
+        received_date,
+        origin,
+        cast(receipts as bigint) as receipts,
+        cast(events as bigint) as events,
+        cast(repeats as bigint) as repeats,
+        cast(conflicts as bigint) as conflicts,
+        cast(late_events as bigint) as late,
+        late_events / cast(nullif(events, 0) as double) as late_share,
+        cast(bots as bigint) as bots,
+        cast(skewed as bigint) as skewed,
+        cast(files as bigint) as files
+    from counted
 
 )
 
