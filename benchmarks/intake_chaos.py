@@ -45,6 +45,7 @@ SENDERS = 8
 BATCH = 40
 IN_FLIGHT = 100
 PATIENCE_S = 90.0
+_BUILD_PATIENCE_S = 300.0
 _MART = "+fct_playback_session"
 
 
@@ -90,11 +91,11 @@ def logs(settings: Settings) -> str:
     return "\n".join(tails)
 
 
-def wait_for(what: str, settings: Settings, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for(what: str, settings: Settings, condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise MatineeError(f"waited {PATIENCE_S:.0f} s for {what}\n{logs(settings)}")
+            raise MatineeError(f"waited {patience_s:.0f} s for {what}\n{logs(settings)}")
         time.sleep(0.02)
 
 
@@ -178,7 +179,8 @@ while True:
     print("loading", flush=True)
     load_days(settings)
     print("building", flush=True)
-    assert dbt.run(settings, ["run", "--select", {_MART!r}]).success
+    made = dbt.run(settings, ["run", "--select", {_MART!r}])
+    assert made.success, made.failed
     print("built", flush=True)
 """
 
@@ -196,14 +198,15 @@ class Builder:
         if self._process is not None and self._process.poll() is None:
             return
         self.said = []
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _BUILDER],
-            env={**os.environ, **self._settings.environment()},
-            cwd=_REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        with (self._settings.home.logs / "builder.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _BUILDER],
+                env={**os.environ, **self._settings.environment()},
+                cwd=_REPOSITORY,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
         threading.Thread(target=self._listen, args=(self._process, self.said), daemon=True).start()
 
     @staticmethod
@@ -215,7 +218,7 @@ class Builder:
             self.start()
             return stage in self.said
 
-        wait_for(f"a build that says {stage!r}", self._settings, reached)
+        wait_for(f"a build that says {stage!r}", self._settings, reached, _BUILD_PATIENCE_S)
 
     @property
     def stage(self) -> str:

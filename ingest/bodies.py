@@ -54,26 +54,39 @@ class Decoded:
     dead: list[Dead]
 
 
-def decode(log_ids: Sequence[str], values: Sequence[Sequence[bytes]]) -> Decoded:
-    """What these entries of the log are; `values` are an entry's names and values in turn.
+def decode(log_ids: Sequence[str], values: Sequence[bytes | Sequence[bytes]]) -> Decoded:
+    """What these entries of the log are: each given as its names and values in turn, or as its body if it has no more.
 
     Nothing that stands there can raise: what is not ours becomes a dead letter. Of a body that only a lenient reader
     calls JSON (a comma before a closing bracket, a key that stands twice), or that has null for what the contract knows
     a default of (`seq`, `experiments`, `data`), which the intake never writes, a row may be made where `landing.decode`
     would refuse it.
     """
-    plain = [place for place, entry in enumerate(values) if len(entry) == 2 and entry[0] == b"event"]
-    rows = _rows(plain, [log_ids[place] for place in plain], [values[place][1] for place in plain])
+    found_bodies = [body_of(entry) for entry in values]
+    plain = [place for place, body in enumerate(found_bodies) if body is not None]
+    ids = log_ids if len(plain) == len(values) else [log_ids[place] for place in plain]
+    rows = _rows(plain, ids, [body for body in found_bodies if body is not None])
     if rows.num_rows == len(values):
         return Decoded(rows, [])
     rest: list[int] = np.setdiff1d(np.arange(len(values)), rows["place"].to_numpy()).tolist()
-    found = [(place, landing.decode(log_ids[place], log.fields_of(values[place]))) for place in rest]
+    found = [(place, landing.decode(log_ids[place], _fields(values[place]))) for place in rest]
     slow = [(place, item) for place, item in found if isinstance(item, Arrived)]
     dead = [item for _, item in found if isinstance(item, Dead)]
     if slow:
         places, items = zip(*slow, strict=True)
         rows = pa.concat_tables([rows, landing.arrived_table(places, items)]).sort_by("place")
     return Decoded(rows, dead)
+
+
+def body_of(entry: bytes | Sequence[bytes]) -> bytes | None:
+    """The body, if the entry has nothing else: no dead letter, nothing that is not ours."""
+    if isinstance(entry, bytes):
+        return entry
+    return entry[1] if len(entry) == 2 and entry[0] == b"event" else None
+
+
+def _fields(entry: bytes | Sequence[bytes]) -> log.Fields:
+    return {b"event": entry} if isinstance(entry, bytes) else log.fields_of(entry)
 
 
 def _rows(places: Sequence[int], log_ids: Sequence[str], bodies: Sequence[bytes]) -> pa.Table:

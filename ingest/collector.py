@@ -35,7 +35,7 @@ LOCK = 7_228_114  # any constant: it names the collector's lock in the database
 BATCH_ROWS = 50_000
 BATCH_BYTES = 64 * 2**20
 BATCH_SECONDS = 5.0
-_CHUNK = 2_000
+CHUNK = 2_000
 _PATIENCE_S = 120.0
 
 _QUERIES = load(Path(__file__).parent)
@@ -54,15 +54,18 @@ class DrainSummary:
 
 @dataclass
 class Batch:
-    """Entries that will land together: their ids, and of each its names and values in turn."""
+    """Entries that will land together: their ids, and what each holds.
+
+    Of most that is a body alone, kept without the list around it, which the garbage collector would have to look at.
+    """
 
     log_ids: list[str] = field(default_factory=list)
-    values: list[list[bytes]] = field(default_factory=list)
+    values: list[bytes | list[bytes]] = field(default_factory=list)
     size: int = 0
 
     def add(self, found: list[log.Raw]) -> None:
         self.log_ids += [log_id.decode() for log_id, _ in found]
-        self.values += [values for _, values in found]
+        self.values += [bodies.body_of(values) or values for _, values in found]
         self.size += sum([sum(map(len, values)) for _, values in found])
 
     @property
@@ -110,7 +113,7 @@ class Collector:
         """Land one batch: what is there now, or as much as comes while `wait()` says so. Returns its entries."""
         batch = Batch()
         while not batch.full:
-            found = log.read(self._client, batch.last_id or self.last_id, _CHUNK, 500 if wait() else None)
+            found = log.read(self._client, batch.last_id or self.last_id, CHUNK, 500 if wait() else None)
             batch.add(found)
             reached = until is not None and batch.last_id and log.position(batch.last_id) >= log.position(until)
             if reached or (not found and not wait()):
