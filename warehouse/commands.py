@@ -1,12 +1,16 @@
 """Commands of the warehouse: look at what is published, decide about what is held back, write the report."""
 
 import sys
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from matinee.console import console, table
 from matinee.settings import Settings
+
+if TYPE_CHECKING:
+    from warehouse.ask import Answer
 
 app = typer.Typer(no_args_is_help=True)
 held_app = typer.Typer(no_args_is_help=True, help="Landed batches that the data-quality gate did not let in.")
@@ -27,7 +31,10 @@ def sql(
     """Ask the published marts a question. `matinee sql "SHOW TABLES"` lists them."""
     from warehouse.ask import ask
 
-    answer = ask(Settings.load(), query)
+    _show(ask(Settings.load(), query), csv=csv)
+
+
+def _show(answer: "Answer", *, csv: bool) -> None:
     if csv:
         answer.to_csv(sys.stdout)
         return
@@ -35,6 +42,31 @@ def sql(
     console.print(table("", answer.columns, rows))
     shown = f"first {_SHOWN:,} of {len(answer.rows):,}" if len(answer.rows) > _SHOWN else f"{len(answer.rows):,}"
     console.print(f"{shown} rows from snapshot {answer.snapshot_id}")
+
+
+@app.command()
+def metric(
+    name: Annotated[str | None, typer.Argument(help="Name of the metric; without one, all are listed.")] = None,
+    by: Annotated[list[str] | None, typer.Option("--by", help="Divide by this dimension; may be repeated.")] = None,
+    grain: Annotated[str | None, typer.Option("--grain", help="hour, day, week, month, quarter or year.")] = None,
+    since: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")] = None,
+    until: Annotated[datetime | None, typer.Option("--until", formats=["%Y-%m-%d"], help="Last day.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values on stdout, all rows.")] = False,
+) -> None:
+    """A metric of the semantic layer over the published marts: `matinee metric mrr --grain month --by plan`."""
+    from warehouse.metrics import measure, metrics
+
+    settings = Settings.load()
+    if name is None:
+        rows = [
+            (m.name, m.description, ", ".join(m.dimensions), m.grains[0] if m.grains else "") for m in metrics(settings)
+        ]
+        console.print(table("", ("metric", "what it is", "divided by", "finest grain"), rows))
+        console.print("matinee metric NAME [--by DIMENSION]... [--grain month]", markup=False)
+        return
+    days = [moment.date() if moment else None for moment in (since, until)]
+    answer = measure(settings, name, by=by or (), grain=grain, since=days[0], until=days[1])
+    _show(answer, csv=csv)
 
 
 @app.command()

@@ -114,6 +114,17 @@ def parse(settings: Settings, *, project: Path = PROJECT) -> Path:
     return home_folder(settings) / "target" / "manifest.json"
 
 
+def semantic_manifest(settings: Settings) -> Path:
+    """The project's semantic models and metrics as MetricFlow reads them, parsed anew where the project is newer."""
+    path = home_folder(settings) / "target" / "semantic_manifest.json"
+    if not path.exists() or path.stat().st_mtime_ns < _version(PROJECT)[1]:
+        from dbt.contracts.graph.semantic_manifest import SemanticManifest
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        SemanticManifest(_manifest(settings, PROJECT)).write_json_to_file(str(path))
+    return path
+
+
 def docs(settings: Settings) -> Path:
     """The documentation of all models as one file that opens from disk; returns its path."""
     with build_file.claim(settings) as path:

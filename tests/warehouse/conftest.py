@@ -115,12 +115,18 @@ def days_of_viewing(seed: int, days: int, viewers: int = 6) -> dict[date, list[d
         for beat in range(chance.randrange(1, 6)):
             kind = "heartbeat" if beat else "play"
             played = beat * chance.randrange(25_000, 31_000)
+            quality = {"startup_ms": 400 + 100 * number, "stall_ms": 900 * beat * (number % 2), "bits": 4000 * played}
+            shown = {"surface_request_id": f"r{number}-{day}", "surface_model": "popular", "surface_version": "1"}
             receive(
                 event(
                     at=start + timedelta(seconds=30 * beat), type=kind, seq=beat, played_ms=played, position_ms=played,
                     rendition=chance.choice(["720p", "480p"]), late_s=chance.choice([1, 5, 90_000]), **watched,
+                    **({} if beat else shown), **(quality if number else {}),
                 )
             )  # fmt: skip
+        if (number, day) == (4, 1):
+            broke = event(at=start + timedelta(minutes=9), type="error", seq=9, error_fatal=True, **watched)
+            landed.setdefault(broke["received_at"].date(), []).append(broke)
         if chance.random() < 0.3:
             receive(event(at=start, type="rate", title_id="t1", rate_value=chance.choice([2.0, 4.5]), **who))
     return landed
@@ -145,6 +151,50 @@ def add_catalogue(settings: Settings) -> None:
                 "VALUES (%s, %s, %s, 60, 0, %s)",
                 (title_id, kind, parent, ["drama", "crime"]),
             )
+
+
+# Plan, state, price, currency, from, until: a0 tries, pays and changes its plan; a1 leaves and returns; a2 pays in
+# roubles, fails to and leaves; a3 tries and never pays; a4 begins in the last minute of January; a5 only watches.
+PERIODS = {
+    "a0": [
+        ("basic", "trial", 999, "EUR", "2025-11-20", "2025-12-04"),
+        ("basic", "active", 999, "EUR", "2025-12-04", "2026-01-15"),
+        ("premium", "active", 1499, "EUR", "2026-01-15", None),
+    ],
+    "a1": [
+        ("basic", "active", 999, "EUR", "2025-11-10", "2025-12-20"),
+        ("basic", "active", 999, "EUR", "2026-02-05", None),
+    ],
+    "a2": [
+        ("basic", "active", 49900, "RUB", "2025-12-01", "2026-02-10"),
+        ("basic", "past_due", 49900, "RUB", "2026-02-10", "2026-03-01 00:00:01"),
+    ],
+    "a3": [("premium", "trial", 1499, "EUR", "2026-02-25", "2026-03-02")],
+    "a4": [("premium", "active", 1499, "EUR", "2026-01-31 23:59", None)],
+}
+
+
+def add_subscribers(settings: Settings) -> None:
+    """The accounts of `days_of_viewing`, what they pay and what titles cost: they have keys but no ids to export."""
+    from warehouse import build_file
+
+    accounts = [
+        (f"a{n}", "viewer", "live", country, 1, f"2025-11-0{n + 1}") for n, country in enumerate(["DE"] * 5 + [None])
+    ]
+    periods = [
+        (f"{who}-{n}", who, f"{who}-s", *period, period[-1] and "cancelled")
+        for who, having in PERIODS.items()
+        for n, period in enumerate(having)
+    ]
+    costs = [
+        ("t2", 1, 100_000, "EUR", "2026-01-15", "2026-04-15"),
+        ("t0", 1, 5_000, "EUR", "2026-02-01", "2026-03-03"),
+        ("t3", 1, 7_777, "RUB", "2026-03-01", "2026-03-04"),
+    ]
+    with build_file.writing(settings) as warehouse:
+        for table, rows in [("account", accounts), ("subscription", periods), ("title_cost", costs)]:
+            places = ", ".join("?" * len(rows[0]))
+            warehouse.executemany(f"INSERT INTO raw.{table} VALUES ({places})", rows)
 
 
 @pytest.fixture(name="add_catalogue")
@@ -173,6 +223,7 @@ def built(base: Settings) -> Iterator[Settings]:
             landing.land(rows, day)
         load_days(own)
         export_tables(own)
+        add_subscribers(own)
         result = dbt.build(own)
         assert result.success, [(node.name, node.message) for node in result.failed]
         yield own

@@ -1,5 +1,3 @@
-{{ config(enabled=target.type == 'duckdb') }}
-
 with versions as (
 
     select
