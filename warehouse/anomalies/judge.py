@@ -169,9 +169,8 @@ def _mixes(evidence: Evidence, day: date) -> Iterator[tuple[int, list[Finding]]]
             continue
         index = _index(today, former)
         found = [_finding("mix", dimension, day, index)] if index.observed > index.high else []
-        found += [
-            _finding("mix", f"{dimension}={name}", day, one) for name, one in _categories(today, former) if not found
-        ]
+        if not found and dimension != "type":  # how many events of a type there are is what `volume` looks at
+            found = [_finding("mix", f"{dimension}={name}", day, one) for name, one in _categories(today, former)]
         yield 1, found
 
 
