@@ -38,6 +38,7 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 PROFILES, TITLES, LISTED = 200, 600, 100
 CONNECTIONS = 32
 EVENTS_A_REQUEST = 20
+WAITS = 300
 ROUND_S = 2.0
 _HOT = "recommendations, whole request with token"
 
@@ -84,7 +85,52 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
         events = Server(ours.process, ours.port, [], [])
         for _ in range(max(2, int(seconds * 0.25 / ROUND_S))):
             _round(settings, events, intake)
-    return _rows(ours, bare, events, length)
+        waits = _waits(settings, ours.port, intake)
+    return [*_rows(ours, bare, events, length), *_wait_rows(*waits)]
+
+
+def _waits(settings: Settings, port: int, requests: list[bytes]) -> tuple[list[float], list[float]]:
+    """Milliseconds until the 202, one request at a time with pauses, and those of one write of the same to the log."""
+    import redis
+
+    from ingest.intake import accept
+    from ingest.log import append
+
+    batch = orjson.loads(requests[0].partition(b"\r\n\r\n")[2])["events"]
+    entries = accept(batch, received_at=datetime.now(UTC), origin="live").entries
+    store = redis.Redis.from_url(settings.events())
+    answered, written = [], []
+    with socket.create_connection(("127.0.0.1", port)) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(WAITS):
+            time.sleep(0.01)
+            started = time.perf_counter()
+            link.sendall(requests[number % len(requests)])
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += link.recv(65_536)
+            if not answer.startswith(b"HTTP/1.1 202"):
+                raise RuntimeError(f"an event was not taken: {answer[-200:]}")
+            answered.append((time.perf_counter() - started) * 1000)
+            time.sleep(0.01)
+            started = time.perf_counter()
+            append(store, entries)
+            written.append((time.perf_counter() - started) * 1000)
+    store.close()
+    return answered, written
+
+
+def _wait_rows(answered: list[float], written: list[float]) -> list[dict[str, Any]]:
+    """What the intake adds to a durable write; goal: 20 ms at most."""
+    rows = []
+    for share in (0.5, 0.99):
+        mine, alone = (sorted(times)[int(share * len(times))] for times in (answered, written))
+        rows.append({
+            "name": f"events, until the 202, one at a time, p{share * 100:.0f}", "value": round(mine, 1), "unit": "ms",
+            "reference": round(alone, 1), "ratio": round(mine / alone, 2), "goal": round(alone + 20, 1),
+            "holds": mine <= alone + 20,
+        })  # fmt: skip
+    return rows
 
 
 def _rows(ours: Server, bare: Server, events: Server, length: int) -> list[dict[str, Any]]:

@@ -89,6 +89,8 @@ class Log:
         Raises:
             LogUnavailableError: they may not be; sending them again is right.
         """
+        if not entries:
+            return
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         self._waiting.append((entries, done))
