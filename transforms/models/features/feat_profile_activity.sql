@@ -42,7 +42,7 @@ final as (
         {{ end_of_day('event_date') }} as event_timestamp,
         cast(plays_7d as bigint) as plays_7d,
         cast(plays_30d as bigint) as plays_30d,
-        played_ms_30d / 3600000.0 as hours_30d,
+        played_ms_30d / 3.6e6 as hours_30d,
         cast(completions_30d as double) / plays_30d as completion_30d
     from windows
 

@@ -25,7 +25,7 @@ final as (
         -- Imported histories are older than the catalogue's row; what a title is was true then, too.
         cast(
             date_trunc('day', least(titles.created_at, coalesce(first_events.first_event_at, titles.created_at)))
-            as timestamptz
+            as {{ moment_type() }}
         ) as event_timestamp,
         titles.kind,
         titles.year,

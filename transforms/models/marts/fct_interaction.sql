@@ -30,7 +30,7 @@ views as (
         playbacks.event_date,
         -- A title of unknown length has no share.
         case
-            when titles.runtime_s is not null then least(playbacks.played_ms / (titles.runtime_s * 1000.0), 1.0)
+            when titles.runtime_s is not null then least(playbacks.played_ms / (titles.runtime_s * 1e3), 1e0)
         end as value,
         coalesce(
             playbacks.played_ms >= 300000 or playbacks.played_ms >= 100 * cast(titles.runtime_s as bigint),
@@ -52,8 +52,8 @@ statements as (
         case event_type when 'rate' then 'rate' else 'favourite' end as kind,
         event_ts as happened_at,
         event_date,
-        case event_type when 'rate' then rate_value else case when favourite_on then 1.0 else 0.0 end end as value,
-        case event_type when 'rate' then rate_value >= 3.5 else coalesce(favourite_on, false) end as is_positive,
+        case event_type when 'rate' then rate_value else case when favourite_on then 1e0 else 0e0 end end as value,
+        case event_type when 'rate' then rate_value >= 3.5e0 else coalesce(favourite_on, false) end as is_positive,
         origin
     from events
     where event_type in ('rate', 'favourite')

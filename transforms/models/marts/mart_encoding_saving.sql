@@ -71,7 +71,7 @@ final as (
         sized.title_id,
         sized.treatment,
         cast(count(*) as bigint) as plays,
-        cast(sum(sized.played_ms) / 3600000.0 as double) as hours,
+        cast(sum(sized.played_ms) / 3.6e6 as double) as hours,
         cast(sum(sized.bits) / 8e9 as double) as delivered_gb,
         cast(sum(sized.played_ms * (fixed.kbps + {{ audio_kbps }})) / 8e9 as double) as fixed_gb,
         cast(sum(sized.played_ms * (fixed.kbps + {{ audio_kbps }}) - sized.bits) / 8e9 as double) as saved_gb

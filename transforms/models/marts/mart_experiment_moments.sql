@@ -3,7 +3,7 @@
     active days, so the steps are summed by day and then accumulated: no grid of units x days is built. All sums are of
     whole milliseconds and plays, so they do not depend on the order of summation; hours appear in the last step.
 -#}
-{% set ms_an_hour = 3600000.0 %}
+{% set ms_an_hour = 3.6e6 %}
 
 with exposures as (
 
@@ -193,8 +193,8 @@ accumulated as (
         sum(coalesce(day_steps.x, 0)) over so_far as x,
         sum(coalesce(day_steps.x2, 0)) over so_far as x2,
         sum(coalesce(day_steps.xy, 0)) over so_far as xy,
-        case when calendar.metric = 'plays_per_account' then 1.0 else {{ ms_an_hour }} end as y_scale,
-        case when calendar.metric = 'hours_per_account' then {{ ms_an_hour }} else 1.0 end as x_scale
+        case when calendar.metric = 'plays_per_account' then 1e0 else {{ ms_an_hour }} end as y_scale,
+        case when calendar.metric = 'hours_per_account' then {{ ms_an_hour }} else 1e0 end as x_scale
     from calendar
     left join day_steps
         on calendar.experiment = day_steps.experiment

@@ -8,7 +8,7 @@ select
     year,
     runtime_s as feed_runtime_s,
     -- What was packaged is what plays: its length wins over the feed's.
-    coalesce(cast(round(duration_ms / 1000.0) as integer), runtime_s) as runtime_s,
+    coalesce(cast(round(duration_ms / 1e3) as integer), runtime_s) as runtime_s,
     maturity,
     genres,
     created_at,

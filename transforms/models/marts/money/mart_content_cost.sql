@@ -102,7 +102,7 @@ final as (
         costs.month,
         costs.currency,
         cast(costs.cost_minor as bigint) as cost_minor,
-        coalesce(viewing.played_ms, 0) / 3600000.0 as hours_viewed,
+        coalesce(viewing.played_ms, 0) / 3.6e6 as hours_viewed,
         cast(costs.cost_minor as double) * 3.6e9 / nullif(viewing.played_ms, 0) as cost_per_thousand_hours
     from costs
     left join viewing on costs.title_id = viewing.title_id and costs.month = viewing.month
