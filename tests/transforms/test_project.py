@@ -23,7 +23,7 @@ def models(manifest):
 
 def checks_on(manifest, name):
     nodes = (node for node in manifest["nodes"].values() if node["resource_type"] == "test")
-    return [node for node in nodes if node["attached_node"] == f"model.matinee.{name}"]
+    return [node for node in nodes if node.get("attached_node") == f"model.matinee.{name}"]
 
 
 def test_every_column_that_exists_is_described_and_no_other(empty, models):
@@ -47,6 +47,9 @@ def test_every_mart_is_under_contract_and_its_grain_is_tested(manifest, models):
         kinds = {test["test_metadata"]["name"] for test in checks_on(manifest, name)}
         assert kinds & {"unique", "grain"}, name
         assert "not_null" in kinds, name
+        meta = models[name]["config"]["meta"]
+        assert meta["owner"], name
+        assert meta["freshness_hours"] > 0, name
 
 
 def test_every_model_with_logic_has_a_unit_test(manifest, models):
