@@ -43,9 +43,9 @@ slices as (
         max(event_ts) as last_at,
         min_by({{ record(first_event) }}, (event_ts, event_id)) as first_event,
         count(*) as events,
-        sum(case when event_type = 'impression' then 1 else 0 end) as impressions,
-        sum(case when event_type = 'search' then 1 else 0 end) as searches,
-        sum(case when event_type = 'rate' then 1 else 0 end) as ratings,
+        count(case when event_type = 'impression' then 1 end) as impressions,
+        count(case when event_type = 'search' then 1 end) as searches,
+        count(case when event_type = 'rate' then 1 end) as ratings,
         bool_or(bot is not null) as is_bot
     from events
     group by profile_key, anonymous_id, playback_id, half_hour
@@ -65,10 +65,10 @@ final as (
         {% for column in first_event %}
         first_event.{{ column }} as {{ column }},
         {% endfor %}
-        cast(events as bigint) as events,
-        cast(impressions as bigint) as impressions,
-        cast(searches as bigint) as searches,
-        cast(ratings as bigint) as ratings,
+        events,
+        impressions,
+        searches,
+        ratings,
         is_bot
     from slices
 

@@ -100,11 +100,22 @@ pieces as (
 
 ),
 
+ordered as (
+
+    select
+        *,
+        row_number() over (partition by visitor_key, opened_at, part order by first_at, event_id) as place
+    from pieces
+
+),
+
 sessions as (
 
     select
         visitor_key,
-        min_by({{ record(first_event) }}, (first_at, event_id)) as first_event,
+        {% for column in first_event %}
+        max(case when place = 1 then {{ column }} end) as {{ column }},
+        {% endfor %}
         min(first_at) as started_at,
         max(last_at) as ended_at,
         sum(events) as events,
@@ -113,7 +124,7 @@ sessions as (
         sum(searches) as searches,
         sum(ratings) as ratings,
         bool_or(is_bot) as is_bot
-    from pieces
+    from ordered
     group by visitor_key, opened_at, part
 
 ),
@@ -121,10 +132,10 @@ sessions as (
 final as (
 
     select
-        first_event.event_id as session_key,
+        event_id as session_key,
         visitor_key,
         {% for column in first_event[1:] %}
-        first_event.{{ column }} as {{ column }},
+        {{ column }},
         {% endfor %}
         started_at,
         ended_at,
