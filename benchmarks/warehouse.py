@@ -4,7 +4,7 @@ The reference is what a person would write by hand in DuckDB over the same files
 them up by day and by week; no gate, no tests, no features, no experiments. Each measured part runs in a process of its
 own, so its peak memory is its own.
 
-    matinee bench warehouse [--json]
+    matinee bench warehouse [--events N] [--json]
 """
 
 import argparse

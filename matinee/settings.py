@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     app_user_agents: str = r"^okhttp/"  # regular expression: our own apps, which the list of crawlers would call bots
     transcode_lanes: int | None = None  # tasks at once in a worker; unset: what the cores bear
     transcode_treatment: Literal["fast", "standard", "premium"] = "standard"
+    marts_interval_s: float = 5  # between two looks of `worker marts` for newly landed files
     transcode_budget_cpu_s: float = 54_000  # CPU seconds that encoding popular titles again may take a night
 
     @field_validator("home_path", mode="after")

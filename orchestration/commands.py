@@ -74,15 +74,16 @@ def demo(
 
 @app.command()
 def worker(
-    name: Annotated[str, typer.Argument(help="collector or transcode.")],
+    name: Annotated[str, typer.Argument(help="collector, transcode or marts.")],
     drain: Annotated[bool, typer.Option("--drain", help="Do what waits, then stop.")] = False,
 ) -> None:
     """Run one worker of a room until it is stopped."""
     from ingest.commands import workers as ingest_workers
     from matinee.stack.session import services
     from transcoding.commands import workers as transcoding_workers
+    from warehouse.commands import workers as warehouse_workers
 
-    workers = {**ingest_workers, **transcoding_workers}
+    workers = {**ingest_workers, **transcoding_workers, **warehouse_workers}
     if name not in workers:
         raise typer.BadParameter(f"there is no worker {name!r}: choose one of {', '.join(sorted(workers))}")
     settings = Settings.load()
@@ -153,6 +154,7 @@ def bench(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,
+    events: Annotated[int | None, typer.Option(help="How many events `warehouse` makes; a million by default.")] = None,
 ) -> None:
     """Measure one part of Matinee against its reference, both in one run."""
     from matinee.console import console, table
@@ -171,7 +173,10 @@ def bench(
     recorded = "retrain" in inspect.signature(module.run).parameters
     if retrain and not recorded:
         raise typer.BadParameter(f"benchmark {name!r} keeps no record: it measures everything in each run")
-    rows = module.run(retrain=retrain) if recorded else module.run()
+    if events is not None and "events" not in inspect.signature(module.run).parameters:
+        raise typer.BadParameter(f"benchmark {name!r} takes no number of events")
+    wanted = {} if events is None else {"events": events}
+    rows = module.run(retrain=retrain, **wanted) if recorded else module.run(**wanted)
     if as_json:
         print(json.dumps(rows, indent=1))
         return

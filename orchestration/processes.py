@@ -23,7 +23,7 @@ def processes(settings: Settings) -> list[Service]:
     """Everything above PostgreSQL and Redis."""
     from serving.process import service as api
 
-    return [api(settings), collector(settings), *mlflow(settings), *dagster(settings)]
+    return [api(settings), collector(settings), marts(settings), *mlflow(settings), *dagster(settings)]
 
 
 def collector(settings: Settings) -> Service:
@@ -34,6 +34,18 @@ def collector(settings: Settings) -> Service:
         ready=lambda: _collects(settings),
         address="event log",
         after=("postgres", "redis"),
+        env=settings.environment(),
+    )
+
+
+def marts(settings: Settings) -> Service:
+    """Landing zone to published marts, within a minute."""
+    return Service(
+        name="marts",
+        argv=(str(_BIN / "matinee"), "worker", "marts"),
+        ready=lambda: True,
+        address="landed files",
+        after=("collector",),
         env=settings.environment(),
     )
 

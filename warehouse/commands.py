@@ -1,6 +1,7 @@
 """Commands of the warehouse: look at what is published, decide about what is held back, write the report."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -204,3 +205,12 @@ def compare_with_spark() -> None:
     if odd := [d.model for d in found if not d.same]:
         raise WarehouseError(f"{len(odd)} of {len(found)} marts differ, {odd[0]} first: build both from the same files")
     console.print(f"{len(found)} marts are the same, row for row")
+
+
+def _marts(settings: Settings, drain_only: bool) -> None:
+    from warehouse import living
+
+    living.run(settings, drain_only)
+
+
+workers: dict[str, Callable[[Settings, bool], None]] = {"marts": _marts}

@@ -60,3 +60,6 @@ DELETE FROM landed_file WHERE stream = %(stream)s AND landed_on < %(before)s;
 
 -- name: drop_dead_letters
 DELETE FROM dead_letter WHERE path IN (SELECT path FROM landed_file WHERE stream = 'dead' AND landed_on < %(before)s);
+
+-- name: ledger_state
+SELECT (SELECT count(*) FROM landed_file), (SELECT count(*) FROM held_file WHERE state = 'accepted');

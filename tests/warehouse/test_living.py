@@ -1,0 +1,32 @@
+"""The living worker: landed files become a snapshot, a failed check leaves the one before."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from warehouse import build_file, living, snapshot
+from warehouse.publish import AuditError
+
+
+@pytest.mark.slow  # two builds of the whole project
+def test_rounds_publish_what_landed_and_keep_the_snapshot_where_a_check_fails(settings, landing, event, add_catalogue):
+    add_catalogue(settings)
+    watched = {"playback_id": "p", "title_id": "t2", "played_ms": 60_000, "position_ms": 60_000}
+    landing.land([event(**watched), event(**{**watched, "played_ms": -1})], date(2026, 3, 1))
+    landing.land([event(**watched)])
+    done = living.one_round(settings, unit_tests=False)
+    assert (done.files, done.rows, done.held) == (1, 1, ("events/2026-03-01",))
+    assert done.made
+    assert done.made.tables["fct_playback_session"].rows == 1
+    assert living.one_round(settings, unit_tests=False).made is None  # nothing waits: nothing is built
+    landing.land([event(at=datetime(2026, 3, 2, 13, tzinfo=UTC), **{**watched, "playback_id": "q"})])
+    with build_file.writing(settings) as warehouse:
+        warehouse.execute("INSERT INTO raw.events BY NAME (SELECT * REPLACE ('dance' AS type) FROM raw.events)")
+    with pytest.raises(AuditError, match="event_type"):
+        living.one_round(settings, unit_tests=False)
+    assert snapshot.current(settings.lake).snapshot_id == done.made.snapshot_id
+
+
+def test_the_next_try_after_a_failure_waits_longer_each_time():
+    """No loop that spins on a model that is broken, and none that sleeps for days."""
+    assert [living.patience(5.0, failures) for failures in (0, 1, 2, 50)] == [5.0, 10.0, 20.0, 600.0]

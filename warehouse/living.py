@@ -1,0 +1,127 @@
+"""`matinee worker marts`: new landed files become published marts within a minute, again and again.
+
+One process that keeps dbt parsed. It uses the build file under the lock that everybody takes, so that Dagster and
+`matinee build` work side by side with it. What fails stops nothing but its own publication: the snapshot before stays,
+the log says which check it was, and the next try waits longer.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from matinee.console import console
+from matinee.db.connect import connect
+from matinee.db.queries import load as load_queries
+from matinee.lake import NoSnapshotError
+from matinee.settings import Settings
+from warehouse import build_file, dbt, snapshot
+from warehouse.errors import WarehouseError
+from warehouse.export import export_tables
+from warehouse.load import load_days, load_imports
+from warehouse.publish import publish
+from warehouse.snapshot import Snapshot
+
+_SQL = load_queries(Path(__file__).parent)
+_LONGEST_WAIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did; `made` is the current snapshot, none where nothing waited."""
+
+    files: int
+    rows: int
+    held: tuple[str, ...]
+    made: Snapshot | None
+
+
+def run(settings: Settings, drain_only: bool = False) -> None:
+    """The worker: a round as soon as files have landed, until told to stop by SIGTERM or SIGINT."""
+    if drain_only:
+        _tell(one_round(settings, unit_tests=True), 0.0)
+        return
+    stop = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    seen: object = None
+    failures, built = 0, False
+    while not stop.is_set():
+        now = _ledger(settings)
+        if now != seen or failures:
+            started = time.monotonic()
+            try:
+                done = one_round(settings, unit_tests=not built)
+            except (WarehouseError, psycopg.OperationalError) as error:
+                failures += 1
+                console.print(f"not published: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
+            else:
+                seen, failures, built = now, 0, True
+                _tell(done, time.monotonic() - started)
+        stop.wait(patience(settings.marts_interval_s, failures))
+
+
+def patience(interval_s: float, failures: int) -> float:
+    """Seconds until the next look, after so many failures one after the other."""
+    return min(interval_s * 2**failures, _LONGEST_WAIT_S)
+
+
+def one_round(settings: Settings, *, unit_tests: bool) -> Round:
+    """Load what has landed, build what it touches, audit and publish; nothing of it where nothing waits.
+
+    Unit tests judge the models, not the data: a living process runs them once.
+
+    Raises:
+        WarehouseError: the audit failed, or the build file stayed in use; the snapshot before stays.
+    """
+    loaded = [load_days(settings), load_imports(settings)]
+    files, rows = sum(one.files for one in loaded), sum(one.rows for one in loaded)
+    held = tuple(result.batch for one in loaded for result in one.held)
+    if not files and not _touched(settings):
+        return Round(0, 0, held, None)
+    export_tables(settings)
+    dbt.run(settings, ["build", *([] if unit_tests else ["--exclude-resource-type", "unit_test"])])
+    with _extra(settings) as extra:
+        return Round(files, rows, held, publish(settings, extra))
+
+
+@contextmanager
+def _extra(settings: Settings) -> Iterator[dict[str, Path]]:
+    """What the current snapshot holds beside the marts of dbt: results of experiments and archives stay as they are."""
+    with build_file.writing(settings) as warehouse:
+        marts = warehouse.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
+    try:
+        with snapshot.hold(settings.lake) as current:
+            others = current.tables.keys() - {name for (name,) in marts}
+            yield {name: current.parquet(name) for name in others}
+    except NoSnapshotError:
+        yield {}
+
+
+def _touched(settings: Settings) -> bool:
+    with build_file.writing(settings) as warehouse:
+        return warehouse.execute("SELECT count(*) FROM raw.touched_days").fetchone() != (0,)
+
+
+def _ledger(settings: Settings) -> object:
+    """What changes when there is something to load: files, and what people decided about held ones."""
+    try:
+        with connect(settings) as connection:
+            return connection.execute(_SQL["ledger_state"]).fetchone()
+    except psycopg.OperationalError:
+        return None
+
+
+def _tell(done: Round, seconds: float) -> None:
+    for batch in done.held:
+        console.print(f"held back: {batch}, see `matinee held list`", markup=False)
+    if done.made is None:
+        return
+    what = f"published {done.made.snapshot_id}" if done.made.changed else "nothing changed in the marts"
+    console.print(f"{done.files} files, {done.rows:,} events: {what}, {seconds:.1f} s", markup=False)
