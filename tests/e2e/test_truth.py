@@ -277,9 +277,10 @@ def test_simulating_twice_changes_nothing_in_the_marts(home: Settings, told: Sim
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_marts_are_the_truth_of_a_larger_run_that_landed_at_once(settings: Settings, tmp_path: Path) -> None:
     catalogue(settings, tmp_path / "feed.jsonl")
-    done = simulate(settings, replace(LIVES, viewers=1_200), direct=True)
+    done = simulate(settings, replace(LIVES, viewers=700), direct=True)
     land(settings)
     built = dbt.build(settings)
     assert built.success, built.failed
