@@ -67,7 +67,7 @@ class Finder:
             if not any(name in text for name in self._names):
                 return []
             return [match.span() for match in self._few.finditer(text)]
-        return list(self._tokens(text)) if self._names else []
+        return sorted(set(self._tokens(text))) if self._names else []
 
     def _tokens(self, text: bytes) -> Iterator[tuple[int, int]]:
         for pattern in (_TOKEN, _PLAIN):

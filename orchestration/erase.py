@@ -66,6 +66,7 @@ class Proof:
     traces: list[Trace] = field(default_factory=list)
     models: list[Learnt] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)
+    unreadable_after: float = 0.0  # seconds
     seconds: float = 0.0
     path: Path | None = None
 
@@ -112,6 +113,8 @@ def erase(settings: Settings, names: Sequence[str], *, purge: bool = False, cloc
         run = _Run(settings, connection, clients[0], clients[1], path, proof, clock)
         people = run.destroy(accounts, left)
         run.sweep(people)
+        proof.unreadable_after = round(time.monotonic() - started, 3)
+        run.complete()
         if purge:
             run.purge(people)
         proof.remains += [*_REMAINS, *([] if purge else [_NOT_PURGED])]
@@ -185,6 +188,11 @@ class _Run:
             gone = warehouse.erase.forget_published(self.settings, people.keys, clock=self.clock)
             removed(sum(gone.values()))
 
+    def complete(self) -> None:
+        """Give the snapshot back the files that were taken away."""
+        with self.proof.removing("published snapshot, files written again", "files") as removed:
+            removed(warehouse.erase.complete_published(self.settings))
+
     def purge(self, people: People) -> None:
         """Write everything anew that still holds their bytes."""
         removing = self.proof.removing
@@ -199,6 +207,7 @@ class _Run:
         with removing("published snapshot, written anew", "rows") as removed:
             gone = warehouse.erase.forget_published(self.settings, people.keys, fresh=True, clock=self.clock)
             removed(sum(gone.values()))
+        self.complete()
         with removing("PostgreSQL: keys that files were searched by", "keys") as removed:
             removed(pseudonyms.forget_keys(self.connection, people.keys))
         with removing("PostgreSQL: tables, written anew", "databases") as removed:

@@ -45,7 +45,8 @@ def show(proof: "Proof") -> None:
     from matinee.console import console, table
 
     rows = [(trace.where, trace.removed, trace.what, trace.seconds) for trace in proof.traces]
-    title = f"{len(proof.accounts)} accounts forgotten{' and purged' if proof.purged else ''} in {proof.seconds:.2f} s"
+    purged = f", their bytes gone after {proof.seconds:.2f} s" if proof.purged else f" ({proof.seconds:.2f} s in all)"
+    title = f"{len(proof.accounts)} accounts forgotten: unreadable after {proof.unreadable_after:.2f} s{purged}"
     console.print(table(title, ("where", "removed", "what", "seconds"), rows))
     for model in proof.models:
         named = f" ({model.aliases})" if model.aliases else ""

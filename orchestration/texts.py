@@ -1,7 +1,7 @@
 """Names of people in texts that nobody's room owns: logs, reports, the records of Dagster and MLflow."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
@@ -13,11 +13,13 @@ from matinee.stack.postgres import NEIGHBOURS
 
 # Compressed or structured: their owners write these anew. Nothing of people is ever in a film.
 _BINARY = frozenset({".parquet", ".duckdb", ".wal", ".npz", ".png", ".gz", ".zst", ".zip", ".pkl", ".db"})
+# Text columns of tables that have rows at all.
 _TEXTS = """
-    SELECT c.table_name, c.column_name FROM information_schema.columns c
-    JOIN information_schema.tables t USING (table_schema, table_name)
-    WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE' AND c.data_type IN ('text', 'character varying')
-    ORDER BY 1, 2
+    SELECT t.relname, array_agg(a.attname::text ORDER BY a.attnum)
+    FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE t.relnamespace = 'public'::regnamespace AND t.relkind = 'r'
+      AND a.atttypid IN ('text'::regtype, 'varchar'::regtype) AND pg_relation_size(t.oid) > 0
+    GROUP BY t.relname ORDER BY t.relname
 """
 
 
@@ -60,21 +62,28 @@ def blot_databases(settings: Settings, finder: Finder) -> int:
         except psycopg.OperationalError:  # nobody has used it yet
             continue
         with connection:
-            for table, column in connection.execute(_TEXTS).fetchall():
-                found += _blot_column(connection, table, column, finder)
+            for table, columns in connection.execute(_TEXTS).fetchall():
+                found += _blot_table(connection, table, columns, finder)
     return found
 
 
-def _blot_column(connection: psycopg.Connection, table: str, column: str, finder: Finder) -> int:
-    names = {"table": sql.Identifier(table), "column": sql.Identifier(column)}
-    changed = []
+def _blot_table(connection: psycopg.Connection, table: str, columns: Sequence[str], finder: Finder) -> int:
+    changed: list[tuple[str, dict[str, str]]] = []
+    query = sql.SQL("SELECT ctid::text, {} FROM {}").format(
+        sql.SQL(", ").join(map(sql.Identifier, columns)), sql.Identifier(table)
+    )
     with connection.cursor(name="texts") as cursor:
         cursor.itersize = 500
-        query = sql.SQL("SELECT ctid::text, {column} FROM {table} WHERE length({column}) >= 12")
-        for row, text in cursor.execute(query.format(**names)):
-            blotted, count = finder.blot(text.encode())
-            if count:
-                changed.append((blotted.decode(), row))
-    with connection.cursor() as cursor:
-        cursor.executemany(sql.SQL("UPDATE {table} SET {column} = %s WHERE ctid = %s::tid").format(**names), changed)
-    return len(changed)
+        for row, *texts in cursor.execute(query):
+            blotted = {
+                column: finder.blot(text.encode())[0].decode()
+                for column, text in zip(columns, texts, strict=True)
+                if text and finder.found(text.encode())
+            }
+            if blotted:
+                changed.append((row, blotted))
+    for row, blotted in changed:
+        values = sql.SQL(", ").join(sql.SQL("{} = %s").format(sql.Identifier(column)) for column in blotted)
+        update = sql.SQL("UPDATE {} SET {} WHERE ctid = %s::tid").format(sql.Identifier(table), values)
+        connection.execute(update, (*blotted.values(), row))
+    return sum(len(blotted) for _, blotted in changed)

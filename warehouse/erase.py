@@ -5,6 +5,7 @@ them names.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from matinee.erasing import Finder
 from matinee.lake import Lake
 from matinee.settings import Settings
 from warehouse import build_file, publish, snapshot
-from warehouse.files import sync, sync_tree
+from warehouse.files import sync, sync_tree, write_whole
 from warehouse.forgotten import (
     KINDS,
     Keys,
@@ -41,7 +42,7 @@ from warehouse.forgotten import (
     rows_of,
     tables,
 )
-from warehouse.snapshot import Snapshot
+from warehouse.snapshot import PublishedTable, Snapshot
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,8 +152,10 @@ def forget_published(
 ) -> dict[str, int]:
     """Publish the current snapshot without these people's rows, and remove all older ones; table -> rows left out.
 
-    `fresh`: every table is written anew, so that no deleted byte is left; else deletion is enough. The caller has
-    claimed the build file. Whoever reads files of an older snapshot has ten seconds to end.
+    Parquet files that held such rows are not there until `complete_published` writes them again: what is quick makes
+    everything unreadable, what is slow comes after. `fresh`: every table is written anew, so that no deleted byte is
+    left; else deletion is enough. The caller has claimed the build file. Whoever reads files of an older snapshot has
+    ten seconds to end.
     """
     lake = settings.lake
     for left in lake.published.glob(".erase.*"):  # of a run that was killed
@@ -162,26 +165,52 @@ def forget_published(
         old = snapshot.current(lake)
         draft = replace(old, path=lake.published / f".erase.{os.getpid()}", created_at=(clock or SystemClock()).now())
         (draft.path / "marts").mkdir(parents=True)
-        made, removed = (_copied if fresh else _deleted)(old, draft, keys)
+        removed = (_copied if fresh else _deleted)(old, draft, keys)
         if removed or fresh:
-            _settle(lake, made)
+            _settle(lake, _without(old, draft, removed))
         else:
             shutil.rmtree(draft.path)
     _remove_older(lake)
     return removed
 
 
-def _deleted(old: Snapshot, draft: Snapshot, keys: Keys) -> tuple[Snapshot, dict[str, int]]:
-    """A copy of the file, with rows deleted; Parquet files that do not change are linked."""
+def complete_published(settings: Settings) -> int:
+    """Write the Parquet files that the current snapshot lacks, and measure their tables; returns how many they were."""
     import duckdb
 
-    shutil.copyfile(old.marts, draft.marts)
-    with duckdb.connect(str(draft.marts)) as marts:
-        removed = forget_rows(marts, keys)
-    return _measured(old, draft, removed)
+    if not settings.lake.current.exists():
+        return 0
+    made = snapshot.current(settings.lake)
+    missing = [name for name in made.tables if not made.parquet(name).exists()]
+    if not missing:
+        return 0
+    measures = dict(made.tables)
+    with duckdb.connect(str(made.marts), read_only=True) as marts:
+        for name in sorted(missing, key=lambda name: made.tables[name].rows):
+            copy = f"COPY (FROM \"{name}\") TO '{{}}' (FORMAT parquet, COMPRESSION zstd)"
+            write_whole(made.parquet(name), lambda draft, copy=copy: marts.execute(copy.format(literal(draft))))
+            measures[name] = publish.measure(marts, f'"{name}"')
+    whole = replace(made, tables=measures, data_hash=publish.hash_of(measures))
+    write_whole(made.path / "manifest.json", lambda draft: draft.write_text(whole.manifest()))
+    return len(missing)
 
 
-def _copied(old: Snapshot, draft: Snapshot, keys: Keys) -> tuple[Snapshot, dict[str, int]]:
+def _deleted(old: Snapshot, draft: Snapshot, keys: Keys) -> dict[str, int]:
+    """The file itself under its new name, with rows deleted; a copy of it where somebody reads it."""
+    import duckdb
+
+    os.link(old.marts, draft.marts)
+    try:
+        marts = duckdb.connect(str(draft.marts))
+    except duckdb.IOException:
+        draft.marts.unlink()
+        shutil.copyfile(old.marts, draft.marts)
+        marts = duckdb.connect(str(draft.marts))
+    with marts:
+        return forget_rows(marts, keys)
+
+
+def _copied(old: Snapshot, draft: Snapshot, keys: Keys) -> dict[str, int]:
     """A new file, with the rows that stay."""
     import duckdb
 
@@ -198,25 +227,22 @@ def _copied(old: Snapshot, draft: Snapshot, keys: Keys) -> tuple[Snapshot, dict[
                 if after < before:
                     removed[table.partition(".")[2].replace('"', "")] = before - after
         marts.execute("DETACH new")
-    return _measured(old, draft, removed)
+    return removed
 
 
-def _measured(old: Snapshot, draft: Snapshot, removed: dict[str, int]) -> tuple[Snapshot, dict[str, int]]:
-    import duckdb
-
-    changed = {name.rpartition(".")[2] for name in removed}
-    measures = dict(old.tables)
+def _without(old: Snapshot, draft: Snapshot, removed: dict[str, int]) -> Snapshot:
+    """The draft with the files that do not change, and what can be said of its tables without reading them."""
     for path in old.path.glob("*.parquet"):  # what it says besides of what it was made from
         os.link(path, draft.path / path.name)
-    with duckdb.connect(str(draft.marts), read_only=True) as marts:
-        for name in old.tables:
-            if name not in changed:
-                os.link(old.parquet(name), draft.parquet(name))
-                continue
-            measures[name] = publish.measure(marts, f'"{name}"')
-            target = literal(draft.parquet(name))
-            marts.execute(f"COPY (FROM \"{name}\") TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
-    return replace(draft, tables=measures, data_hash=publish.hash_of(measures), changed=True), removed
+    fewer = {name.rpartition(".")[2]: count for name, count in removed.items()}
+    tables = dict(old.tables)
+    for name, table in old.tables.items():
+        if name not in fewer and old.parquet(name).exists():
+            os.link(old.parquet(name), draft.parquet(name))
+        elif name in fewer:
+            mark = hashlib.sha256(f"{table.sha256} without {fewer[name]} rows".encode()).hexdigest()
+            tables[name] = PublishedTable(table.rows - fewer[name], mark)
+    return replace(draft, tables=tables, data_hash=publish.hash_of(tables), changed=True)
 
 
 def _settle(lake: Lake, draft: Snapshot) -> None:

@@ -32,6 +32,7 @@ from matinee.settings import Settings
 from matinee.stack.session import services
 from serving.app import create_app
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a home of its own, built whole
 EMAIL = "adalovelace77@example.org"
 PASSWORD = "correct horse"
 TITLES = ("otters", "harbour", "midnight")
