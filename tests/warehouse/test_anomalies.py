@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -21,6 +21,7 @@ from warehouse.publish import AnomalyError, publish
 LAST = date(2026, 3, 29)
 DAYS = 42
 COUNTS = st.integers(0, 10**7)
+quick = examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def ordinary(seed: int, days: int = DAYS, level: float = 60.0) -> Evidence:
@@ -111,7 +112,7 @@ def test_too_little_history_passes_and_says_so():
     assert [verdict.judged for verdict in judge(Evidence(None))] == [0, 0, 0]
 
 
-@examples(deadline=None)
+@quick
 @given(st.lists(COUNTS, min_size=3, max_size=8), COUNTS)
 def test_a_count_is_far_exactly_outside_its_band(history, observed):
     one = compare_count(observed, history, 1.0, 5.0)
@@ -123,20 +124,20 @@ def test_a_count_is_far_exactly_outside_its_band(history, observed):
         assert abs(one.z) < 5
 
 
-@examples(deadline=None)
+@quick
 @given(COUNTS)
 def test_the_root_scale_goes_there_and_back(count):
     assert unroot(root(count)) == pytest.approx(count, abs=1e-6)
 
 
-@examples(deadline=None)
+@quick
 @given(st.integers(1, 10**6), st.floats(0, 1), st.lists(st.floats(0, 1), min_size=1, max_size=60))
 def test_shares_stay_shares(whole, share, history):
     one = compare_share(int(whole * share), whole, history, 6.0)
     assert 0 <= one.low <= one.expected + 1e-9 <= one.high + 2e-9 <= 1 + 3e-9
 
 
-@examples(deadline=None)
+@quick
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 10**6)), st.integers(2, 50))
 def test_the_stability_index_is_zero_for_the_same_mix_and_never_negative(counts, times):
     assert population_stability(counts, counts) == pytest.approx(0, abs=1e-12)
