@@ -17,8 +17,12 @@ async def recommendations(request: Request) -> Response:
     surface = query.get("surface", "home")
     if surface not in SURFACES:
         raise Problem(422, "unknown_surface", f"surface must be one of {', '.join(SURFACES)}, not {surface[:40]!r}")
-    home = context_of(request.app).home
-    body = await home.page(
-        claims.account_id, claims.session_id, query.get("profile_id"), request.scope["matinee.request_id"]
+    context = context_of(request.app)
+    body = await context.home.page(
+        claims.account_id,
+        claims.session_id,
+        query.get("profile_id"),
+        request.scope["matinee.request_id"],
+        lambda: context.senders.bot(request, claims.account_id, ()),
     )
     return Response(body, media_type="application/json")

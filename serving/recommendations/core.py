@@ -4,7 +4,7 @@ A page is kept as bytes and composed anew when something that it is made of chan
 or what viewers like this one may see. What other processes change is noticed within seconds.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -81,7 +81,14 @@ class Home:
         self._variants: dict[str, dict[Experiment, str]] = {}
         self._shelves = Shelves(transaction)
 
-    async def page(self, account_id: str, session_id: str, profile_id: str | None, request_id: str) -> bytes:
+    async def page(
+        self,
+        account_id: str,
+        session_id: str,
+        profile_id: str | None,
+        request_id: str,
+        bot: Callable[[], str | None] = lambda: None,
+    ) -> bytes:
         """The JSON of the home page of a profile (None: the account's first).
 
         Raises:
@@ -96,7 +103,7 @@ class Home:
         if kept is None or not same or not self._fresh.get(profile):
             body = await self._compose(viewer, shelf, variants, own, popular)
             kept = self._keep(profile, _Page(own, popular, shelf.generation, body[1:]))
-        await self._exposures.tell(account_id, session_id, variants)
+        await self._exposures.tell(account_id, session_id, variants, bot)
         return b'{"request_id":"%b",%b' % (request_id.encode(), kept.rest)
 
     def forget(self, profile_id: str) -> None:

@@ -1,6 +1,7 @@
 """Exposures: the API itself tells the event log which variant an account was shown, once a day and experiment."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 import orjson
@@ -25,8 +26,13 @@ class Exposures:
         self._client, self._log, self._clock = client, event_log, clock
         self._told: set[tuple[str, str, str]] = set()
 
-    async def tell(self, account_id: str, session_id: str, variants: dict[Experiment, str]) -> None:
-        """Log the exposures that were not logged today. Without Redis none is: the page matters more."""
+    async def tell(
+        self, account_id: str, session_id: str, variants: dict[Experiment, str], bot: Callable[[], str | None]
+    ) -> None:
+        """Log the exposures that were not logged today. Without Redis none is: the page matters more.
+
+        `bot` says why the sender counts as one; it is asked only where something is logged.
+        """
         now = self._clock.now()
         day = now.date().isoformat()
         fresh = {e: v for e, v in variants.items() if (account_id, e.name, day) not in self._told}
@@ -36,18 +42,25 @@ class Exposures:
             self._told.clear()
         self._told |= {(account_id, experiment.name, day) for experiment in fresh}
         try:
-            await self._append(account_id, session_id, fresh, now)
+            await self._append(account_id, session_id, fresh, now, bot)
         except (RedisError, LogUnavailableError) as error:
             self._told -= {(account_id, experiment.name, day) for experiment in fresh}
             log.warning(orjson.dumps({"event": "exposure_not_logged", "reason": type(error).__name__}).decode())
 
-    async def _append(self, account_id: str, session_id: str, variants: dict[Experiment, str], now: datetime) -> None:
+    async def _append(
+        self,
+        account_id: str,
+        session_id: str,
+        variants: dict[Experiment, str],
+        now: datetime,
+        bot: Callable[[], str | None],
+    ) -> None:
         marks = {e: f"exposure:{e.name}:{e.salt}:{now.date().isoformat()}:{account_id}" for e in variants}
         first = [e for e, mark in marks.items() if await self._client.set(mark, b"1", nx=True, ex=2 * _DAY_S)]
         if not first:
             return
         events = [_event(e, variants[e], session_id, now, self._clock) for e in first]
-        batch = accept(events, received_at=now, origin="live", account_id=account_id)
+        batch = accept(events, received_at=now, origin="live", account_id=account_id, bot=bot())
         try:
             await self._log.append(batch.entries)
         except LogUnavailableError:

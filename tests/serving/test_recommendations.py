@@ -168,6 +168,7 @@ async def test_exposures_are_told_once_a_day(ada, settings, problem):
     store = redis_client.Redis.from_url(settings.redis())
     events = [orjson.loads(fields[b"event"]) for _, fields in store.xrange("events")]
     store.close()
+    assert {e["bot"] for e in events} == {"user_agent"}, "httpx is no browser"
     account = ada.session["account_id"]
     told = [(e["type"], e["account_id"], e["origin"], e["data"]) for e in events]
     assert told == [
