@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 2
 
-.PHONY: help demo install install-test install-notebook install-spark test test-all lint types imports check system-deps lock \
+.PHONY: help demo install install-test install-notebook install-spark test test-all test-spark lint types imports check system-deps lock \
 	schemas clean
 
 help:
 	@echo "make demo [ARGS=--no-serve]   install, build a small service from nothing, serve it"
 	@echo "make test                     install what tests need and run the everyday suite"
 	@echo "make test-all                 the long tests too"
+	@echo "make test-spark               install Spark and hold its marts against DuckDB's"
 	@echo "make check                    lint, types, import rule"
 	@echo "make lock                     resolve the pins again"
 
@@ -52,6 +53,10 @@ test: install-test
 
 test-all: install-test
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# The marts on the second engine, held against DuckDB's row for row.
+test-spark: install-test install-spark
+	$(BIN)/pytest tests/e2e/test_spark.py $(ARGS)
 
 check: lint types imports
 
