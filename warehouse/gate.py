@@ -2,13 +2,18 @@
 
 A batch passes whole or is held back whole. Before any value is looked at, each file must be there, readable, of the
 landing contract's schema and as long as the ledger says.
+
+Every expectation is about the single values of one column, so that a batch meets the suite exactly if its distinct
+texts, its smallest and largest numbers and its nulls do. Great Expectations gets these, of all waiting batches in one
+frame of a few rows, since its time goes by rows and by frames. Where the frame fails, each batch is asked for on its
+own, and of a batch that fails every row is looked at, so that counts and samples are those of the whole.
 """
 
 import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +28,9 @@ COUNTERS = ("seq", "position_ms", "played_ms", "stall_ms", "stalls", "paused_ms"
 TEXTS = ("event_id", "schema", "origin", "type")
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _SAMPLE = 5
+_MOMENTS = ("received_at", "event_ts")
+_LATENESS = "lateness_s"
+_OF_NUMBERS = {"min": "min", "max": "max", "count": "known"}
 
 
 @dataclass(frozen=True)
@@ -67,17 +75,41 @@ class GateResult:
 
 def check(lake: Path, batch: str, files: Sequence[LandedFile], reports: Path | None = None) -> GateResult:
     """Check the files of a batch together; writes the result below `reports` if given."""
-    paths = tuple(file.path for file in files)
-    rows = sum(file.rows for file in files)
-    checks = _check_files(lake, files)
-    raw: dict[str, Any] = {}
-    if all(c.success for c in checks):
-        raw = _validate(_frame([lake / path for path in paths]))
-        checks += [_read(result) for result in raw["results"]]
-    result = GateResult(batch, paths, rows, tuple(checks))
-    if reports is None:
-        return result
-    return GateResult(batch, paths, rows, result.checks, _write(reports, result, raw))
+    return check_batches(lake, [(batch, files)], reports)[0]
+
+
+def check_batches(
+    lake: Path, batches: Sequence[tuple[str, Sequence[LandedFile]]], reports: Path | None = None
+) -> list[GateResult]:
+    """Check several batches, each by itself, in the time of one; results come in their order.
+
+    The validation in the report of a batch that passed is that of all batches that were validated with it.
+    """
+    of_files = [_check_files(lake, files) for _, files in batches]
+    readable = [n for n, checks in enumerate(of_files) if all(c.success for c in checks)]
+    found = _judge([[lake / file.path for file in batches[n][1]] for n in readable])
+    raws = dict(zip(readable, found, strict=True))
+    results = []
+    for n, (batch, files) in enumerate(batches):
+        raw = raws.get(n, {})
+        checks = (*of_files[n], *(_read(result) for result in raw.get("results", ())))
+        result = GateResult(batch, tuple(file.path for file in files), sum(file.rows for file in files), checks)
+        results.append(result if reports is None else replace(result, report=_write(reports, result, raw)))
+    return results
+
+
+def _judge(batches: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:
+    """What Great Expectations says of each batch."""
+    if not batches:
+        return []
+    found = _extremes([path for paths in batches for path in paths])
+    source = found.pop("filename")
+    together = _validate(found)
+    if together["success"]:
+        return [together] * len(batches)
+    named = [source.isin([str(path) for path in paths]) for paths in batches]
+    alone = [_validate(found.loc[rows]) for rows in named] if len(batches) > 1 else [together]
+    return [raw if raw["success"] else _validate(_frame(paths)) for raw, paths in zip(alone, batches, strict=True)]
 
 
 def _check_files(lake: Path, files: Sequence[LandedFile]) -> list[Check]:
@@ -111,15 +143,47 @@ def _fits(schema: Any) -> bool:
 
 def _frame(paths: Sequence[Path]) -> "pd.DataFrame":
     """The columns that the suite looks at, and the seconds from event to receipt (none for imports)."""
+    return _read_frame(paths, "SELECT * EXCLUDE (filename) FROM looked_at")
+
+
+def _extremes(paths: Sequence[Path]) -> "pd.DataFrame":
+    """What decides whether these files meet the suite: a few rows of the frame's columns and the `filename`.
+
+    Of each combination of texts in a file a row of smallest and one of largest numbers, and one with a null wherever
+    there is one. One well-formed id stands for all of them.
+    """
+    texts = [f'"{name}"' for name in TEXTS if name != "event_id"]
+    numbers = [*_MOMENTS, *COUNTERS, _LATENESS]
+    states = {
+        "smallest": [f"min_{name} AS {name}" for name in numbers],
+        "largest": [f"max_{name} AS {name}" for name in numbers],
+        "unknown": [f"CASE WHEN known_{name} = rows THEN min_{name} END AS {name}" for name in numbers],
+    }
+    measured = ", ".join(f"{of}({n}) AS {name}_{n}" for n in numbers for of, name in _OF_NUMBERS.items())
+    keys = f"filename, {', '.join(texts)}"
+    well_formed = f"coalesce(regexp_full_match(event_id, '{_UUID}'), false)"
+    found = f"""
+        SELECT any_value(event_id) AS event_id, {keys}, count(*) AS rows, {measured}
+        FROM looked_at
+        GROUP BY {well_formed}, CASE WHEN NOT {well_formed} THEN event_id END, {keys}
+    """  # noqa: S608 - the names are constants of this module
+    rows = [f"SELECT event_id, {keys}, {', '.join(columns)} FROM found" for columns in states.values()]  # noqa: S608 - likewise
+    return _read_frame(paths, f", found AS ({found}) {' UNION ALL '.join(rows)}")
+
+
+def _read_frame(paths: Sequence[Path], query: str) -> "pd.DataFrame":
     import duckdb
 
-    columns = ", ".join((*(f'"{name}"' for name in TEXTS), "received_at", "event_ts", *COUNTERS))
-    query = f"""
-        SELECT {columns}, CASE WHEN origin <> 'import' THEN epoch(received_at - event_ts) END AS lateness_s
-        FROM read_parquet($paths, hive_partitioning = false)
+    columns = ", ".join((*(f'"{name}"' for name in TEXTS), *_MOMENTS, *COUNTERS))
+    source = f"""
+        WITH looked_at AS (
+            SELECT filename, {columns},
+                CASE WHEN origin <> 'import' THEN epoch(received_at - event_ts) END AS {_LATENESS}
+            FROM read_parquet($paths, filename = true, hive_partitioning = false, union_by_name = true)
+        )
     """  # noqa: S608 - the column names are constants of this module
     with duckdb.connect() as connection:
-        return connection.execute(query, {"paths": [str(path) for path in paths]}).df()
+        return connection.execute(f"{source} {query}", {"paths": [str(path) for path in paths]}).df()
 
 
 def expectations() -> list[tuple[str, dict[str, Any]]]:

@@ -135,6 +135,7 @@ def _load(
         loaded = _loaded(warehouse)
         known = find(ledger)
         passed: list[Batch] = []
+        reports = settings.lake.build_file.parent / "gate"
         taken: list[LandedFile] = []
 
         def insert() -> None:
@@ -146,22 +147,33 @@ def _load(
             passed.clear()
 
         with progress() as bar:
-            for batch in bar.track(list(plan(known, loaded, recheck=recheck)), description="loading"):
-                if not batch.trusted:
-                    result = _check(lake, batch, settings.lake.build_file.parent / "gate")
+            for batches in bar.track(list(_together(plan(known, loaded, recheck=recheck))), description="loading"):
+                passed += [batch for batch in batches if batch.trusted]
+                asked = [batch for batch in batches if not batch.trusted]
+                for batch, result in zip(asked, _check(lake, asked, reports), strict=True):
                     results.append(result)
-                    if not result.success:
+                    if result.success:
+                        passed.append(batch)
+                    else:
                         held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
-                        continue
-                passed.append(batch)
-                if sum(file.rows for each in passed for file in each.files) >= _ROWS_AT_ONCE:
-                    insert()
-            insert()
+                insert()
         # Also what an earlier run loaded and had no time to strike off.
         inside = loaded | {file.path for file in taken}
         if struck := [k.file.path for k in known if k.state != "new" and k.file.path in inside]:
             held.release(ledger, struck)
     return LoadSummary(len(taken), sum(file.rows for file in taken), tuple(results))
+
+
+def _together(batches: Iterable[Batch]) -> Iterator[list[Batch]]:
+    """Batches that go through the gate and into the warehouse at once."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if sum(file.rows for each in group for file in each.files) >= _ROWS_AT_ONCE:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _loaded(warehouse: "duckdb.DuckDBPyConnection") -> set[str]:
@@ -186,14 +198,16 @@ def _insert(
     return files, []
 
 
-def _check(lake: Path, batch: Batch, reports: Path) -> GateResult:
+def _check(lake: Path, batches: Sequence[Batch], reports: Path) -> list[GateResult]:
     import duckdb
 
     try:
-        return gate.check(lake, batch.name, batch.files, reports)
+        return gate.check_batches(lake, [(batch.name, batch.files) for batch in batches], reports)
     except duckdb.Error:
-        if verdict := _unreadable(lake, batch):
-            return verdict
+        if len(batches) > 1:
+            return [result for batch in batches for result in _check(lake, [batch], reports)]
+        if verdict := _unreadable(lake, batches[0]):
+            return [verdict]
         raise
 
 

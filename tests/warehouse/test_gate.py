@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse.gate import LandedFile, check
+from warehouse.gate import LandedFile, check, check_batches
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -43,6 +43,36 @@ def test_each_column_that_matters_is_looked_at(settings, landing, event, fields,
     broken = next(c for c in result.checks if not c.success)
     assert broken.unexpected == 1
     assert len(broken.sample) == 1
+
+
+def test_batches_are_judged_each_by_itself_and_counted_whole(settings, landing, event):
+    root = settings.lake.root
+    good = landing.land([event(), event(type="play", played_ms=5)])
+    bad = landing.land([event(stalls=-n) for n in range(1, 8)] + [event(), event(event_id="a"), event(event_id="b")])
+    holey = landing.land([event(seq=1), event(seq=2), event(seq=3)])
+    table = pq.read_table(root / holey)
+    seq = pa.array([1, None, 3], pa.int64())
+    pq.write_table(table.set_column(table.column_names.index("seq"), "seq", seq), root / holey)
+    batches = [
+        ("good", [LandedFile(good, 2)]),
+        ("bad", [LandedFile(bad, 10)]),
+        ("gone", [LandedFile("landing/gone.parquet", 1)]),
+        ("holey and good", [LandedFile(holey, 3), LandedFile(good, 2)]),
+    ]
+    results = check_batches(root, batches)
+    assert [result.batch for result in results] == [name for name, _ in batches]
+    assert [len(result.checks) for result in results] == [len(results[0].checks)] * 2 + [3, len(results[0].checks)]
+    told = [
+        {c.column: (c.unexpected, c.sample if c.column else ()) for c in result.checks if not c.success}
+        for result in results
+    ]
+    stalls = ("-1", "-2", "-3", "-4", "-5")
+    assert told == [
+        {},
+        {"stalls": (7, stalls), "event_id": (2, ("a", "b"))},
+        {None: (1, ())},
+        {"seq": (1, ("None",))},
+    ]
 
 
 def test_imports_have_no_lateness_rule(settings, landing, event):

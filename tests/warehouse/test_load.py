@@ -197,7 +197,7 @@ class Counted:
         self.real = real
         self.execute, self.executemany = step(real.execute), step(real.executemany)
 
-for module, name in ((gate, "check"), (held, "hold"), (held, "release"), (load, "_insert_files")):
+for module, name in ((gate, "check_batches"), (held, "hold"), (held, "release"), (load, "_insert_files")):
     setattr(module, name, step(getattr(module, name)))
 inner = load._insert_files
 load._insert_files = lambda warehouse, *rest: inner(Counted(warehouse), *rest)
