@@ -72,7 +72,7 @@ def metric(
 
 @app.command()
 def report() -> None:
-    """Write the report on viewing and experiments as one page that opens from disk."""
+    """Write the report: pages of charts over the current snapshot, in Russian and English, that open from disk."""
     from warehouse.report import write_report
 
     page = write_report(Settings.load())
