@@ -29,6 +29,7 @@ from warehouse.snapshot import Snapshot
 
 _SQL = load_queries(Path(__file__).parent)
 _LONGEST_WAIT_S = 600.0
+_WAIT_OF_NEW_FILES_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,32 @@ def run(settings: Settings, drain_only: bool = False) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    seen: object = None
-    failures, built = 0, False
+    tried: object = None
+    failures, built, ended = 0, False, 0.0
     while not stop.is_set():
         now = _ledger(settings)
-        if now != seen or failures:
-            started = time.monotonic()
+        if is_due(settings.marts_interval_s, failures, time.monotonic() - ended, new=now != tried):
+            tried, started = now, time.monotonic()
             try:
                 done = one_round(settings, unit_tests=not built)
             except (WarehouseError, psycopg.OperationalError) as error:
                 failures += 1
                 console.print(f"not published: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
             else:
-                seen, failures, built = now, 0, True
+                failures, built = 0, True
                 _tell(done, time.monotonic() - started)
-        stop.wait(patience(settings.marts_interval_s, failures))
+            ended = time.monotonic()
+        stop.wait(settings.marts_interval_s)
 
 
-def patience(interval_s: float, failures: int) -> float:
-    """Seconds until the next look, after so many failures one after the other."""
-    return min(interval_s * 2**failures, _LONGEST_WAIT_S)
+def is_due(interval_s: float, failures: int, since_s: float, *, new: bool) -> bool:
+    """Whether a round is due, so long after the last one ended; `new`: files or decisions that it did not see.
+
+    After so many failures one after the other the wait doubles each time; what is new shortens it to a minute.
+    """
+    if not failures:
+        return new
+    return since_s >= min(interval_s * 2**failures, _WAIT_OF_NEW_FILES_S if new else _LONGEST_WAIT_S)
 
 
 def one_round(settings: Settings, *, unit_tests: bool) -> Round:
@@ -86,7 +93,7 @@ def one_round(settings: Settings, *, unit_tests: bool) -> Round:
     if not files and not _touched(settings):
         return Round(0, 0, held, None)
     export_tables(settings)
-    dbt.run(settings, ["build", *([] if unit_tests else ["--exclude-resource-type", "unit_test"])])
+    dbt.build(settings, unit_tests=unit_tests)
     with _extra(settings) as extra:
         return Round(files, rows, held, publish(settings, extra))
 

@@ -27,6 +27,20 @@ def test_rounds_publish_what_landed_and_keep_the_snapshot_where_a_check_fails(se
     assert snapshot.current(settings.lake).snapshot_id == done.made.snapshot_id
 
 
-def test_the_next_try_after_a_failure_waits_longer_each_time():
-    """No loop that spins on a model that is broken, and none that sleeps for days."""
-    assert [living.patience(5.0, failures) for failures in (0, 1, 2, 50)] == [5.0, 10.0, 20.0, 600.0]
+@pytest.mark.parametrize(
+    ("failures", "new", "since_s", "due"),
+    [
+        (0, False, 1e9, False),
+        (0, True, 0.0, True),
+        (1, False, 9.9, False),
+        (1, False, 10.0, True),
+        (3, True, 39.0, False),
+        (50, False, 599.0, False),
+        (50, False, 600.0, True),
+        (50, True, 59.0, False),
+        (50, True, 60.0, True),
+    ],
+)
+def test_the_next_try_after_a_failure_waits_longer_each_time(failures, new, since_s, due):
+    """No loop that spins on a model that is broken, none that sleeps for days, and new files are not left lying."""
+    assert living.is_due(5.0, failures, since_s, new=new) is due
