@@ -25,7 +25,7 @@ from matinee.erasing import Finder
 from matinee.lake import Lake
 from matinee.settings import Settings
 from warehouse import build_file, publish, snapshot
-from warehouse.files import sync, sync_tree, write_whole
+from warehouse.files import clone, sync, sync_tree, write_whole
 from warehouse.forgotten import (
     KINDS,
     Keys,
@@ -196,17 +196,13 @@ def complete_published(settings: Settings) -> int:
 
 
 def _deleted(old: Snapshot, draft: Snapshot, keys: Keys) -> dict[str, int]:
-    """The file itself under its new name, with rows deleted; a copy of it where somebody reads it."""
+    """A copy with rows deleted. What is published stays as it is until the next is switched in, so that a run that was
+    killed finds there what it had found, and nobody who reads it is in the way.
+    """
     import duckdb
 
-    os.link(old.marts, draft.marts)
-    try:
-        marts = duckdb.connect(str(draft.marts))
-    except duckdb.IOException:
-        draft.marts.unlink()
-        shutil.copyfile(old.marts, draft.marts)
-        marts = duckdb.connect(str(draft.marts))
-    with marts:
+    clone(old.marts, draft.marts)
+    with duckdb.connect(str(draft.marts)) as marts:
         return forget_rows(marts, keys)
 
 
