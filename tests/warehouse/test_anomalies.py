@@ -103,6 +103,28 @@ def test_a_device_that_vanished_is_found(device):
     assert finding in (f"mix:device:{LAST}", f"mix:device={device}:{LAST}")
 
 
+def test_values_that_nobody_sent_before_are_found_from_a_share_of_the_day_on():
+    evidence = ordinary(5)
+    days = evidence.mixes["device"]
+    plays = sum(days[LAST].values())
+
+    def with_new(share: float, values: int, former: float = 0.0) -> Evidence:
+        new = {f"zzz{n}": plays * share / (1 - share) / values for n in range(values)}
+        week = LAST - timedelta(days=7)
+        then = days | {LAST: {**days[LAST], **new}, week: {**days[week], "zzz0": former}}
+        return replace(evidence, mixes={"device": then})
+
+    for unusual in (with_new(0.019, 1), with_new(0.019, 40), with_new(0.019, 1, former=1.0)):
+        assert found(unusual) == set()
+    for values in (1, 40):
+        (finding,) = found(with_new(0.025, values))
+        assert finding in (f"mix:device:{LAST}", f"mix:device=(other):{LAST}")
+    hidden = with_new(0.019, 1).mixes["device"]
+    hidden = {"device": hidden | {LAST: {**hidden[LAST], "tablet": 1.0}}}
+    (finding,) = found(replace(evidence, mixes=hidden))
+    assert finding in (f"mix:device:{LAST}", f"mix:device=tablet:{LAST}")
+
+
 def test_too_little_history_passes_and_says_so():
     evidence = change(ordinary(6, days=21), LAST, 0.0)
     assert [(verdict.check, verdict.judged) for verdict in judge(evidence) if verdict.check != "nulls"] == [

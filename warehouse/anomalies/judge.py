@@ -5,7 +5,8 @@ what does not come at all is late, which freshness tells):
 
 - `volume`: events of a type on a day, up to the last complete hour, and in each hour;
 - `nulls`: the share of a column that is empty among events of a type, against former days;
-- `mix`: devices and countries of the plays, types of the events (population stability index).
+- `mix`: devices and countries of the plays, types of the events (population stability index). Anybody may send a value
+  that nobody sent before: together such values count from a share of the day on that one client hardly reaches.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ ENOUGH_DAYS = 7  # for the share of nulls
 HOUR_AT_LEAST = 30  # events expected in an hour that is judged by itself
 SHARE_AT_LEAST = 50  # events of a day whose share is judged
 PLAYS_AT_LEAST = 100
+OTHER = "(other)"
+OTHER_AT_LEAST = 0.02  # share of the day, or of former weeks, from which unusual values count
 
 DAY_LIMIT, HOUR_LIMIT, SHARE_LIMIT, CATEGORY_LIMIT = 5.0, 6.0, 6.0, 6.0
 # Smaller changes are nobody's incident, however well they are measured.
@@ -163,8 +166,8 @@ def _nulls(evidence: Evidence, day: date) -> Iterator[tuple[int, list[Finding]]]
 
 def _mixes(evidence: Evidence, day: date) -> Iterator[tuple[int, list[Finding]]]:
     for dimension, days in sorted(evidence.mixes.items()):
-        former = [days[week] for week in _weeks_before(evidence, day) if week in days]
-        today = days.get(day, {})
+        weeks = [days[week] for week in _weeks_before(evidence, day) if week in days]
+        today, *former = _folded(days.get(day, {}), weeks)
         if len(former) < ENOUGH_WEEKS or min(sum(today.values()), sum(add(former).values())) < PLAYS_AT_LEAST:
             continue
         index = _index(today, former)
@@ -172,6 +175,20 @@ def _mixes(evidence: Evidence, day: date) -> Iterator[tuple[int, list[Finding]]]
         if not found and dimension != "type":  # how many events of a type there are is what `volume` looks at
             found = [_finding("mix", f"{dimension}={name}", day, one) for name, one in _categories(today, former)]
         yield 1, found
+
+
+def _folded(today: Mapping[str, float], former: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
+    """The day, then former weeks: what is in less than half of the weeks is `OTHER`, left out where it is little."""
+    usual = {name for name in add(former) if 2 * sum(week.get(name, 0) > 0 for week in former) >= len(former)}
+    folded: list[dict[str, float]] = []
+    for counts in (today, *former):
+        kept = {name: count for name, count in counts.items() if name in usual}
+        rest = sum(count for name, count in counts.items() if name not in usual)
+        folded.append(add([kept, {OTHER: rest}]) if rest else kept)
+    for whole in (folded[0], add(folded[1:])):
+        if whole.get(OTHER, 0) >= OTHER_AT_LEAST * max(sum(whole.values()), 1):
+            return [*folded]
+    return [{name: count for name, count in counts.items() if name != OTHER or OTHER in usual} for counts in folded]
 
 
 def _index(today: Mapping[str, float], former: Sequence[Mapping[str, float]]) -> Comparison:
