@@ -15,7 +15,7 @@ from serving.events import body
 from serving.events.api import accepted, admit, append
 from serving.events.cmcd import Report, parse, to_events
 from serving.events.core import Verdict, judge
-from serving.events.sessions import MAX_REPORTS
+from serving.events.sessions import MAX_REPORTS, MAX_SESSIONS
 
 # The API's own code, beside those of the intake.
 CODE = cast(Code, "invalid_cmcd")
@@ -43,7 +43,9 @@ async def post_cmcd(request: Request) -> Response:
     admit(context, request, account_id, len(lines))
     now = context.clock.now()
     found = _sort(lines, now)
+    _keep_few(found)
     async with context.sessions.turn(account_id or "", found.sids):
+        await _refuse_full(context, account_id or "", found)
         await _map(context, request, account_id, lines, found, now)
         verdict, bot = await _judge(context, request, account_id, list(found.events.values()), now)
         verdict = _with_dead(verdict, found, lines, account_id, now)
@@ -68,6 +70,27 @@ def _sort(lines: Sequence[str], now: datetime) -> _Sorted:
     return found
 
 
+def _keep_few(found: _Sorted) -> None:
+    """Refuse the reports of all sessions but the first few: each costs reading what it has reported so far."""
+    sids = dict.fromkeys(report.sid for report in found.reports.values())
+    for sid in list(sids)[MAX_SESSIONS:]:
+        _refuse(found, sid, 0, f"a request is of {MAX_SESSIONS} sessions at most: send one for each")
+
+
+async def _refuse_full(context: Context, owner: str, found: _Sorted) -> None:
+    """Refuse what is over the limit of its session, before its history is read."""
+    for sid, size in (await context.sessions.sizes(owner, found.sids)).items():
+        reason = f"the session has {MAX_REPORTS:,} reports already: begin another one"
+        _refuse(found, sid, max(0, MAX_REPORTS - size), reason)
+
+
+def _refuse(found: _Sorted, sid: str, keep: int, reason: str) -> None:
+    """Refuse the reports of a session but the first `keep`."""
+    for index in [index for index, report in found.reports.items() if report.sid == sid][keep:]:
+        found.dead[index] = reason
+        del found.reports[index]
+
+
 async def _map(
     context: Context, request: Request, account_id: str | None, lines: Sequence[str], found: _Sorted, now: datetime
 ) -> None:
@@ -76,9 +99,6 @@ async def _map(
     asked = _asked(request)
     for sid, history in histories.items():
         mine = {index: report for index, report in found.reports.items() if report.sid == sid}
-        for index in list(mine)[max(0, MAX_REPORTS - len(history)) :]:
-            found.dead[index] = f"the session has {MAX_REPORTS:,} reports already: begin another one"
-            del mine[index], found.reports[index]
         fields = {**asked, **await context.playbacks.of(account_id, sid)}
         events = to_events(list(mine.values()), history, owner, now, fields)
         made = zip(mine, events, strict=True)

@@ -18,8 +18,11 @@ from serving.db import row
 from serving.events.cmcd import Report, restore
 
 QUERIES = load(Path(__file__).parent)
-# A day of reports every thirty seconds, and some.
-MAX_REPORTS = 5_000
+# Players report every ten to thirty seconds and when their state changes: five hours at the least, each counted anew
+# with every report that comes.
+MAX_REPORTS = 2_000
+# A player has one session, a page with several players a few.
+MAX_SESSIONS = 10
 # What is older is too late for the intake.
 _LIFE_S = int(MAX_LATENESS.total_seconds())
 
@@ -42,6 +45,14 @@ class Sessions:
             for key in sorted(_key(owner, sid) for sid in set(sids)):
                 await stack.enter_async_context(self._turns.setdefault(key, asyncio.Lock()))
             yield
+
+    async def sizes(self, owner: str, sids: Iterable[str]) -> dict[str, int]:
+        """How many reports there are, by session of this owner."""
+        wanted = sorted(set(sids))
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for sid in wanted:
+                pipeline.hlen(_key(owner, sid))
+            return dict(zip(wanted, await pipeline.execute(), strict=True))
 
     async def read(self, owner: str, sids: Iterable[str]) -> dict[str, list[Report]]:
         """The reports by session, of those of this owner."""

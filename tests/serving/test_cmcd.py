@@ -310,12 +310,26 @@ async def test_a_session_has_an_end_and_many_reports_at_once_do_no_harm(settings
     assert store.hlen(key) == 500
     assert 0 < store.ttl(key) <= 3 * 86_400
     (one,) = store.hmget(key, store.hkeys(key)[0])
-    store.hset(key, mapping={f"0.{n}.t": one for n in range(4_499)})
+    store.hset(key, mapping={f"0.{n}.t": one for n in range(1_499)})
     more = [now_line("t", now + timedelta(seconds=1), 500 + n, "p") for n in range(2)]
     answer = await client.post("/api/cmcd", content="\n".join(more), headers=TYPE)
     assert answer.json() == {"accepted": 1, "rejected": [{"index": 1, "code": "invalid_cmcd"}], "ignored": 0}
-    assert b"5,000 reports" in logged()[-1][b"reason"]
+    assert b"2,000 reports" in logged()[-1][b"reason"]
+    store.hset(key, "unreadable", "{")
+    answer = await client.post("/api/cmcd", content=lines[0], headers=TYPE)
+    assert answer.json()["rejected"] == [{"index": 0, "code": "invalid_cmcd"}], "a full session is not read"
     store.close()
+
+
+async def test_a_request_is_of_few_sessions(settings, client, logged):
+    now = datetime.now(UTC)
+    lines = [now_line("t", now, n, "p", sid=f'"s{n % 12}"') for n in range(36)]
+    answer = await client.post("/api/cmcd", content="\n".join(lines), headers=TYPE)
+    assert [refused["index"] for refused in answer.json()["rejected"]] == [10, 11, 22, 23, 34, 35]
+    assert answer.json()["accepted"] == 30
+    assert b"10 sessions" in logged()[-1][b"reason"]
+    with redis.Redis.from_url(settings.redis()) as store:
+        assert len(store.keys("cmcd:*")) == 10
 
 
 async def test_a_session_of_another_account_stays_its_own(app, ada, browser, settings, logged):
