@@ -167,14 +167,16 @@ def _measure(settings: Settings, landed: int) -> list[dict[str, Any]]:
     build, build_peak = _alone("build", settings)
     sql, sql_peak = _alone("sql", settings)
     again, _ = _alone("increment", settings)
+    by_dbt = 30.0 * max(1.0, scale)  # dbt's own time does not shrink with the rows
     million = f"{landed / 1e6:.2f} M events"
     return [
         _row(f"gate and load, {million}", load["seconds"], "s"),
         _row("of it gate", load["gate"], "s"),
         _row(f"all models in SQL, {million}", sql["seconds"], "s", by_hand["seconds"], goal=max(1.5, 15 * scale)),
-        _row(f"dbt build in process with {build['tests']} tests", build["first"], "s", by_hand["seconds"], goal=30.0),
-        _row("the same again, all days touched", build["warm"], "s", by_hand["seconds"], goal=30.0),
+        _row(f"dbt build in process with {build['tests']} tests", build["first"], "s", by_hand["seconds"], goal=by_dbt),
+        _row("the same again, all days touched", build["warm"], "s", by_hand["seconds"], goal=by_dbt),
         _row("one-day increment through dbt, warm, all tests", again["seconds"], "s", goal=10.0),
+        _row("of it the models, one after the other", again["models"], "s"),
         _row("peak memory, gate and load", load_peak, "MB"),
         _row("peak memory, SQL", sql_peak, "MB", goal=1000.0),
         _row("peak memory, dbt", build_peak, "MB", goal=1000.0),
@@ -285,7 +287,8 @@ def _increment(settings: Settings) -> dict[str, float]:
     started = time.perf_counter()
     result = dbt.build(settings)
     assert result.success, result.failed
-    return {"seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "models": sum(n.seconds for n in result.nodes if n.node_id.startswith("model."))}
 
 
 def _sql_only(settings: Settings) -> dict[str, float]:
