@@ -76,16 +76,19 @@ def build(
     select: str | Sequence[str] | None = None,
     *,
     full_refresh: bool = False,
+    unit_tests: bool = True,
     project: Path = PROJECT,
 ) -> DbtResult:
     """Build models and run their tests, in dependency order; a model whose parent's test failed is skipped.
 
+    Unit tests judge the models, not the data: where nothing but the data is new, they can be left out.
     A failing node is not an error of this call: it stands in the result, and `publish` refuses.
 
     Raises:
         WarehouseError: dbt could not run at all (a model does not parse, a selection names nothing known).
     """
     arguments = ["build", *(["--full-refresh"] if full_refresh else []), *_selection(select)]
+    arguments += [] if unit_tests else ["--exclude-resource-type", "unit_test"]
     return run(settings, arguments, project=project)
 
 

@@ -57,7 +57,7 @@ def test_unchanged_content_is_not_published_again(copy_of_built, clock):
 
 def test_a_rebuild_of_the_same_events_publishes_nothing_new(copy_of_built, clock):
     first = publish(copy_of_built, clock=clock)
-    assert dbt.build(copy_of_built, full_refresh=True).success
+    assert dbt.build(copy_of_built, full_refresh=True, unit_tests=False).success
     assert publish(copy_of_built, clock=clock).data_hash == first.data_hash
 
 
@@ -114,7 +114,7 @@ def test_refuses_what_did_not_pass_its_checks(copy_of_built, clock):
     assert [node.name for node in failed.failed] == ["not_null_fct_interaction_profile_key"]
     with pytest.raises(AuditError, match="not_null_fct_interaction_profile_key"):
         publish(copy_of_built, clock=clock)
-    assert dbt.build(copy_of_built, "fct_interaction+").success
+    assert dbt.build(copy_of_built, "fct_interaction+", unit_tests=False).success
     assert not publish(copy_of_built, clock=clock).changed
 
 
