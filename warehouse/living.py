@@ -2,23 +2,23 @@
 
 One process that keeps dbt parsed. It uses the build file under the lock that everybody takes, so that Dagster and
 `matinee build` work side by side with it. What fails stops nothing but its own publication: the snapshot before stays,
-the log says which check it was, and the next try waits longer.
+the log says what it was, and the next try waits longer. Marts that were built and not published, for whatever reason,
+are published by the next try, also where nothing else has landed.
 """
 
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from matinee.console import console
 from matinee.db.connect import connect
 from matinee.db.queries import load as load_queries
-from matinee.lake import NoSnapshotError
+from matinee.lake import Lake, NoSnapshotError
 from matinee.settings import Settings
 from warehouse import build_file, dbt, snapshot
 from warehouse.errors import WarehouseError
@@ -27,6 +27,9 @@ from warehouse.load import load_days, load_imports
 from warehouse.publish import publish
 from warehouse.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    import duckdb
+
 _SQL = load_queries(Path(__file__).parent)
 _LONGEST_WAIT_S = 600.0
 _WAIT_OF_NEW_FILES_S = 60.0
@@ -34,16 +37,19 @@ _WAIT_OF_NEW_FILES_S = 60.0
 
 @dataclass(frozen=True)
 class Round:
-    """What one round did; `made` is the current snapshot, none where nothing waited."""
+    """What one round did; `made` is the current snapshot, none where nothing waited. `built`: whether dbt ran."""
 
     files: int
     rows: int
     held: tuple[str, ...]
     made: Snapshot | None
+    built: bool = False
 
 
 def run(settings: Settings, drain_only: bool = False) -> None:
     """The worker: a round as soon as files have landed, until told to stop by SIGTERM or SIGINT."""
+    import duckdb
+
     if drain_only:
         _tell(one_round(settings, unit_tests=True), 0.0)
         return
@@ -59,11 +65,11 @@ def run(settings: Settings, drain_only: bool = False) -> None:
             tried, started = now, time.monotonic()
             try:
                 done = one_round(settings, unit_tests=not built)
-            except (WarehouseError, psycopg.OperationalError) as error:
+            except (WarehouseError, psycopg.OperationalError, duckdb.Error, OSError) as error:
                 failures += 1
                 console.print(f"not published: {' '.join(str(error).split())}", markup=False, soft_wrap=True)
             else:
-                failures, built = 0, True
+                failures, built = 0, built or done.built
                 _tell(done, time.monotonic() - started)
             ended = time.monotonic()
         stop.wait(settings.marts_interval_s)
@@ -80,35 +86,47 @@ def is_due(interval_s: float, failures: int, since_s: float, *, new: bool) -> bo
 
 
 def one_round(settings: Settings, *, unit_tests: bool) -> Round:
-    """Load what has landed, build what it touches, audit and publish; nothing of it where nothing waits.
+    """Load what has landed, build what it touches, audit and publish.
 
-    Unit tests judge the models, not the data: a living process runs them once.
+    Where nothing waits, nothing is built; what was built since the current snapshot is published all the same. Unit
+    tests judge the models, not the data: a living process runs them with its first build.
 
     Raises:
         WarehouseError: the audit failed, or the build file stayed in use; the snapshot before stays.
+        OSError, duckdb.Error: the disk is full or damaged; likewise.
     """
     loaded = [load_days(settings), load_imports(settings)]
     files, rows = sum(one.files for one in loaded), sum(one.rows for one in loaded)
     held = tuple(result.batch for one in loaded for result in one.held)
-    if not files and not _touched(settings):
+    waiting = files > 0 or _touched(settings)
+    if waiting:
+        export_tables(settings)
+        dbt.build(settings, unit_tests=unit_tests)
+    elif not _unpublished(settings):
         return Round(0, 0, held, None)
-    export_tables(settings)
-    dbt.build(settings, unit_tests=unit_tests)
-    with _extra(settings) as extra:
-        return Round(files, rows, held, publish(settings, extra))
+    made = publish(settings, lambda warehouse: _extra(settings.lake, warehouse))
+    return Round(files, rows, held, made, built=waiting)
 
 
-@contextmanager
-def _extra(settings: Settings) -> Iterator[dict[str, Path]]:
+def _extra(lake: Lake, warehouse: "duckdb.DuckDBPyConnection") -> dict[str, Path]:
     """What the current snapshot holds beside the marts of dbt: results of experiments and archives stay as they are."""
-    with build_file.writing(settings) as warehouse:
-        marts = warehouse.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
+    marts = warehouse.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'marts'").fetchall()
     try:
-        with snapshot.hold(settings.lake) as current:
-            others = current.tables.keys() - {name for (name,) in marts}
-            yield {name: current.parquet(name) for name in others}
+        current = snapshot.current(lake)
     except NoSnapshotError:
-        yield {}
+        return {}
+    return {name: current.parquet(name) for name in current.tables.keys() - {name for (name,) in marts}}
+
+
+def _unpublished(settings: Settings) -> bool:
+    """Whether dbt built anything after the current snapshot was made."""
+    with build_file.writing(settings) as warehouse:
+        try:
+            since = snapshot.current(settings.lake).created_at
+        except NoSnapshotError:
+            since = None
+        query = "SELECT count(*) FROM audit.node_result WHERE $since IS NULL OR finished_at > $since"
+        return warehouse.execute(query, {"since": since}).fetchone() != (0,)
 
 
 def _touched(settings: Settings) -> bool:

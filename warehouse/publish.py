@@ -7,7 +7,7 @@ disk, and then the symlink `current` is replaced. Content that is published alre
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,9 +37,15 @@ class AnomalyError(AuditError):
     """The last days look unlike the days before, and nobody has said that they may."""
 
 
-def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, clock: Clock | None = None) -> Snapshot:
+def publish(
+    settings: Settings,
+    extra: "Mapping[str, Path] | Callable[[duckdb.DuckDBPyConnection], Mapping[str, Path]] | None" = None,
+    *,
+    clock: Clock | None = None,
+) -> Snapshot:
     """Publish the marts of the build file together with extra tables (name -> Parquet file).
 
+    Where `extra` is asked for, it is once nobody else can publish: what the current snapshot holds then is the newest.
     Returns the current snapshot; `changed` is false where it holds the same content already.
 
     Raises:
@@ -50,7 +56,7 @@ def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, cloc
     with build_file.writing(settings) as warehouse:
         audit(warehouse)
         audit_days(warehouse, moment)
-        sources = _sources(warehouse, extra or {})
+        sources = _sources(warehouse, extra(warehouse) if callable(extra) else extra or {})
         tables = {name: measure(warehouse, source) for name, source in sources.items()}
         data_hash = hash_of(tables)
         if settings.lake.current.exists() and snapshot.current(settings.lake).data_hash == data_hash:
@@ -60,8 +66,8 @@ def publish(settings: Settings, extra: Mapping[str, Path] | None = None, *, cloc
             name, settings.lake.published / name, moment, data_hash, tables, _made_of(warehouse), changed=True
         )
         _write(warehouse, sources, made)
-    switch(settings.lake, made)
-    clear(settings.lake)
+        switch(settings.lake, made)
+        clear(settings.lake)
     return made
 
 

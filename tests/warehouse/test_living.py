@@ -1,5 +1,6 @@
 """The living worker: landed files become a snapshot, a failed check leaves the one before."""
 
+import shutil
 from datetime import UTC, date, datetime
 
 import pytest
@@ -44,3 +45,19 @@ def test_rounds_publish_what_landed_and_keep_the_snapshot_where_a_check_fails(se
 def test_the_next_try_after_a_failure_waits_longer_each_time(failures, new, since_s, due):
     """No loop that spins on a model that is broken, none that sleeps for days, and new files are not left lying."""
     assert living.is_due(5.0, failures, since_s, new=new) is due
+
+
+def test_what_was_built_and_not_published_is_published_by_the_next_round(settings, built):
+    """A full disk, a kill: nothing waits any more, but the marts are newer than the snapshot."""
+    settings.lake.build_file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(built.lake.build_file, settings.lake.build_file)
+    settings.lake.published.parent.mkdir(parents=True, exist_ok=True)
+    settings.lake.published.touch()  # no folder can be made here
+    with pytest.raises((FileExistsError, NotADirectoryError)):
+        living.one_round(settings, unit_tests=False)
+    settings.lake.published.unlink()
+    done = living.one_round(settings, unit_tests=False)
+    assert (done.files, done.built) == (0, False)
+    assert done.made
+    assert done.made.changed
+    assert living.one_round(settings, unit_tests=False).made is None
