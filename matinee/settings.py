@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     retention_logs_days: int | None = Field(default=None, ge=1)  # after the last line
     retention_snapshots: int | None = Field(default=None, ge=1)  # how many; unset: the last three
     watermark: bool = False
+    trusted_proxies: str = "127.0.0.1"  # addresses, networks or *, by comma: whose X-Forwarded-For is believed
     # A player sends two events a minute, an offline device some thousand at once. 0: no limit.
     events_per_minute: int = Field(default=1_200, ge=0)
     events_burst: int = Field(default=10_000, ge=500)

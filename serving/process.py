@@ -31,6 +31,7 @@ def service(settings: Settings) -> Service:
             *("--host", "127.0.0.1"),
             *("--port", str(port)),
             *("--app-dir", str(_ROOT)),
+            *("--forwarded-allow-ips", settings.trusted_proxies),
             "--no-access-log",
             "--no-server-header",
             *("--timeout-graceful-shutdown", "5"),

@@ -9,12 +9,13 @@ import pytest
 import redis
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from matinee.clock import ManualClock
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
 from matinee.settings import Settings
-from serving.events.senders import Allowance, Pace, Recent
+from serving.events.senders import Allowance, Pace, Recent, address_of
 
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
 
@@ -64,6 +65,20 @@ def test_a_person_does_so_much_within_a_minute(seconds, is_bot):
     assert at_once.is_too_fast("a", [started + s for s in seconds]) is is_bot
     assert any(one_by_one.is_too_fast("a", [started + s]) for s in seconds) is is_bot
     assert not at_once.is_too_fast("b", [started])
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("1.2.3.4", "1.2.3.4"),
+        ("::ffff:1.2.3.4", "1.2.3.4"),
+        ("2001:db8::1", "2001:0db8:0000:0000"),
+        ("2001:db8::2", "2001:0db8:0000:0000"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(host, client):
+    assert address_of(Request({"type": "http", "client": (host, 1)})) == client
 
 
 def test_what_is_remembered_of_clients_is_bounded():
