@@ -111,6 +111,7 @@ def erase(settings: Settings, names: Sequence[str], *, purge: bool = False, cloc
         for client in clients:
             stack.callback(client.close)
         run = _Run(settings, connection, clients[0], clients[1], path, proof, clock)
+        run.clear()
         people = run.destroy(accounts, left)
         run.sweep(people)
         proof.unreadable_after = round(time.monotonic() - started, 3)
@@ -134,6 +135,11 @@ class _Run:
     build: Path
     proof: Proof
     clock: Clock
+
+    def clear(self) -> None:
+        """Remove what can be made again, or what a killed run has left: nothing there is worth a search for rows."""
+        with self.proof.removing("drafts of killed runs", "files") as removed:
+            removed(warehouse.erase.clear_drafts(self.settings.lake))
 
     def destroy(self, accounts: Sequence[str], left: Mapping[str, Sequence[str]]) -> People:
         """Find out what they are called everywhere, then destroy the salts. `left`: keys of those erased before."""

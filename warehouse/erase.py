@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _SQL = load_queries(Path(__file__).parent)
+_DRAFT = re.compile(r"\..+\.\d+(\.wal)?")  # a file's name and the number of the process that was writing it
 _PATIENCE_S = 10.0  # for who reads an older snapshot's files at this moment
 
 
@@ -142,6 +144,22 @@ def rewrite(path: Path) -> int:
     os.replace(fresh, path)
     sync(path.parent)
     return path.stat().st_size
+
+
+def clear_drafts(lake: Lake) -> int:
+    """Remove files and snapshots that killed runs were writing; returns how many that were.
+
+    The caller has claimed the build file: whoever writes these has claimed it too, so nobody is at work on one.
+    """
+    folders = (lake.build_file.parent, lake.published, lake.landing_tables, lake.root / "archive")
+    found = [path for folder in folders for path in folder.rglob(".*") if _DRAFT.fullmatch(path.name)]
+    drafts = [path for path in found if path.is_file() and not path.is_symlink()]
+    for path in drafts:
+        path.unlink()
+    halves = [path for path in lake.published.glob("*Z-*") if not (path / "manifest.json").exists()]
+    for path in halves:
+        shutil.rmtree(path)
+    return len(drafts) + len(halves)
 
 
 # -- snapshots ---------------------------------------------------------------------------------------------------------

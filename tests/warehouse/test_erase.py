@@ -61,3 +61,25 @@ def test_a_run_that_was_killed_before_its_snapshot_counts_is_run_again(
     ]
     assert reader.execute("SELECT count(*) FROM plays").fetchone() == (3,)
     reader.close()
+
+
+def test_drafts_of_killed_runs_are_cleared_and_nothing_else_is(published: Settings) -> None:
+    lake = published.lake
+    drafts = [
+        lake.build_file.with_name(".warehouse.duckdb.4711"),
+        lake.build_file.with_name(".warehouse.duckdb.4711.wal"),
+        lake.current.resolve() / "marts" / ".plays.parquet.4711",
+        lake.landing_tables / "account" / "as_of=1" / ".part.parquet.4711",
+        lake.root / "archive" / ".mart_title_day.parquet.4711",
+    ]
+    others = [lake.build_file, lake.build_file.with_suffix(".lock"), lake.landing_tables / "account" / "part.parquet"]
+    for path in drafts + others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"ada")
+    half = lake.published / "20260304T000000000000Z-00000000" / "marts.duckdb"  # no manifest: it was never whole
+    half.parent.mkdir()
+    half.write_bytes(b"ada")
+    before = {path for path in lake.root.rglob("*") if path.is_file()}
+    assert erase.clear_drafts(lake) == len(drafts) + 1
+    assert before - {path for path in lake.root.rglob("*") if path.is_file()} == {*drafts, half}
+    assert people(published) == ["ada", "ada", "bob"]
