@@ -106,7 +106,7 @@ def limits(
     file_mb: int,
     execute: Sequence[Path] = (),
 ) -> Callable[[], None]:
-    """What closes off the process that calls it: as a `preexec_fn`, or after a process has loaded all that it needs.
+    """What closes off the process that calls it, after it has loaded all that it needs (`launcher`, `confined`).
 
     Everything is prepared here, so that between fork and exec there are only system calls.
 

@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from matinee.sandbox import Limits, SandboxError, die_with, limits
+from matinee import launcher
+from matinee.sandbox import Limits
 from transcoding.errors import TimeLimitError, TranscodingError, TransientError
 
 _NOISE = re.compile(
@@ -98,16 +99,16 @@ def run(
         TimeLimitError: it took longer than `timeout_s`.
         TranscodingError: ffmpeg failed (the line that says why), or took more than `sandbox` allows.
     """
-    before_exec = _before_exec(sandbox)
+    if gone := [path for path in (*sandbox.read, *sandbox.write) if not path.exists()] if sandbox else []:
+        raise TransientError(f"{gone[0]} is not there, so no process can be allowed to use it")
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
-            [executable(), *arguments],
+            launcher.command(Path(executable()), arguments, sandbox),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=before_exec,  # noqa: PLW1509 - system calls only, no lock is taken
         )
         try:
             last = _follow(process, time.monotonic() + timeout_s, timeout_s, on_progress, cancel)
@@ -124,32 +125,10 @@ def run(
             line = telling_line(told, process.returncode)
             if of_the_film := _OF_THE_FILM.get(-process.returncode):
                 raise TranscodingError(of_the_film)
-            not_its_own = process.returncode < 0 or "No space left on device" in line
+            closed_off = process.returncode != launcher.REFUSED
+            not_its_own = process.returncode < 0 or not closed_off or "No space left on device" in line
             raise (TransientError if not_its_own else TranscodingError)(line)
         return last
-
-
-def _before_exec(sandbox: Limits | None) -> Callable[[], None]:
-    parent = os.getpid()
-    if sandbox is None:
-        return lambda: die_with(parent)
-    try:
-        close_off = limits(
-            sandbox.read,
-            sandbox.write,
-            memory_mb=sandbox.memory_mb,
-            cpu_s=sandbox.cpu_s,
-            file_mb=sandbox.file_mb,
-            execute=[Path(executable())],
-        )
-    except SandboxError as error:
-        raise TransientError(str(error)) from error
-
-    def before_exec() -> None:
-        die_with(parent)
-        close_off()
-
-    return before_exec
 
 
 def _follow(
