@@ -52,6 +52,15 @@ def test_one_day_builds_only_what_depends_on_it(copy_of_built, rows):
     assert rows(copy_of_built, f"SELECT count(*) > 2 FROM {PLAYBACKS} WHERE device = 'untouched'") == [(True,)]
 
 
+def test_a_table_that_lacks_a_column_of_its_model_is_built_from_the_beginning(copy_of_built, rows):
+    """A build file of an earlier version: nobody has to know that a full build is needed."""
+    whole = rows(copy_of_built, f"FROM {PLAYBACKS} ORDER BY ALL")
+    with duckdb.connect(str(copy_of_built.lake.build_file)) as connection:
+        connection.execute(f"ALTER TABLE {PLAYBACKS} DROP COLUMN is_bot")
+    assert dbt.run(copy_of_built, ["run", "--select", "int_playback_session"]).success
+    assert rows(copy_of_built, f"FROM {PLAYBACKS} ORDER BY ALL") == whole
+
+
 def test_received_days_touch_the_days_of_their_events(copy_of_built):
     at = datetime(2026, 5, 1, 12, tzinfo=UTC)
     with build_file.writing(copy_of_built) as warehouse:
