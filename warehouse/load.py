@@ -143,7 +143,10 @@ def _load(
             for result in broken:
                 held.hold(ledger, result.batch, result.files, result.reasons, clock.now())
             taken.extend(inside)
-            results.extend(broken)
+            later = {(result.batch, result.files): result for result in broken}
+            # A batch that passed the gate and cannot be read after all has one verdict: the last.
+            results[:] = [later.pop((result.batch, result.files), result) for result in results]
+            results.extend(later.values())
             passed.clear()
 
         with progress() as bar:

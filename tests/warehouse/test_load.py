@@ -147,6 +147,7 @@ def test_files_that_are_cut_short_damaged_or_gone_are_held_and_the_rest_goes_on(
     _damage(settings.lake.root / damaged, "fingerprint")  # a column that the gate does not look at
     summary = load_days(settings)
     assert [result.batch for result in summary.held] == [f"events/{day}" for day in days[:3]]
+    assert [result.batch for result in summary.results] == [f"events/{day}" for day in days]
     assert rows(settings, "SELECT path, rows FROM raw.loaded_file") == [(good, 2000)]
     assert rows(settings, "SELECT count(*), count(DISTINCT source_file) FROM raw.events") == [(2000, 1)]
     with connect(settings) as connection:
