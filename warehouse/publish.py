@@ -118,9 +118,10 @@ def clear(lake: Lake, *, keep: int = KEPT) -> list[Path]:
 
 
 def _sources(warehouse: "duckdb.DuckDBPyConnection", extra: Mapping[str, Path]) -> dict[str, str]:
-    """Table name -> what to select from."""
+    """Table name -> what to select from. A table whose model has left the project stays behind: nobody checks it."""
     marts = warehouse.execute(
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' AND table_type = 'BASE TABLE'"
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' AND table_type = 'BASE TABLE' "
+        "AND table_name IN (SELECT split_part(node_id, '.', 3) FROM audit.node_result WHERE resource_type = 'model')"
     ).fetchall()
     sources = {name: f'marts."{name}"' for (name,) in sorted(marts)}
     for name, path in sorted(extra.items()):
