@@ -19,6 +19,7 @@ class Retained:
 
     events: int | None
     event_files: int | None
+    event_files_waiting: int | None
     archived_rows: int | None
     dead_letters: int | None
     snapshots: int | None
@@ -39,6 +40,7 @@ def enforce(settings: Settings, *, clock: Clock | None = None) -> Retained:
     return Retained(
         events=events.rows if events else None,
         event_files=events.files if events else None,
+        event_files_waiting=events.waiting if events else None,
         archived_rows=sum(events.archived.values()) if events else None,
         dead_letters=letters.rows if letters else None,
         snapshots=None if settings.retention_snapshots is None else len(removed),

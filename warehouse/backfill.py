@@ -23,8 +23,15 @@ def touch_event_days(settings: Settings, first: date, until: date) -> list[date]
     """Mark the days on which events happened, both ends included; returns them.
 
     Raises:
-        WarehouseError: the range ends before it begins.
+        WarehouseError: the range ends before it begins, or retention has dropped events of its first day.
     """
+    with build_file.writing(settings) as warehouse:
+        (dropped,) = warehouse.execute("SELECT max(day) FROM raw.dropped_before").fetchall()[0]
+    if dropped is not None and first < dropped:
+        raise WarehouseError(
+            f"{first} cannot be built again: events received before {dropped} are dropped, and what was made of them "
+            f"would go too; begin with {dropped} or later"
+        )
     return _touch(settings, _EVENT_DAYS, first, until)
 
 

@@ -58,6 +58,12 @@ UPDATE held_file SET reasons = %(reasons)s WHERE path = %(path)s;
 -- name: drop_landed
 DELETE FROM landed_file WHERE stream = %(stream)s AND landed_on < %(before)s;
 
+-- name: drop_loaded
+DELETE FROM landed_file WHERE stream = 'events' AND landed_on < %(before)s AND path = ANY (%(loaded)s);
+
+-- name: landed_before
+SELECT path FROM landed_file WHERE stream = 'events' AND landed_on < %(before)s;
+
 -- name: drop_dead_letters
 DELETE FROM dead_letter WHERE path IN (SELECT path FROM landed_file WHERE stream = 'dead' AND landed_on < %(before)s);
 

@@ -14,6 +14,11 @@ CREATE TABLE IF NOT EXISTS raw.touched_days (
     touched_at TIMESTAMPTZ NOT NULL
 );
 
+-- Events received before the last of these days are gone (retention): their days cannot be built again.
+CREATE TABLE IF NOT EXISTS raw.dropped_before (
+    day DATE NOT NULL
+);
+
 -- Which export of each table raw.<name> holds.
 CREATE TABLE IF NOT EXISTS raw.loaded_table (
     name VARCHAR NOT NULL,

@@ -9,7 +9,9 @@ import pytest
 from matinee.clock import ManualClock
 from matinee.db.connect import connect
 from matinee.settings import Settings
-from warehouse import dbt
+from warehouse import build_file, dbt
+from warehouse.backfill import touch_event_days
+from warehouse.errors import WarehouseError
 from warehouse.export import export_tables
 from warehouse.load import load_days
 from warehouse.retention import archive, drop_events, drop_snapshots
@@ -35,6 +37,7 @@ def test_events_go_by_the_day_they_were_received_and_the_marts_of_their_days_are
         landing.land(rows, day)
     load_days(settings)
     export_tables(settings)
+    waiting = landing.land(days[min(days)], min(days))
     whole = build(settings)
     assert drop_events(settings, clock=NOW) is None  # nothing is set: everything is kept
 
@@ -42,14 +45,16 @@ def test_events_go_by_the_day_they_were_received_and_the_marts_of_their_days_are
     dropped = drop_events(short, clock=NOW)
     assert dropped is not None
     old = [day for day in days if day < BEFORE]
-    assert (dropped.before, dropped.files) == (BEFORE, len(old))
+    assert (dropped.before, dropped.files, dropped.waiting) == (BEFORE, len(old), 1)
     assert dropped.rows == sum(len(days[day]) for day in old) > 0
     (path,) = archive(settings.lake).values()
     with duckdb.connect() as reader:
         kept = reader.execute(f"SELECT event_date, title_id, plays FROM '{path}' ORDER BY ALL").fetchall()
     assert kept == [row for row in whole if row[0] < BEFORE] != []
     with connect(settings) as ledger:
-        assert ledger.execute("SELECT min(landed_on) FROM landed_file").fetchone() == (min(set(days) - set(old)),)
+        assert ledger.execute("SELECT path FROM landed_file WHERE landed_on < %s", [BEFORE]).fetchall() == [(waiting,)]
+    with pytest.raises(WarehouseError, match=f"begin with {BEFORE}"):
+        touch_event_days(settings, min(days), max(days))
 
     assert build(settings) == whole  # what was made of them stays
     left = build(settings, "--full-refresh")
@@ -58,7 +63,30 @@ def test_events_go_by_the_day_they_were_received_and_the_marts_of_their_days_are
     again = drop_events(short, clock=NOW)
     assert again is not None
     assert (again.rows, again.files, again.archived) == (0, 0, {})
-    assert load_days(settings).files == 0
+    assert load_days(settings).files == 1, "what was acknowledged is loaded, however late"
+
+
+def test_weeks_and_months_are_kept_once_they_are_whole_and_what_was_missed_later(settings: Settings) -> None:
+    weeks = [date(2026, 2, 16), date(2026, 2, 23), date(2026, 3, 2)]
+    cohorts = [(date(2026, 2, 1), 0), (date(2026, 2, 1), 1)]
+    short = settings.model_copy(update={"retention_events_days": 7})
+    with build_file.writing(settings) as warehouse:
+        warehouse.execute("CREATE SCHEMA marts")
+        warehouse.execute("CREATE TABLE marts.mart_item_week (week_start DATE)")
+        warehouse.execute("CREATE TABLE marts.mart_cohort_retention (cohort_month DATE, month_n BIGINT)")
+        warehouse.executemany("INSERT INTO marts.mart_item_week VALUES (?)", [[weeks[1]], [weeks[2]]])
+        warehouse.executemany("INSERT INTO marts.mart_cohort_retention VALUES (?, ?)", cohorts)
+    first = drop_events(short, clock=NOW)
+    assert first is not None
+    assert first.archived == {"mart_item_week": 1, "mart_cohort_retention": 1}
+    with build_file.writing(settings) as warehouse:
+        warehouse.execute("INSERT INTO marts.mart_item_week VALUES (?)", [weeks[0]])
+    later = drop_events(short, clock=ManualClock(datetime(2026, 4, 10, tzinfo=UTC)))
+    assert later is not None
+    assert later.archived == {"mart_item_week": 2, "mart_cohort_retention": 1}
+    with duckdb.connect() as reader:
+        path = archive(settings.lake)["mart_item_week_archive"]
+        assert reader.execute(f"FROM '{path}' ORDER BY 1").fetchall() == [(week,) for week in weeks]
 
 
 def test_as_many_snapshots_are_kept_as_is_said(settings: Settings) -> None:
