@@ -81,6 +81,8 @@ def _page(told: dict[str, Any]) -> str:
     """A result as a page: files and reasons by us, the expectations by Great Expectations where it was asked."""
     title = f"{told['batch']}: {'passed' if told['success'] else 'held back'}"
     head = f"<p>{told['rows']:,} events in {len(told['files'])} files</p>{_reasons(told)}"
+    if told.get("shows"):
+        head += f"<p>Rows and values below are of: {html.escape(told['shows'])}.</p>"
     files = "".join(f"<li><code>{html.escape(name)}</code></li>" for name in told["files"])
     return _document(title, f"{head}{_rendered(told['validation'])}<h2>Files</h2><ul>{files}</ul>")
 

@@ -83,7 +83,8 @@ def check_batches(
 ) -> list[GateResult]:
     """Check several batches, each by itself, in the time of one; results come in their order.
 
-    The validation in the report of a batch that passed is that of all batches that were validated with it.
+    The validation in the report of a batch that passed is that of all batches that were validated with it; the report
+    says so in `shows`.
     """
     of_files = [_check_files(lake, files) for _, files in batches]
     readable = [n for n, checks in enumerate(of_files) if all(c.success for c in checks)]
@@ -91,25 +92,31 @@ def check_batches(
     raws = dict(zip(readable, found, strict=True))
     results = []
     for n, (batch, files) in enumerate(batches):
-        raw = raws.get(n, {})
+        raw, shows = raws.get(n, ({}, ""))
         checks = (*of_files[n], *(_read(result) for result in raw.get("results", ())))
         result = GateResult(batch, tuple(file.path for file in files), sum(file.rows for file in files), checks)
-        results.append(result if reports is None else replace(result, report=_write(reports, result, raw)))
+        results.append(result if reports is None else replace(result, report=_write(reports, result, raw, shows)))
     return results
 
 
-def _judge(batches: Sequence[Sequence[Path]]) -> list[dict[str, Any]]:
-    """What Great Expectations says of each batch."""
+def _judge(batches: Sequence[Sequence[Path]]) -> list[tuple[dict[str, Any], str]]:
+    """What Great Expectations says of each batch, and of which rows it says so."""
     if not batches:
         return []
     found = _extremes([path for paths in batches for path in paths])
     source = found.pop("filename")
     together = _validate(found)
     if together["success"]:
-        return [together] * len(batches)
+        others = f" and of {len(batches) - 1} more that passed with it" if len(batches) > 1 else ""
+        return [(together, f"the smallest and largest values in the files of this batch{others}")] * len(batches)
     named = [source.isin([str(path) for path in paths]) for paths in batches]
     alone = [_validate(found.loc[rows]) for rows in named] if len(batches) > 1 else [together]
-    return [raw if raw["success"] else _validate(_frame(paths)) for raw, paths in zip(alone, batches, strict=True)]
+    return [
+        (raw, "the smallest and largest values in the files of this batch")
+        if raw["success"]
+        else (_validate(_frame(paths)), "all rows of this batch")
+        for raw, paths in zip(alone, batches, strict=True)
+    ]
 
 
 def _check_files(lake: Path, files: Sequence[LandedFile]) -> list[Check]:
@@ -237,12 +244,12 @@ def _read(result: dict[str, Any]) -> Check:
     return Check(config["type"], config["kwargs"].get("column"), bool(result["success"]), count, sample)
 
 
-def _write(reports: Path, result: GateResult, raw: dict[str, Any]) -> Path:
+def _write(reports: Path, result: GateResult, raw: dict[str, Any], shows: str) -> Path:
     """The last passing result of a batch replaces the one before; every failing one is kept."""
     folder = reports / result.batch.replace("/", "-").replace(":", "-")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("passed.json" if result.success else f"held-{Path(result.files[0]).stem}.json")
     summary = {"batch": result.batch, "success": result.success, "rows": result.rows, "files": result.files}
-    content = {**summary, "checks": [asdict(c) for c in result.checks], "validation": raw}
+    content = {**summary, "checks": [asdict(c) for c in result.checks], "shows": shows, "validation": raw}
     path.write_text(json.dumps(content, indent=1, default=str))
     return path

@@ -6,7 +6,7 @@ import re
 import shutil
 
 from warehouse.datadocs import write_data_docs
-from warehouse.gate import LandedFile, check
+from warehouse.gate import LandedFile, check, check_batches
 
 
 def test_pages_of_passed_and_held_batches(settings, landing, event):
@@ -24,6 +24,12 @@ def test_pages_of_passed_and_held_batches(settings, landing, event):
     }
     assert set(pages) == {"events-2026-03-01", "events-2026-03-02", "import-x"}
     assert "must belong to this set" in pages["events-2026-03-02"], "Great Expectations' own words"
+    assert "below are of: all rows of this batch." in pages["events-2026-03-02"]
+    assert "below are of: the smallest and largest values in the files of this batch." in pages["events-2026-03-01"]
+    batches = [("events/2026-03-01", [LandedFile(good, 1)]), ("import:y", [LandedFile(good, 1)])]
+    passed = check_batches(root, batches, gate)[0].report
+    assert passed
+    assert "and of 1 more that passed with it" in json.loads(passed.read_text())["shows"]
     assert "dance&lt;b&gt;" in pages["events-2026-03-02"]
     assert "dance<b>" not in pages["events-2026-03-02"]
     assert "file_is_readable" in pages["import-x"]
