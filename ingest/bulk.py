@@ -4,6 +4,7 @@ Each received day gets files of its own, written as rows come in and part of the
 crash before that leaves drafts, which the next attempt replaces. Landing under a name that has landed changes nothing.
 """
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from ingest import parts
 from ingest.errors import IngestError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+_log = logging.getLogger(__name__)
+_ASK_S = 10
+_LOCK = 7_228_117  # landing in bulk (shared) against clearing what killed landings left
 STREAM = "events"
 ROWS_PER_FILE = 2_000_000
 
@@ -101,13 +106,43 @@ class Bulk:
             parts.record(connection, made)
         return made
 
-    def drop(self) -> None:
-        """Leave nothing behind: no file counts yet."""
-        for file in [*self._open.values(), *(f for files in self._full.values() for f in files)]:
+    def drop(self, dsn: str) -> None:
+        """Leave nothing behind but what counts: whoever heard no answer to a commit may have made files count.
+
+        Where the database at `dsn` cannot be asked, files that have their names stay for `clear`.
+        """
+        files = [*self._open.values(), *(f for files in self._full.values() for f in files)]
+        for file in files:
             with suppress(OSError):
                 file.writer.close()
-            for path in (file.draft, self.root / file.path):
-                path.unlink(missing_ok=True)
+            file.draft.unlink(missing_ok=True)
+        placed = [file.path for file in files if (self.root / file.path).exists()]
+        if not placed:
+            return
+        try:
+            with psycopg.connect(dsn, connect_timeout=_ASK_S, options=f"-c lock_timeout={_ASK_S}s") as fresh:
+                fresh.execute("LOCK TABLE landed_file IN SHARE MODE")  # a commit that is under way ends first
+                counting = parts.recorded(fresh, STREAM)
+        except psycopg.Error as error:
+            _log.warning("cannot ask whether files landed, so %s and others stay: %s", placed[0], error)
+            return
+        for path in placed:
+            if path not in counting:
+                (self.root / path).unlink()
+
+
+def clear(connection: psycopg.Connection, root: Path) -> None:
+    """Remove the files of killed landings, unless one is at work now."""
+    (free,) = connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchall()[0]
+    if not free:
+        return
+    try:
+        known, folder = parts.recorded(connection, STREAM), root / "landing" / "events"
+        for path in [*folder.glob("date=*/.bulk-*.draft"), *folder.glob("date=*/bulk-*.parquet")]:
+            if path.relative_to(root).as_posix() not in known:
+                path.unlink()
+    finally:
+        connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
 
 
 def has_landed(connection: psycopg.Connection, name: str) -> bool:
@@ -125,15 +160,28 @@ def landing(connection: psycopg.Connection, root: Path, name: str) -> Iterator[B
         IngestError: the disk is full or cannot be written, or an account was erased meanwhile.
     """
     bulk = Bulk(root, name)
+    dsn = _dsn(connection)
+    clear(connection, root)
+    connection.execute("SELECT pg_advisory_lock_shared(%s)", (_LOCK,))
     try:
         yield bulk
         try:
             bulk.finish(connection)
+        except ConnectionError:  # an OSError that no disk is to blame for
+            raise
         except OSError as error:
             raise _unwritable(root, error) from error
     except BaseException:
-        bulk.drop()
+        bulk.drop(dsn)
         raise
+    finally:
+        with suppress(psycopg.Error):  # else it ends with the connection
+            connection.execute("SELECT pg_advisory_unlock_shared(%s)", (_LOCK,))
+
+
+def _dsn(connection: psycopg.Connection) -> str:
+    """Where it leads, for a second connection when this one is lost."""
+    return make_conninfo(connection.info.dsn, password=connection.info.password or None)
 
 
 def _unwritable(root: Path, error: OSError) -> IngestError:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import redis
 from psycopg.types.json import Jsonb
 
-from ingest import bodies, landing, log, parts
+from ingest import bodies, bulk, landing, log, parts
 from ingest.bodies import Decoded
 from ingest.errors import IngestError
 from ingest.landing import Dead
@@ -177,6 +177,7 @@ class Collector:
                     stray.unlink()
                 else:
                     _log.warning("%s is in no ledger and the log has it no more: left as it is, and not counted", stray)
+        bulk.clear(self._connection, self._lake)
 
 
 def _discard(lake: Path, made: Sequence[parts.Part]) -> None:

@@ -75,6 +75,39 @@ def test_an_error_leaves_nothing(settings: Settings) -> None:
     assert found(settings) == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionResetError])
+def test_what_the_ledger_names_stays_whatever_happens_after_the_commit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    finish = bulk.Bulk.finish
+
+    def unheard(land: bulk.Bulk, connection: psycopg.Connection) -> None:
+        finish(land, connection)
+        raise error
+
+    monkeypatch.setattr(bulk.Bulk, "finish", unheard)
+    with connect(settings, autocommit=True) as connection:
+        with pytest.raises(error), bulk.landing(connection, settings.lake.root, "one") as land:
+            land.add(rows([MIDNIGHT]), {})
+        (path,) = connection.execute("SELECT path FROM landed_file").fetchone() or ("",)
+    assert found(settings) == [Path(path)]
+
+
+def test_what_killed_landings_left_is_cleared_while_nobody_lands(settings: Settings) -> None:
+    left = [settings.lake.landing_events / "date=2026-11-01" / n for n in ("bulk-x-0000.parquet", ".bulk-x-0001.draft")]
+    left[0].parent.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(b"PAR1")
+    with connect(settings, autocommit=True) as connection, connect(settings, autocommit=True) as other:
+        with bulk.landing(connection, settings.lake.root, "one") as land:
+            assert found(settings) == []
+            land.add(rows([MIDNIGHT]), {})
+            bulk.clear(other, settings.lake.root)
+            assert len(found(settings)) == 1
+        bulk.clear(other, settings.lake.root)
+        assert len(found(settings)) == connection.execute("SELECT count(*) FROM landed_file").fetchall()[0][0] == 1
+
+
 def test_who_is_erased_meanwhile_stops_the_landing(settings: Settings) -> None:
     with connect(settings, autocommit=True) as connection:
         with connection.transaction():
