@@ -21,14 +21,15 @@ COMMANDS = {
         "doctor",
         "down",
         "drain",
+        "erase",
         "freshness",
         "held",
         "import",
         "ingest",
         "lineage",
     ),
-    *("models", "notebook", "report", "restore", "secrets", "simulate", "sql", "status", "token", "transcodes", "up"),
-    *("watermark", "worker"),
+    *("metric", "models", "notebook", "report", "restore", "secrets", "simulate", "spark", "sql", "status", "token"),
+    *("transcodes", "up", "watermark", "worker"),
 }
 HEAVY = ("dagster", "dbt", "duckdb", "polars", "mlflow", "feast", "av", "fastapi", "numpy")
 
