@@ -188,7 +188,8 @@ def small(tmp_path):
         warehouse.execute("CREATE SCHEMA intermediate")
         warehouse.execute("CREATE SCHEMA marts")
         warehouse.execute("CREATE TABLE marts.mart_title_day AS SELECT 1 AS plays")
-        warehouse.execute("INSERT INTO audit.node_result VALUES ('model.matinee.x', 'model', 'success', '', '', now())")
+        node = "'model.matinee.mart_title_day', 'model', 'success', '', '', now()"
+        warehouse.execute(f"INSERT INTO audit.node_result VALUES ({node})")
         warehouse.execute(
             """
             CREATE TABLE intermediate.int_events AS
@@ -223,7 +224,7 @@ def test_an_anomaly_stops_publication_until_a_person_accepts_it(small):
         accept(small, ["2026-03-25"], "ann", " ")
     assert len(accept(small, ["2026-03-25"], "ann", "power cut", clock=clock)) == 1
     made = publish(small, clock=clock)
-    assert made.changed
+    assert (made.changed, set(made.tables)) == (True, {"mart_title_day"})
     (known,) = known_anomalies(small)[0].found
     assert (known.accepted_by, known.why, known.accepted_at) == ("ann", "power cut", clock.now())
     assert not known.blocks
