@@ -183,12 +183,12 @@ def test_a_finished_job_corrects_the_cost_model(
             connection.execute(
                 "INSERT INTO transcode_task (task_id, job_id, kind, state, weight, cpu_s) "
                 "VALUES (%s, %s, 'chunk', 'done', 1, %s)",
-                (str(number), str(number), 60_000.0),
+                (str(number), str(number), 80_000.0),
             )
         connection.execute("DELETE FROM title_treatment")
     second = decide(settings, budget_cpu_s=1e6, clock=ManualClock(NOW)).changes["cpu_s"][0]
-    assert first == pytest.approx(36_300, rel=0.1)
-    assert second == pytest.approx(60_000, rel=0.1)
+    assert first == pytest.approx(49_500, rel=0.1)
+    assert second == pytest.approx(80_000, rel=0.1)
 
 
 def test_what_a_person_asked_for_is_remembered(
