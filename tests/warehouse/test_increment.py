@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import duckdb
+import pytest
 
 from warehouse import dbt
 from warehouse.export import export_tables
@@ -31,11 +32,12 @@ def mark(settings):
             connection.execute(f"UPDATE intermediate.{name} SET device = 'untouched'")
 
 
-def test_an_increment_is_a_full_refresh_row_for_row(settings, landing, viewing, add_catalogue, rows):
+@pytest.mark.parametrize(("seed", "days"), [(7, 3), pytest.param(11, 5, marks=pytest.mark.slow)])
+def test_an_increment_is_a_full_refresh_row_for_row(settings, landing, viewing, add_catalogue, rows, seed, days):
     """Days come in the wrong order, repetitions reach into other days, and nothing of it shows."""
     add_catalogue(settings)
     export_tables(settings)
-    received = viewing(seed=7, days=4)
+    received = viewing(seed=seed, days=days)
     for day in sorted(received, key=lambda d: (d.day % 2, d)):
         landing.land(received[day], day)
         load_days(settings)
