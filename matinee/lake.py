@@ -45,6 +45,11 @@ class Lake:
         return self.published / "current"
 
     @property
+    def spark(self) -> Path:
+        """What Spark built last: it is made anew at will."""
+        return self.root / "spark"
+
+    @property
     def truth(self) -> Path:
         return self.root / "truth"
 

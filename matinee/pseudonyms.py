@@ -109,6 +109,12 @@ def erased_keys(connection: psycopg.Connection, *, swept: bool = True) -> dict[s
     return dict(rows.fetchall())
 
 
+def erasures(connection: psycopg.Connection) -> int:
+    """How many accounts were ever erased."""
+    rows = connection.execute("SELECT count(*) FROM erased_account").fetchall()
+    return int(rows[0][0])
+
+
 def forget_keys(connection: psycopg.Connection, keys: Mapping[str, Iterable[str]]) -> int:
     """Drop keys that no file of the lake holds any more; returns how many."""
     return sum(

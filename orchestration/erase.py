@@ -140,6 +140,8 @@ class _Run:
         """Remove what can be made again, or what a killed run has left: nothing there is worth a search for rows."""
         with self.proof.removing("drafts of killed runs", "files") as removed:
             removed(warehouse.erase.clear_drafts(self.settings.lake))
+        with self.proof.removing("what Spark built", "marts") as removed:
+            removed(warehouse.erase.clear_spark(self.settings.lake))
 
     def destroy(self, accounts: Sequence[str], left: Mapping[str, Sequence[str]]) -> People:
         """Find out what they are called everywhere, then destroy the salts. `left`: keys of those erased before."""

@@ -162,6 +162,13 @@ def clear_drafts(lake: Lake) -> int:
     return len(drafts) + len(halves)
 
 
+def clear_spark(lake: Lake) -> int:
+    """Remove what Spark built, which is made anew at will; returns how many marts that were."""
+    built = len(list((lake.spark / "marts.db").glob("*/")))
+    shutil.rmtree(lake.spark, ignore_errors=True)
+    return built
+
+
 # -- snapshots ---------------------------------------------------------------------------------------------------------
 
 

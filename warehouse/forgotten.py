@@ -14,6 +14,7 @@ from warehouse.files import sync
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 Keys = Mapping[str, Iterable[str]]
 KINDS = ("account_key", "profile_key", "session_id", "playback_id")
@@ -40,17 +41,21 @@ def among(column: str, kind: str) -> str:
     return f"{text} IN (SELECT key FROM forgotten WHERE kind = '{column}')"  # noqa: S608 - constants of this module
 
 
-@contextlib.contextmanager
-def naming(connection: "duckdb.DuckDBPyConnection", keys: Keys) -> Iterator[None]:
-    """The table `forgotten` of this connection, with the keys in it, for the length of the block."""
+def named(keys: Keys) -> "pa.Table":
+    """The rows of the table `forgotten`: a column's name and a value that stands for one of these people in it."""
     import pyarrow as pa
 
     rows = [(kind, key) for kind in KINDS for key in keys.get(kind, ())]
     rows += [("visitor_key", key) for key in keys.get("profile_key", ())]
     rows += [("visitor_key", f"visit:{key}") for key in keys.get("session_id", ())]
     columns = {"kind": [kind for kind, _ in rows], "key": [key for _, key in rows]}
-    schema = pa.schema([("kind", pa.string()), ("key", pa.string())])
-    connection.register("forgotten_rows", pa.table(columns, schema))
+    return pa.table(columns, pa.schema([("kind", pa.string()), ("key", pa.string())]))
+
+
+@contextlib.contextmanager
+def naming(connection: "duckdb.DuckDBPyConnection", keys: Keys) -> Iterator[None]:
+    """The table `forgotten` of this connection, with the keys in it, for the length of the block."""
+    connection.register("forgotten_rows", named(keys))
     connection.execute("CREATE OR REPLACE TEMP TABLE forgotten AS FROM forgotten_rows")
     connection.unregister("forgotten_rows")
     try:

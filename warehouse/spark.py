@@ -2,7 +2,8 @@
 
 Spark reads the Parquet files of the landing zone and of the exports itself; DuckDB's build file only says which of them
 passed the gate. Everything is built anew below `<lake>/spark/`, the marts as Parquet in `marts.db/<model>/`. Tests, the
-audit and publication stay with DuckDB: `differences` shows that both engines say the same.
+audit and publication stay with DuckDB: `differences` shows that both engines say the same. Rows of erased people, which
+a landed file holds until it is purged, stay outside as they do there.
 
 Snapshots of slowly changing dimensions need a table format that Spark does not bring: they, and what stands on them,
 are DuckDB's alone.
@@ -17,9 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matinee.db.connect import connect
+from matinee.pseudonyms import erased_keys, erasures
 from matinee.settings import Settings
 from warehouse import build_file, dbt
 from warehouse.errors import WarehouseError
+from warehouse.forgotten import Keys, gone, named
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,7 +50,7 @@ class Difference:
 
 
 def folder(settings: Settings) -> Path:
-    return settings.lake.root / "spark"
+    return settings.lake.spark
 
 
 def marts(settings: Settings) -> Path:
@@ -58,16 +62,21 @@ def build(settings: Settings, select: str | None = None) -> dbt.DbtResult:
     """Build the selected models (all by default) from nothing on Spark; a failed node stands in the result.
 
     Raises:
-        WarehouseError: PySpark is not installed, or nothing was loaded yet.
+        WarehouseError: PySpark is not installed, nothing was loaded yet, or somebody was erased meanwhile.
     """
     with build_file.claim(settings) as path, build_file.opened(path) as warehouse:
         files = [row[0] for row in warehouse.execute("SELECT path FROM raw.loaded_file ORDER BY path").fetchall()]
         tables = dict(warehouse.execute("SELECT name, path FROM raw.loaded_table ORDER BY name").fetchall())
     if not files or not tables:
         raise WarehouseError("nothing is loaded into the warehouse yet: run `matinee build` first")
+    known = _erased(settings)
     with session(settings) as spark:
-        _bring(settings, spark, files, tables)
-        return dbt.on_spark(settings, ["run", "--full-refresh", *(["--select", select] if select else [])])
+        _bring(settings, spark, files, tables, known[1])
+        result = dbt.on_spark(settings, ["run", "--full-refresh", *(["--select", select] if select else [])])
+    if _erased(settings) != known:
+        shutil.rmtree(folder(settings), ignore_errors=True)
+        raise WarehouseError("somebody was erased while Spark built, so nothing of it is kept: build again")
+    return result
 
 
 @contextmanager
@@ -140,8 +149,15 @@ def _count(warehouse: "duckdb.DuckDBPyConnection", query: str) -> int:
     return row[0] if row else 0
 
 
-def _bring(settings: Settings, spark: "SparkSession", files: list[str], tables: dict[str, str]) -> None:
+def _erased(settings: Settings) -> tuple[int, Keys]:
+    """How many people were erased, and what the lake calls those whose rows its files may still hold."""
+    with connect(settings, autocommit=True) as ledger:
+        return erasures(ledger), erased_keys(ledger)
+
+
+def _bring(settings: Settings, spark: "SparkSession", files: list[str], tables: dict[str, str], erased: Keys) -> None:
     """The sources of the project: views over landed files and exports, as `warehouse.load` would have made them."""
+    import pyarrow.parquet as pq
     from pyspark.sql.pandas.types import from_arrow_schema  # pyright: ignore[reportMissingImports] - an extra
 
     from matinee.contracts.landing import LANDED_EVENT
@@ -158,8 +174,13 @@ def _bring(settings: Settings, spark: "SparkSession", files: list[str], tables: 
     link = "url_decode(element_at(split(_metadata.file_path, '/'), -1))"
     added = f"CAST(event_ts AS DATE) AS event_date, replace({link}, '{_SLASH}', '/') AS source_file"
     paths = ", ".join(f"('{path}')" for path in files)
+    theirs = "false"
+    if erased:
+        pq.write_table(named(erased), folder(settings) / "forgotten.parquet")
+        spark.sql(f"CREATE VIEW forgotten AS SELECT * FROM parquet.`{folder(settings) / 'forgotten.parquet'}`")  # noqa: S608 - our own path
+        theirs = gone(dict.fromkeys(LANDED_EVENT.names, "VARCHAR"))
     views = {
-        "events": f"SELECT *, {added} FROM raw.landed",  # noqa: S608 - constants
+        "events": f"SELECT *, {added} FROM raw.landed WHERE NOT ({theirs})",  # noqa: S608 - constants
         "touched_days": "SELECT DATE '1970-01-01' AS event_date WHERE false",
         "loaded_file": f"SELECT * FROM VALUES {paths} AS loaded (path)",  # noqa: S608 - names that the collector made
         # Our own paths: a table's name is one of `TABLES`.

@@ -83,3 +83,11 @@ def test_drafts_of_killed_runs_are_cleared_and_nothing_else_is(published: Settin
     assert erase.clear_drafts(lake) == len(drafts) + 1
     assert before - {path for path in lake.root.rglob("*") if path.is_file()} == {*drafts, half}
     assert people(published) == ["ada", "ada", "bob"]
+
+
+def test_what_spark_built_goes_whole(published: Settings) -> None:
+    built = published.lake.spark / "marts.db" / "fct_session" / "part.parquet"
+    built.parent.mkdir(parents=True)
+    built.write_bytes(b"ada")
+    assert [erase.clear_spark(published.lake), erase.clear_spark(published.lake)] == [1, 0]
+    assert not published.lake.spark.exists()
