@@ -1,14 +1,17 @@
-"""What journeys share: the API as the supervisor runs it, and a browser."""
+"""What journeys share: a home for a whole file, the API as the supervisor runs it, and a browser."""
 
 import os
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from matinee.doctor import chromium
 from matinee.settings import Settings
@@ -18,6 +21,26 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def own_home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home with a database of its own, for all tests of a file; Redis is emptied for it."""
+    import redis
+
+    name = f"test_{uuid.uuid4().hex}"
+    admin = make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_matinee STRATEGY wal_log'.encode())
+    with redis.Redis.from_url(base.redis()) as client:
+        client.flushall()
+    url = base.database().replace("/matinee?", f"/{name}?")
+    root = tmp_path_factory.mktemp("own") / "home"
+    settings = Settings.model_validate({"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis()})
+    settings.home.create()
+    yield settings
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
 @pytest.fixture
@@ -43,8 +66,8 @@ def _running_api(settings: Settings) -> Iterator[str]:
         yield api.address
     finally:
         process.terminate()
-        # Uvicorn shuts down in order and then hands the signal on.
-        assert process.wait(15) == -signal.SIGTERM, log.read_text()
+        # Uvicorn shuts down in order and then hands the signal on, which ends it unless whoever started it ignores it.
+        assert process.wait(15) in (-signal.SIGTERM, 0), log.read_text()
         assert "Application shutdown complete" in log.read_text()
 
 

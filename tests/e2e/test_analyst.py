@@ -1,12 +1,9 @@
 """An analyst's day: the report in a browser, and a notebook for each family of marts, on a simulated month."""
 
-import uuid
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from ingest.catalog import ingest_feed
@@ -36,33 +33,21 @@ SAYS = {
 
 
 @pytest.fixture(scope="module")
-def home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Forty viewers for three weeks, with the experiments' results, published."""
-    import redis
-
-    root, name = tmp_path_factory.mktemp("analyst"), f"test_{uuid.uuid4().hex}"
-    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_matinee STRATEGY wal_log'.encode())
-    with redis.Redis.from_url(base.redis()) as client:
-        client.flushall()
-    url = base.database().replace("/matinee?", f"/{name}?")
-    settings = Settings.model_validate({"MATINEE_HOME": root / "home", "database_url": url, "redis_url": base.redis()})
-    settings.home.create()
-    write_feed(root / "feed.jsonl")
+def home(own_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Sixty viewers for three weeks, with the experiments' results, published."""
+    settings, feed = own_home, tmp_path_factory.mktemp("analyst") / "feed.jsonl"
+    write_feed(feed)
     with connect(settings) as connection:
-        ingest_feed(connection, root / "feed.jsonl")
+        ingest_feed(connection, feed)
     simulate(settings, Plan(end=date(2026, 11, 1), viewers=60, days=21, seed=3))
     drain(settings)
     assert load_days(settings).held == ()
     export_tables(settings)
-    built = dbt.build(settings)
+    built = dbt.build(settings, unit_tests=False)
     assert built.success, built.failed
     readout(settings)
     publish(settings, {"mart_experiment_result": settings.lake.root / RESULT_FILE})
-    yield settings
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+    return settings
 
 
 @pytest.mark.browser

@@ -1,11 +1,8 @@
 """The same marts on both engines, row for row, on a simulated month. `make test-spark` installs what it needs."""
 
-import uuid
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-import psycopg
 import pytest
 
 pytest.importorskip("pyspark", reason="Spark is not installed: `make test-spark` installs it")
@@ -29,17 +26,11 @@ DUCKDB_ALONE = {"dim_title_history", "dim_account_history"}
 
 
 @pytest.fixture(scope="module")
-def home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    root, name = tmp_path_factory.mktemp("spark"), f"test_{uuid.uuid4().hex}"
-    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_matinee STRATEGY wal_log'.encode())
-    url = base.database().replace("/matinee?", f"/{name}?")
-    settings = Settings.model_validate({"MATINEE_HOME": root / "home", "database_url": url, "redis_url": base.redis()})
-    settings.home.create()
-    write_feed(root / "feed.jsonl")
+def home(own_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings, feed = own_home, tmp_path_factory.mktemp("spark") / "feed.jsonl"
+    write_feed(feed)
     with connect(settings) as connection:
-        ingest_feed(connection, root / "feed.jsonl")
+        ingest_feed(connection, feed)
     simulate(settings, Plan(end=date(2026, 11, 1), viewers=120, days=40, seed=7))
     drain(settings)
     with connect(settings) as connection:  # somebody whose rows the landed files still hold
@@ -49,9 +40,7 @@ def home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     assert load_days(settings).held == ()
     export_tables(settings)
     assert dbt.run(settings, ["run", "--exclude", "config.materialized:snapshot+"]).success
-    yield settings
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+    return settings
 
 
 def test_spark_builds_the_same_marts_row_for_row(home: Settings) -> None:
