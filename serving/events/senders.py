@@ -21,9 +21,12 @@ from serving.problems import Problem
 
 V = TypeVar("V")
 _SIZE = 20_000
-# A minute is looked at in steps of this many seconds.
-_STEP_S = 10
-_STEPS = 60 // _STEP_S
+# A window of a client's time is looked at in so many steps.
+_STEPS = 6
+_MINUTE_S, _HOUR_S = 60, 3_600
+# Whatever times a client tells, so much came from it within an hour: a device that was offline as long as the intake
+# takes events (three days) and played all the time brings 8,640, two a minute, and more than the burst waits its turn.
+_RECEIVED_AN_HOUR = 12_000
 _AGENT_LENGTH = 512
 
 
@@ -66,25 +69,25 @@ class Allowance:
 
 
 class Pace:
-    """How much happened at a client within a minute of its own clock, so that a device that was offline is no bot."""
+    """How many events of a client fall into one window of time: a minute, where nothing else is said."""
 
-    def __init__(self, a_minute: int) -> None:
-        self._a_minute = a_minute
+    def __init__(self, limit: int, window_s: int = _MINUTE_S) -> None:
+        self._limit, self._step_s = limit, window_s // _STEPS
         self._steps: Recent[dict[int, int]] = Recent()
 
     def is_too_fast(self, key: str, moments: Iterable[float]) -> bool:
-        """Count events at these Unix times; whether some minute among them holds more than a person can do."""
-        if not self._a_minute:
+        """Count events at these Unix times; whether some window among them holds more than a person can do."""
+        if not self._limit:
             return False
-        came = Counter(int(moment // _STEP_S) for moment in moments)
+        came = Counter(int(moment // self._step_s) for moment in moments)
         steps = {**(self._steps.get(key) or {})}
         for step, count in came.items():
             steps[step] = steps.get(step, 0) + count
-        # A minute that came ends at the latest so many steps after one that came.
+        # A window that came ends at the latest so many steps after one that came.
         ends = {step + later for step in came for later in range(_STEPS)} if len(came) < _STEPS else set(steps)
         fastest = max((sum(steps.get(end - back, 0) for back in range(_STEPS)) for end in ends), default=0)
         self._steps.put(key, dict(sorted(steps.items())[-2 * _STEPS :]))
-        return fastest > self._a_minute
+        return fastest > self._limit
 
 
 @lru_cache(maxsize=_SIZE)
@@ -101,7 +104,9 @@ class Senders:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock = clock
         self._allowance = Allowance(settings.events_per_minute, settings.events_burst)
+        # By the client's clock, so that a device that was offline is no bot; and by ours, as clients may tell any time.
         self._pace = Pace(settings.bot_events_per_minute)
+        self._received = Pace(_RECEIVED_AN_HOUR if settings.bot_events_per_minute else 0, _HOUR_S)
         self._apps = re.compile(settings.app_user_agents) if settings.app_user_agents else None
 
     def admit(self, request: Request, account_id: str | None, count: int) -> None:
@@ -126,7 +131,9 @@ class Senders:
             return "user_agent"
         now = self._clock.now().timestamp()
         key = account_id or f"{address_of(request)} {agent}"
-        return "rate" if self._pace.is_too_fast(key, [_moment(event, now) for event in events]) else None
+        came = self._received.is_too_fast(key, [now] * len(events))
+        happened = self._pace.is_too_fast(key, [_moment(event, now) for event in events])
+        return "rate" if came or happened else None
 
 
 def address_of(request: Request) -> str:

@@ -15,7 +15,7 @@ from matinee.clock import ManualClock
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
 from matinee.settings import Settings
-from serving.events.senders import Allowance, Pace, Recent, address_of
+from serving.events.senders import Allowance, Pace, Recent, Senders, address_of
 
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
 
@@ -65,6 +65,25 @@ def test_a_person_does_so_much_within_a_minute(seconds, is_bot):
     assert at_once.is_too_fast("a", [started + s for s in seconds]) is is_bot
     assert any(one_by_one.is_too_fast("a", [started + s]) for s in seconds) is is_bot
     assert not at_once.is_too_fast("b", [started])
+
+
+def test_a_bot_that_spreads_the_times_it_tells_is_known_by_what_came_within_an_hour(settings):
+    clock = ManualClock(datetime.now(UTC))
+    senders = Senders(settings, clock)
+
+    def flags(address, batches, pause_s):
+        """What a client counts as while batches of 500 come: a minute apart by its own clock, each event."""
+        request = Request({"type": "http", "client": (address, 1), "headers": [(b"user-agent", b"Mozilla/5.0")]})
+        found = []
+        for batch in range(batches):
+            times = [clock.now() - timedelta(minutes=500 * batch + n) for n in range(500)]
+            found.append(senders.bot(request, None, [{"ts_client": time.isoformat()} for time in times]))
+            clock.advance(timedelta(seconds=pause_s))
+        return found
+
+    assert flags("1.1.1.1", 18, 1) == [None] * 18, "three days of heartbeats twice a minute, at once"
+    assert flags("2.2.2.2", 26, 25) == [None] * 24 + ["rate"] * 2
+    assert flags("3.3.3.3", 40, 600) == [None] * 40
 
 
 @pytest.mark.parametrize(
