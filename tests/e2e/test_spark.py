@@ -34,9 +34,9 @@ def home(own_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settin
     simulate(settings, Plan(end=date(2026, 11, 1), viewers=120, days=40, seed=7))
     drain(settings)
     with connect(settings) as connection:  # somebody whose rows the landed files still hold
-        name = connection.execute("SELECT account_id FROM account_salt ORDER BY account_id LIMIT 1").fetchall()[0][0]
-        key = salts(connection, [name])[name].key(name)
-        destroy(connection, [name], {"account_key": [key]})
+        who = connection.execute("SELECT account_id FROM account_salt ORDER BY account_id LIMIT 1").fetchall()[0][0]
+        key = salts(connection, [who])[who].key(who)
+        destroy(connection, [who], {"account_key": [key]})
     assert load_days(settings).held == ()
     export_tables(settings)
     assert dbt.run(settings, ["run", "--exclude", "config.materialized:snapshot+"]).success
