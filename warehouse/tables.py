@@ -26,7 +26,7 @@ _RUNG = pa.struct(
     ]
 )
 
-# Times the days of a long contract it still fits 64 bits.
+# Ninety thousand of them still fit 64 bits.
 _MOST_MINOR = 10**14
 
 Keys = Mapping[str, Salt]

@@ -13,12 +13,23 @@ last_month as (
 
 ),
 
+-- A contract without an end has tens of thousands of months: only those up to the last month are made.
+known as (
+
+    select
+        contracts.*,
+        least(cast(until_date - interval '1' day as date), last_month.month) as last_day
+    from contracts
+    inner join last_month on contracts.from_date < cast(last_month.month + interval '1' month as date)
+
+),
+
 months as (
 
     select
         *,
-        {{ each_date("cast(date_trunc('month', from_date) as date)", "cast(until_date - interval '1' day as date)", 'month') }} as month
-    from contracts
+        {{ each_date("cast(date_trunc('month', from_date) as date)", 'last_day', 'month') }} as month
+    from known
 
 ),
 
@@ -32,11 +43,11 @@ elapsed as (
             {{ day_number("cast(months.month + interval '1' month as date)") }} - {{ day_number('from_date') }}, days
         ) as days_after
     from months
-    inner join last_month on months.month <= last_month.month
 
 ),
 
 -- What is due up to a day is rounded down, and a month takes the difference: so months sum to the contract exactly.
+-- An amount times millions of days is more than 64 bits hold, so whole minor units a day are taken out first.
 costs as (
 
     select
@@ -44,8 +55,9 @@ costs as (
         month,
         currency,
         sum(
-            {{ whole_division('amount_minor * days_after', 'days') }}
-            - {{ whole_division('amount_minor * days_before', 'days') }}
+            {{ whole_division('amount_minor', 'days') }} * (days_after - days_before)
+            + {{ whole_division('amount_minor % days * days_after', 'days') }}
+            - {{ whole_division('amount_minor % days * days_before', 'days') }}
         ) as cost_minor
     from elapsed
     group by title_id, month, currency
