@@ -1,6 +1,20 @@
-with events as (
+-- Imports tell any time, and nothing happens after it was received.
+with known as (
 
-    select min(event_date) as first_day, max(event_date) as last_day from {{ ref('int_events') }}
+    select
+        origin,
+        case when origin = 'import' then least(event_date, cast(received_at as date)) else event_date end as event_date
+    from {{ ref('int_events') }}
+
+),
+
+-- An import is no news of the days up to it: only where there is nothing else does it end the series.
+events as (
+
+    select
+        min(event_date) as first_day,
+        coalesce(max(event_date) filter (where origin <> 'import'), max(event_date)) as last_day
+    from known
 
 ),
 
