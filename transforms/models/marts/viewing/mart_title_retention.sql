@@ -11,7 +11,7 @@ titles as (
         title_id,
         cast({{ whole_division('runtime_s', 60) }} as bigint) as last_minute
     from {{ ref('dim_title') }}
-    where runtime_s is not null
+    where runtime_s > 0
 
 ),
 
