@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from matinee.console import errors
 from matinee.settings import Settings
 from models.evaluation.metrics import evaluate
-from models.evaluation.splits import Target, Task, leave_one_out, temporal
+from models.evaluation.splits import Target, leave_one_out, temporal
 from models.interactions import Interactions
 from models.recommenders.base import Fitted, with_fallback
 from models.recommenders.blend import choose_weights
@@ -76,7 +76,7 @@ def parts() -> Zoo:
 
 
 def leave_one_out_rows(data: Interactions) -> Iterator[Row]:
-    tuning = _sample(leave_one_out(data, holdout=2))
+    tuning = leave_one_out(data, holdout=2).sample(_TUNING_ROWS)
     weights = choose_weights(_sequential(tuning.train), tuning)
     task = leave_one_out(data)
     fitted, seconds = _timed(task.train)
@@ -96,7 +96,7 @@ def temporal_rows(data: Interactions) -> Iterator[Row]:
     early = _sequential(train_part)
     fitted, _ = _timed(temporal(data, boundaries[1], "all").train)
     for target, anchor in TEMPORAL_ANCHORS.items():
-        tuning = _sample(temporal(data, boundaries[0], target, end=boundaries[1]))
+        tuning = temporal(data, boundaries[0], target, end=boundaries[1]).sample(_TUNING_ROWS)
         weights = choose_weights(early, tuning)
         task = temporal(data, boundaries[1], target)
         for name, model in {**fitted, "blend": blend_of(fitted, weights)}.items():
@@ -124,11 +124,6 @@ def _timed(train: Interactions) -> tuple[dict[str, Fitted], float]:
     errors.print(f"fitting {len(train):,} interactions", style="dim")
     fitted = _sequential(train)
     return fitted, time.perf_counter() - started
-
-
-def _sample(task: Task) -> Task:
-    rows = np.sort(np.random.default_rng(0).permutation(len(task))[:_TUNING_ROWS])
-    return Task(task.train, task.users[rows], task.histories.take(rows), task.targets.take(rows), task.gaps[rows])
 
 
 def _quantile(data: Interactions, share: float) -> float:

@@ -1,6 +1,6 @@
 """What every model is fitted to and judged on: who took what, in which order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,10 +12,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of different length: row `r` is `values[indptr[r]:indptr[r + 1]]`."""
+    """Rows of different length: row `r` is `values[indptr[r]:indptr[r + 1]]`.
+
+    A history may know when: `times` [values] is the moment of each value, `at` [rows] the moment at which something is
+    to follow, both in seconds. Models without a sense of time ignore them.
+    """
 
     indptr: Ints
     values: Ints
+    times: NDArray[np.float64] | None = None
+    at: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, rows: list[list[int]]) -> "Ragged":
@@ -45,15 +51,31 @@ class Ragged:
 
     def part(self, start: int, stop: int) -> "Ragged":
         bounds = self.indptr[start : stop + 1]
-        return Ragged(bounds - bounds[0], self.values[bounds[0] : bounds[-1]])
+        kept = slice(int(bounds[0]), int(bounds[-1]))
+        return Ragged(bounds - bounds[0], self.values[kept], _at(self.times, kept), _at(self.at, slice(start, stop)))
 
     def take(self, rows: ArrayLike) -> "Ragged":
-        return Ragged.of([self[int(row)].tolist() for row in np.asarray(rows)])
+        chosen = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[chosen]
+        indptr = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+        kept = np.repeat(self.indptr[chosen] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        return Ragged(indptr, self.values[kept], _at(self.times, kept), _at(self.at, chosen))
+
+    def asked(self, at: ArrayLike) -> "Ragged":
+        """The same rows, asked at these moments [rows], in seconds."""
+        return replace(self, at=np.asarray(at, dtype=np.float64))
 
     def newest(self, count: int) -> "Ragged":
         """At most the last `count` values of each row."""
         kept = self.age < count
-        return Ragged(np.concatenate(([0], np.cumsum(np.minimum(self.lengths, count)))), self.values[kept])
+        indptr = np.concatenate(([0], np.cumsum(np.minimum(self.lengths, count))))
+        return Ragged(indptr, self.values[kept], _at(self.times, kept), self.at)
+
+    def without_newest(self, count: int) -> "Ragged":
+        """All but the last `count` values of each row."""
+        kept = self.age >= count
+        indptr = np.concatenate(([0], np.cumsum(np.maximum(self.lengths - count, 0))))
+        return Ragged(indptr, self.values[kept], _at(self.times, kept), self.at)
 
     def matrix(self, columns: int, weights: NDArray[np.floating] | None = None) -> sp.csr_matrix:
         """[rows, columns] with `weights` (default 1) at the values; repeated values add up."""
@@ -89,7 +111,11 @@ class Interactions:
         return Interactions(self.users[kept], self.items[kept], self.times[kept], self.n_users, self.n_items)
 
     def histories(self) -> Ragged:
-        """What each user took, oldest first: one row for each of `n_users`."""
+        """What each user took and when, oldest first: one row for each of `n_users`."""
         order = np.argsort(self.users, kind="stable")
         counts = np.bincount(self.users, minlength=self.n_users)
-        return Ragged(np.concatenate(([0], np.cumsum(counts))), self.items[order])
+        return Ragged(np.concatenate(([0], np.cumsum(counts))), self.items[order], self.times[order])
+
+
+def _at(values: NDArray[np.float64] | None, chosen: slice | Ints | NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    return None if values is None else values[chosen]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from models.interactions import Interactions, Ints, Ragged
 
@@ -19,18 +19,25 @@ Target = Literal["first", "last", "all"]
 class Task:
     """Fit on `train`; then, for each row, rank all items given `histories` and look where the `targets` come.
 
-    `users` are the rows' users; `gaps` the seconds between the newest event of the history and the first target
-    (infinite without a history).
+    `users` are the rows' users. Histories made by the splits below know their times and the moment of the first target.
     """
 
     train: Interactions
     users: Ints
     histories: Ragged
     targets: Ragged
-    gaps: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.users)
+
+    def take(self, rows: ArrayLike) -> "Task":
+        """These rows of the task, over the same training part."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return Task(self.train, self.users[chosen], self.histories.take(chosen), self.targets.take(chosen))
+
+    def sample(self, rows: int, seed: int = 0) -> "Task":
+        """At most so many rows, drawn without replacement, in their order."""
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:rows]))
 
     @property
     def cold(self) -> int:
@@ -45,16 +52,11 @@ def leave_one_out(data: Interactions, *, holdout: int = 1, train_holdout: int | 
     """
     every = data.histories()
     users = np.flatnonzero(every.lengths > holdout)
-    rows = [every[int(user)] for user in users]
     age = np.empty(len(data), dtype=np.int64)
     age[np.argsort(data.users, kind="stable")] = every.age
-    return Task(
-        data.where(age >= (train_holdout or holdout)),
-        users,
-        Ragged.of([row[:-holdout].tolist() for row in rows]),
-        Ragged.of([[int(row[-holdout])] for row in rows]),
-        np.zeros(len(users)),
-    )
+    places = every.indptr[1:][users] - holdout
+    histories = every.without_newest(holdout).take(users)
+    return Task(data.where(age >= (train_holdout or holdout)), users, *_asked(every, histories, places, places + 1))
 
 
 def temporal(data: Interactions, boundary: float, target: Target, *, end: float = np.inf) -> Task:
@@ -64,40 +66,25 @@ def temporal(data: Interactions, boundary: float, target: Target, *, end: float 
     the history then reaching up to it. Follows the global temporal split of arXiv 2507.16289.
     """
     train = data.where(data.times < boundary)
-    later = data.where((data.times >= boundary) & (data.times < end))
-    users = np.unique(later.users)
-    past, future = train.histories(), later.histories()
-    newest = _bounds(train, np.inf)[1]
-    first, last = _bounds(later, 0.0)
+    every = data.where(data.times < end).histories()
+    before = np.bincount(train.users, minlength=data.n_users)
+    users = np.flatnonzero(every.lengths > before)
+    start, stop = every.indptr[:-1][users] + before[users], every.indptr[1:][users]
     if target == "last":
-        histories = Ragged.of([[*past[u], *future[u][:-1]] for u in users.tolist()])
-        targets = Ragged.of([[int(future[u][-1])] for u in users.tolist()])
-        gaps = last[users] - _second_last(data, users, end)
-    else:
-        stop = 1 if target == "first" else None
-        histories = past.take(users)
-        targets = Ragged.of([future[u][:stop].tolist() for u in users.tolist()])
-        gaps = first[users] - newest[users]
-    return Task(train, users, histories, targets, np.where(histories.lengths == 0, np.inf, np.abs(gaps)))
+        return Task(train, users, *_asked(every, every.without_newest(1).take(users), stop - 1, stop))
+    return Task(
+        train, users, *_asked(every, train.histories().take(users), start, start + 1 if target == "first" else stop)
+    )
+
+
+def _asked(every: Ragged, histories: Ragged, start: Ints, stop: Ints) -> tuple[Ragged, Ragged]:
+    """Histories asked at the moment of the first target, and the targets: for each row `every.values[start:stop]`."""
+    assert every.times is not None  # of `Interactions.histories`
+    indptr = np.concatenate(([0], np.cumsum(stop - start))).astype(np.int64)
+    places = np.repeat(start - indptr[:-1], stop - start) + np.arange(indptr[-1])
+    return histories.asked(every.times[start]), Ragged(indptr, every.values[places], every.times[places])
 
 
 def quantile_boundary(data: Interactions, share: float) -> float:
     """The moment before which `share` of the interactions lie."""
     return float(data.times[min(int(len(data) * share), len(data) - 1)])
-
-
-def _bounds(data: Interactions, missing: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The first and last moment of each user."""
-    first = np.full(data.n_users, missing)
-    last = np.full(data.n_users, missing)
-    last[data.users] = data.times  # ascending: the last one stays
-    first[data.users[::-1]] = data.times[::-1]
-    return first, last
-
-
-def _second_last(data: Interactions, users: Ints, end: float) -> NDArray[np.float64]:
-    inside = data.where(data.times < end)
-    order = np.argsort(inside.users, kind="stable")
-    stops = np.cumsum(np.bincount(inside.users, minlength=inside.n_users))[users]
-    counts = np.bincount(inside.users, minlength=inside.n_users)[users]
-    return np.where(counts > 1, inside.times[order][np.maximum(stops - 2, 0)], np.inf)

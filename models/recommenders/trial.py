@@ -112,15 +112,7 @@ def split_times(data: Interactions, plan: Plan) -> tuple[float, float]:
 
 def tune(fitted: dict[str, Fitted], validation: Task, seed: int = 0) -> Tuned:
     """Choose by NDCG@10 on (a sample of) validation; the test is not looked at."""
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(validation))[:_VALIDATION_ROWS])
-    sample = Task(
-        validation.train,
-        validation.users[rows],
-        validation.histories.take(rows),
-        validation.targets.take(rows),
-        validation.gaps[rows],
-    )
+    sample = validation.sample(_VALIDATION_ROWS, seed)
     weights = choose_weights(fitted, sample)
     fallback = max(RECENT, key=lambda name: _reached(fitted[name], fitted[name], sample))
     models = {**fitted, "blend": blend_of(fitted, weights)}

@@ -16,7 +16,7 @@ from models.interactions import Interactions, Ragged
 def task_of(histories: list[list[int]], targets: list[list[int]], items: int) -> Task:
     empty = Interactions.sorted([], [], [], len(histories), items)
     rows = np.arange(len(histories))
-    return Task(empty, rows, Ragged.of(histories), Ragged.of(targets), np.zeros(len(rows)))
+    return Task(empty, rows, Ragged.of(histories), Ragged.of(targets))
 
 
 @st.composite
@@ -117,7 +117,9 @@ def test_the_temporal_split_never_trains_on_what_comes_later(target) -> None:
         assert target != "last" or own[-1] == targets[-1]
         if history:
             times = data.times[data.users == user]
-            assert task.gaps[row] == pytest.approx(times[len(history)] - times[len(history) - 1])
+            assert task.histories.times is not None
+            assert task.histories.part(row, row + 1).times.tolist() == times[: len(history)].tolist()
+            assert task.histories.at[row] == times[len(history)], "asked at the moment of the first target"
 
 
 def test_validation_ends_where_the_test_begins() -> None:
