@@ -1,6 +1,6 @@
 """The names under which Feast keeps what is to be forgotten."""
 
-from features.erase import online_key
+from features.keys import online_key
 from features.views import PROFILE, PROJECT
 
 
