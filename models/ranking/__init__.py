@@ -1,0 +1,1 @@
+"""What comes after the candidates: a learned order, freed of position's pull; diversity, exploration, rows."""
