@@ -78,10 +78,7 @@ def run_trial(data: Interactions, zoo: Zoo, plan: Plan) -> Trial | None:
     fitted = zoo.fit(test.train)
     models = {**fitted, "blend": blend_of(fitted, tuned.weights)}
     kinds = {"first": temporal(data, boundaries[1], "first"), "last": temporal(data, boundaries[1], "last")}
-    popularity = np.bincount(test.train.items, minlength=data.n_items)
-    measured = {
-        name: _measure(model, fitted[tuned.fallback], test, kinds, popularity) for name, model in models.items()
-    }
+    measured = {name: _measure(model, fitted[tuned.fallback], test, kinds) for name, model in models.items()}
     baseline = max(RECENT, key=lambda name: measured[name][0].mean())
     rows = [
         Row(
@@ -130,11 +127,11 @@ def blend_of(fitted: dict[str, Fitted], weights: dict[str, float]) -> Blend:
 
 
 def _measure(
-    model: Fitted, fallback: Fitted, test: Task, kinds: dict[str, Task], popularity: NDArray[np.int64]
+    model: Fitted, fallback: Fitted, test: Task, kinds: dict[str, Task]
 ) -> tuple[NDArray[np.float64], dict[str, float]]:
     started = time.perf_counter()
     scores = evaluate(lambda rows: with_fallback(model, fallback, rows), test)
-    metrics = scores.summary(popularity)
+    metrics = scores.summary(test.train)
     metrics["score_seconds"] = time.perf_counter() - started
     warm = test.histories.lengths > 0
     metrics["ndcg_at_10_warm"] = float(scores.ndcg[warm].mean()) if warm.any() else 0.0
