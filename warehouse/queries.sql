@@ -22,7 +22,7 @@ SELECT path, batch, state, reasons, held_at FROM held_file ORDER BY batch, path;
 
 -- name: titles
 SELECT title_id, kind, parent_id, number, title, title_en, title_ru, year, runtime_s, maturity, genres, tags, countries,
-       state, created_at, package_id, duration_ms, packaged_at
+       state, created_at, package_id, duration_ms, packaged_at, synopsis_en, synopsis_ru, people, roles
 FROM export_title ORDER BY title_id;
 
 -- name: accounts

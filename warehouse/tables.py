@@ -125,6 +125,10 @@ TABLES: dict[str, Exported] = {
                 ("package_id", pa.string()),
                 ("duration_ms", pa.int64()),
                 ("packaged_at", _TS),
+                ("synopsis_en", pa.string()),
+                ("synopsis_ru", pa.string()),
+                ("people", _TEXTS),
+                ("roles", _TEXTS),
             ]
         ),
         _as_is,

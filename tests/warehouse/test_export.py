@@ -29,6 +29,19 @@ def test_exports_keys_in_place_of_ids_and_nothing_personal(settings, add_catalog
     ]
 
 
+def test_what_a_title_is_about_comes_with_it(settings, add_catalogue, rows):
+    add_catalogue(settings)
+    with connect(settings) as connection:
+        connection.execute("INSERT INTO title_text VALUES ('t2', 'ru', 'Ёлка', 'Про ёлку.'), ('t2', 'de', 'Baum', 'x')")
+        connection.execute("INSERT INTO title_person VALUES ('t2', 1, 'Anna', 'actor'), ('t2', 0, 'Bo', 'director')")
+    export_tables(settings)
+    columns = "synopsis_en, synopsis_ru, people, roles"
+    assert rows(settings, f"SELECT {columns} FROM raw.title WHERE title_id IN ('t2', 't3') ORDER BY title_id") == [
+        (None, "Про ёлку.", ["Bo", "Anna"], ["director", "actor"]),
+        (None, None, [], []),
+    ]
+
+
 def test_unchanged_content_writes_no_new_file_and_changed_content_replaces_the_old(settings, add_catalogue, rows):
     clock = ManualClock(datetime(2026, 3, 2, tzinfo=UTC))
     add_catalogue(settings)

@@ -11,6 +11,12 @@ select
     coalesce(cast(round(duration_ms / 1e3) as integer), runtime_s) as runtime_s,
     maturity,
     genres,
+    tags,
+    countries,
+    people,
+    roles,
+    synopsis_en,
+    synopsis_ru,
     created_at,
     packaged_at
 from {{ source('raw', 'title') }}
