@@ -9,7 +9,8 @@ import polars as pl
 
 from models.experiments.assignment import Experiment, assign
 from models.experiments.registry import ACTIVE
-from simulation.behaviour import Plays, Visits
+from simulation.behaviour import Plays, Visits, under
+from simulation.choice import ROWS, examination
 from simulation.parameters import Plan
 from simulation.population import Population, account_id
 
@@ -30,6 +31,11 @@ class Arms:
             if experiment.name == plan.effect.experiment + plan.experiment_suffix:
                 return np.array([variant == plan.effect.variant for variant in variants])
         return np.zeros(len(self.variants[0]) if self.variants else 0, dtype=bool)
+
+    def leads(self, plan: Plan) -> np.ndarray:
+        """Of which viewers the row chosen for them stands first."""
+        control, treatment = (under(plan, treated=t).for_you_lead > 0.5 for t in (False, True))
+        return np.where(self.treated(plan), treatment, control)
 
 
 def experiments(plan: Plan) -> tuple[Experiment, ...]:
@@ -106,6 +112,20 @@ def effects(plan: Plan, total: Mapping[str, int], running: Iterable[Experiment])
         for experiment in running
         for metric in METRICS
     ]
+
+
+def examination_of(plan: Plan) -> list[dict[str, object]]:
+    """What a place on the page does: `odds` of a choice against the best place of all, the title being the same."""
+    made: list[dict[str, object]] = []
+    for treated in (False, True):
+        behaviour = under(plan, treated=treated)
+        added = examination(behaviour, behaviour.for_you_lead, behaviour.row_length)
+        odds = np.exp(added - added.max())
+        made += [
+            {"is_treated": treated, "row": ROWS[row], "position": place, "odds": float(odds[row, place])}
+            for row, place in np.ndindex(*odds.shape)
+        ]
+    return made
 
 
 def _metric(total: Mapping[str, int], metric: str, arm: str) -> float:

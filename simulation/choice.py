@@ -36,16 +36,21 @@ def show(match: np.ndarray, log_popularity: np.ndarray, noise: np.ndarray, behav
 
 def attention(shown: Shown, items: int, behaviour: Behaviour, for_you_lead: float) -> np.ndarray:
     """Visits x items: what its place on the screen adds to an item's utility; 0 for what is not shown."""
-    step = 1 - behaviour.second_row
-    weights = (1 - step * for_you_lead, behaviour.second_row + step * for_you_lead)
     bonus = np.zeros((len(shown.popular), items), dtype=np.float32)
-    for row, weight in zip((shown.popular, shown.for_you), weights, strict=True):
-        for place in range(row.shape[1]):
+    values = examination(behaviour, for_you_lead, shown.popular.shape[1])
+    for row, of_places in zip((shown.popular, shown.for_you), values, strict=True):
+        for place, value in enumerate(of_places):
             present = np.flatnonzero(row[:, place] >= 0)
             item = row[present, place]
-            value = behaviour.attention * weight * np.exp(-behaviour.position_decay * place)
             bonus[present, item] = np.maximum(bonus[present, item], value)
     return bonus
+
+
+def examination(behaviour: Behaviour, for_you_lead: float, places: int) -> np.ndarray:
+    """ROWS x places: what standing there adds to an item's utility, which is its log-odds of being chosen."""
+    step = 1 - behaviour.second_row
+    weights = np.array([1 - step * for_you_lead, behaviour.second_row + step * for_you_lead])
+    return behaviour.attention * weights[:, None] * np.exp(-behaviour.position_decay * np.arange(places))[None, :]
 
 
 def choose(utility: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -43,9 +43,19 @@ _SCHEMA = {
 
 
 def event_frame(
-    plan: Plan, world: World, people: Population, visited: Visits, made: Plays, block: int, experiments: int
+    plan: Plan,
+    world: World,
+    people: Population,
+    visited: Visits,
+    made: Plays,
+    leads: np.ndarray,
+    block: int,
+    experiments: int,
 ) -> pl.DataFrame:
-    """All events of a block in order of viewer and time, with their ids."""
+    """All events of a block in order of viewer and time, with their ids.
+
+    `leads` says of each visit whether the row chosen for the viewer stands first on the page.
+    """
     digest = plan.digest(world.fingerprint)
     viewer = people.number[visited.viewer]
     sessions = np.array(
@@ -63,7 +73,7 @@ def event_frame(
     played = {"playback_id": playbacks, "title_id": title_ids[made.title] if len(made) else title_ids[:0]}
     parts = [
         *_exposures(visited, experiments),
-        *_impressions(world, visited),
+        *_impressions(world, visited, leads),
         *_playback(made, played),
         *_opinions(plan, world, made, played, block),
     ]
@@ -98,16 +108,18 @@ def _exposures(visited: Visits, experiments: int) -> list[Part]:
     ]
 
 
-def _impressions(world: World, visited: Visits) -> list[Part]:
+def _impressions(world: World, visited: Visits, leads: np.ndarray) -> list[Part]:
+    """Numbered as they stand on the page, so that the order of the rows can be told."""
     items = np.array(world.items, dtype=object)
     shown = visited.shown
     parts = []
     for row, (line, chances) in enumerate([(shown.popular, None), (shown.for_you, shown.for_you_propensity)]):
         visit, place = np.nonzero(line >= 0)
+        vertical = np.where(leads[visit], 1 - row, row)
         parts.append(
             {
                 "visit": visit,
-                "seq": 10 + row * line.shape[1] + place,
+                "seq": 10 + vertical * line.shape[1] + place,
                 "type": "impression",
                 "at": visited.start_ms[visit] + 400,
                 "title_id": items[line[visit, place]],

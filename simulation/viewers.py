@@ -128,7 +128,8 @@ def shard(plan: Plan, world: World, block: int) -> Shard:
     chosen = arms.arms(plan, run, people)
     control, treated = (plays(plan, world, people, visited, block, under(plan, treated=t)) for t in (False, True))
     made = arms.factual(plan, visited, control, treated, chosen)
-    clean = event_frame(plan, world, people, visited, made, block, len(chosen.experiments))
+    leads = chosen.leads(plan)[visited.viewer]
+    clean = event_frame(plan, world, people, visited, made, leads, block, len(chosen.experiments))
     bots = crawlers(plan, people, block)
     others = other_events(plan, world, people, visited, kept, bots, block)
     delivered = deliver(plan, people, clean, block).of_visits(kept)
@@ -161,7 +162,7 @@ def generate(plan: Plan, world: World, progress: Progress = _quiet) -> Generated
     frames, totals = tally.finish()
     frames |= {name: pl.concat(kept.parts(name)) for name in ("ledger", "subscriptions")}
     frames["outcomes"] = pl.concat(outcomes)
-    documents = {"totals": totals, "experiments": arms.effects(plan, arms.sums(frames["outcomes"]), running)}
+    documents = _documents(plan, totals, arms.sums(frames["outcomes"]), running)
     everybody = tuple(viewer for s in shards for viewer in s.signed_up)
     deliveries = pl.concat([s.delivered.deliveries for s in shards]).sort(ORDER)
     return Generated(plan, world, run, running, everybody, deliveries, frames, documents)
@@ -231,7 +232,7 @@ def _carry_out(
     door.close()
     frames, totals = tally.finish()
     spool.close()
-    documents = {"totals": totals, "experiments": arms.effects(plan, outcome_sums, running)}
+    documents = _documents(plan, totals, outcome_sums, running)
     store.publish(draft, folder, plan, world, frames, documents, digests.hexdigest())
     return Simulated(
         run=folder.name,
@@ -245,6 +246,16 @@ def _carry_out(
         effects=documents["experiments"],
         direct=direct,
     )
+
+
+def _documents(
+    plan: Plan, totals: dict[str, Any], outcomes: Counter[str], running: tuple[Experiment, ...]
+) -> dict[str, Any]:
+    return {
+        "totals": totals,
+        "experiments": arms.effects(plan, outcomes, running),
+        "examination": arms.examination_of(plan),
+    }
 
 
 @contextmanager

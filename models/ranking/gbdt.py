@@ -83,8 +83,8 @@ def exported(model: "HistGradientBoostingClassifier", names: Sequence[str]) -> F
     Raises:
         ModelError: it has more than two classes, or a split by categories.
     """
-    if (classes := np.size(model.classes_)) != 2:
-        raise ModelError(f"a ranker knows played and not played; this classifier has {classes} classes")
+    if (sorts := model.n_trees_per_iteration_) != 1:
+        raise ModelError(f"a ranker knows played and not played; this classifier has {sorts} classes")
     trees = [of_iteration[0].nodes for of_iteration in model._predictors]
     nodes = np.concatenate(trees)
     if nodes["is_categorical"].any():

@@ -58,3 +58,20 @@ def test_an_experiment_can_carry_a_suffix_of_its_own(world: World) -> None:
     made = generate(Plan(end=END, viewers=80, days=6, seed=5, experiment_suffix="@seed5"), world)
     assert {name for name, _ in effects(made)} == {"home_order@seed5", "aa_check@seed5"}
     assert effects(made)["home_order@seed5", "hours_per_account"] != 0
+
+
+def test_impressions_are_numbered_as_their_rows_stand_on_the_page(made: Generated) -> None:
+    shown = made.deliveries.filter((pl.col("type") == "impression") & (pl.col("viewer") >= 0))
+    first = shown.group_by("session_id").agg(
+        pl.col("row", "place").sort_by("seq").first(), pl.col("home_order").first(), pl.len()
+    )
+    assert first.filter(pl.col("len") > 5).select((pl.col("place") == 0).all()).item()
+    lead = first.filter(pl.col("place") == 0).group_by("home_order").agg(pl.col("row").mean())
+    assert dict(lead.iter_rows()) == {"control": 0.0, "treatment": 1.0}
+
+
+def test_the_best_place_of_all_has_odds_one_and_the_lead_changes_rows(made: Generated) -> None:
+    odds = {(r["is_treated"], r["row"], r["position"]): r["odds"] for r in made.documents["examination"]}
+    assert odds[False, "popular", 0] == odds[True, "for_you", 0] == 1.0
+    assert odds[True, "popular", 2] == odds[False, "for_you", 2]
+    assert all(odds[key] > odds[*key[:2], key[2] + 1] for key in odds if key[2] < 4)
