@@ -72,6 +72,11 @@ class Home:
         return self.root / "features"
 
     @property
+    def models(self) -> Path:
+        """Exported recommenders, a folder a version; `current` points at the one that serves."""
+        return self.root / "models"
+
+    @property
     def reports(self) -> Path:
         return self.root / "reports"
 

@@ -1,0 +1,88 @@
+"""A system as files: `model.npz` (arrays), `model.json` (what they mean), `golden.json`. No pickle, no framework."""
+
+import json
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from models.errors import ModelError
+from models.recommenders.similar import Neighbours, tags
+from models.recommenders.system import About, Golden, Popular, System, asked_of, golden_json
+from models.recommenders.zoo import pack, unpack
+
+FORMAT = 1
+FILES = ("model.npz", "model.json", "golden.json")
+
+
+def save(system: System, folder: Path) -> None:
+    """Write the files; a folder that is there already is written over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, NDArray] = {"created": system.created}
+    if system.model is not None:
+        arrays |= {f"model/{key}": array for key, array in pack(system.model, system.about.kind).items()}
+    arrays |= {f"popular/{days}": counts for days, counts in system.recent.counts.items()}
+    together = system.neighbours.together
+    arrays |= {"together/data": together.data, "together/indices": together.indices, "together/indptr": together.indptr}
+    np.savez(folder / "model.npz", allow_pickle=False, **arrays)
+    meta = {
+        "format": FORMAT,
+        "about": asdict(system.about),
+        "items": system.items,
+        "genres": system.titles,
+        "popular_days": system.recent.days,
+        "rows": dict(system.rows),
+    }
+    (folder / "model.json").write_text(json.dumps(meta))
+    (folder / "golden.json").write_text(json.dumps(golden_json(system.golden), indent=1))
+
+
+def load(folder: Path) -> System:
+    """The way back from `save`.
+
+    Raises:
+        ModelError: a file is missing, cut off, or not of this format; the message names it.
+    """
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} has no {name}: it is no exported model; `matinee build` exports one")
+    try:
+        meta = json.loads((folder / "model.json").read_text())
+        golden = json.loads((folder / "golden.json").read_text())
+        with np.load(folder / "model.npz", allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        if meta["format"] != FORMAT:
+            raise ModelError(f"{folder} has format {meta['format']}, this code reads {FORMAT}: export it again")
+        return _system(meta, golden, arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}): export the model again") from error
+
+
+def _system(meta: dict[str, Any], golden: list[dict[str, Any]], arrays: dict[str, NDArray]) -> System:
+    def group(prefix: str) -> dict[str, NDArray]:
+        return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
+
+    items, genres, parts, near = (
+        meta["items"],
+        [tuple(row) for row in meta["genres"]],
+        group("model/"),
+        group("together/"),
+    )
+    shape = (len(items), len(items))
+    return System(
+        about=About(**meta["about"]),
+        items=items,
+        titles=genres,
+        created=arrays["created"],
+        model=unpack(parts) if parts else None,
+        recent=Popular({int(days): counts for days, counts in group("popular/").items()}, meta["popular_days"]),
+        neighbours=Neighbours(sp.csr_matrix((near["data"], near["indices"], near["indptr"]), shape), tags(genres)),
+        rows=meta["rows"],
+        golden=tuple(
+            Golden(asked_of(one["asked"]), tuple((title, score) for title, score in one["top"])) for one in golden
+        ),
+    )

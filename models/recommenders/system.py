@@ -1,0 +1,418 @@
+"""What serves: one fitted system of plain arrays that answers for a viewer, for everybody and beside a title.
+
+Every answer is masked before its best titles are chosen, so that what may not be shown takes nobody's place. Loading
+it needs neither a training library nor MLflow.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import ModelError
+from models.interactions import Floats, Ints, Ragged
+from models.recommenders.base import Fitted, standardised
+from models.recommenders.blend import Blend
+from models.recommenders.similar import Neighbours, tags
+
+HISTORY = 200  # newest titles of a history that are asked
+_TREND = 1.5  # a title trends when its share of the last week is this much above its share of the month
+_TREND_LEAST = 2.0
+_TOLERANCE = 1e-3  # between a golden score and the one of a loaded copy, of scores with standard deviation 1
+
+
+class Titled(Protocol):
+    """What is known of a title before anybody took it."""
+
+    @property
+    def title_id(self) -> str: ...
+    @property
+    def genres(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    def contributions(self, history: Ints, items: Ints) -> Floats: ...
+
+
+@runtime_checkable
+class Grows(Protocol):
+    def with_titles(self, content: Sequence[Any]) -> Fitted: ...
+
+
+@dataclass(frozen=True)
+class About:
+    """`kind` of model; `version` in the registry; `feature_views`: view -> hash; `fitted_until`: seconds."""
+
+    name: str
+    version: str
+    snapshot_id: str
+    data_hash: str
+    kind: str
+    feature_views: Mapping[str, str] = field(default_factory=dict)
+    fitted_until: float = 0.0
+    ranker: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """For whom: films and series taken, oldest first, with their moments; `features`: `<view>__<feature>` -> value.
+
+    `now` in epoch seconds. Empty `times` where they are not known.
+    """
+
+    history: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
+    region: str | None = None
+    kids: bool = False
+    features: Mapping[str, float | str | None] = field(default_factory=dict)
+    now: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A place in a list. `because`: the title of the history that adds most to the score of `source`, exactly."""
+
+    title_id: str
+    score: float
+    source: str
+    reason: str
+    because: str | None = None
+
+
+@dataclass(frozen=True)
+class Popular:
+    """Interactions of each item within the last days before the fit, [n_items] each; `days` of them serves."""
+
+    counts: Mapping[int, Floats]
+    days: int
+
+    @property
+    def source(self) -> str:
+        return f"popularity_{self.days}d"
+
+    @cached_property
+    def rising(self) -> NDArray[np.bool_]:
+        week, month = (self.counts[days].astype(np.float64) for days in (7, 30))
+        share = week / max(week.sum(), 1e-9) > _TREND * month / max(month.sum(), 1e-9)
+        return share & (week >= _TREND_LEAST)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A request, and what the system answered when it was made: title -> score."""
+
+    asked: Asked
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """A fitted model with its items (title ids of films and series, in the order of its columns).
+
+    `created` [n_items]: seconds; among equally popular titles the newest goes first.
+    """
+
+    about: About
+    items: list[str]
+    titles: list[tuple[str, ...]]  # genres of each item
+    created: NDArray[np.float64]
+    model: Fitted | None  # None: popularity alone
+    recent: Popular
+    neighbours: Neighbours
+    rows: Mapping[str, float] = field(default_factory=dict)  # learned worth of kinds of rows
+    fitted: int | None = None  # how many of the items the model was fitted to; None: all
+    golden: tuple[Golden, ...] = ()
+
+    # -- what may come out
+
+    def mask(self, titles: Collection[str]) -> NDArray[np.bool_]:
+        """[n_items] true for these titles: all others cannot come out of any answer that is given this mask."""
+        allowed = np.zeros(len(self.items), dtype=np.bool_)
+        numbers = [self._number[title] for title in titles if title in self._number]
+        allowed[numbers] = True
+        return allowed
+
+    def genres(self, title_id: str) -> tuple[str, ...]:
+        number = self._number.get(title_id)
+        return () if number is None else self.titles[number]
+
+    # -- answers
+
+    def rank(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 200) -> list[Scored]:
+        """The best titles for a viewer, then popular ones; popular ones alone where the model knows nothing of them."""
+        history = self._history(asked)
+        shares = self._shares(history)
+        if not shares:
+            return self.popular(asked.region, asked.kids, allowed, limit)
+        total = _sum(shares)
+        best = _best(total, allowed, limit)
+        picks = self._explained(history, best, total, shares)
+        if len(picks) == limit:
+            return picks
+        rest = allowed.copy()
+        rest[best] = False
+        return picks + self.popular(asked.region, asked.kids, rest, limit - len(picks))
+
+    def similar(self, title_id: str, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
+        """Titles that the same viewers took, then those of the same genres; none for a title that is not known."""
+        number = self._number.get(title_id)
+        if number is None:
+            return []
+        scores, together = self.neighbours.of(number)
+        best = _best(scores, allowed & (scores > 0), limit)
+        return [
+            Scored(
+                self.items[item],
+                float(scores[item]),
+                "taken_together" if together[item] else "same_genres",
+                "because_you_watched" if together[item] else "similar_content",
+                title_id,
+            )
+            for item in best
+        ]
+
+    def popular(self, region: str | None, kids: bool, allowed: NDArray[np.bool_], limit: int = 100) -> list[Scored]:
+        """What everybody watches, the newest titles first among equals; what rises says so."""
+        del region, kids  # one popularity for all so far
+        counts, rising = self.recent.counts[self.recent.days], self.recent.rising
+        order = self._by_popularity
+        return [
+            Scored(
+                self.items[item],
+                float(counts[item]),
+                self.recent.source,
+                "trending" if rising[item] else "popular_now",
+            )
+            for item in order[allowed[order]][:limit]
+        ]
+
+    def gems(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
+        """What suits a viewer above the average and few have found: of the less popular half of what is allowed."""
+        history = self._history(asked)
+        shares = self._shares(history)
+        if not shares or not allowed.any():
+            return []
+        counts = self.recent.counts[30]
+        total = _sum(shares)
+        hidden = allowed & (counts <= np.median(counts[allowed])) & (total > 0)
+        return self._explained(history, _best(total, hidden, limit), total, shares)
+
+    def with_titles(self, contents: Sequence[Titled]) -> "System":
+        """The same system with new titles, known by their content only; those that it knows already change nothing."""
+        new = [content for content in contents if content.title_id not in self._number]
+        if not new:
+            return self
+        count = len(new)
+        titles = self.titles + [tuple(content.genres) for content in new]
+        grown = {
+            days: np.concatenate([counts, np.zeros(count, np.float32)]) for days, counts in self.recent.counts.items()
+        }
+        return replace(
+            self,
+            items=self.items + [content.title_id for content in new],
+            titles=titles,
+            created=np.concatenate([self.created, np.full(count, np.inf)]),
+            model=_grown(self.model, new),
+            recent=replace(self.recent, counts=grown),
+            neighbours=replace(self.neighbours, tags=tags(titles)),
+            fitted=len(self.items) if self.fitted is None else self.fitted,
+        )
+
+    def check(self) -> None:
+        """Ask the golden requests again.
+
+        Raises:
+            ModelError: there is none, or an answer differs from the recorded one.
+        """
+        if not self.golden:
+            raise ModelError(f"model {self.about.version} has no golden requests: export it again")
+        for number, golden in enumerate(self.golden):
+            known = self.mask(self.items) & ~self.mask(golden.asked.history)
+            answer = {pick.title_id: pick.score for pick in self.rank(golden.asked, known, 2 * len(golden.top) + 10)}
+            wrong = [title for title, score in golden.top if not abs(answer.get(title, np.inf) - score) <= _TOLERANCE]
+            if wrong:
+                raise ModelError(
+                    f"model {self.about.version} answers golden request {number} wrongly: {wrong[0]} should have the "
+                    f"score {dict(golden.top)[wrong[0]]:.4f}, not {answer.get(wrong[0])}; export it again"
+                )
+
+    # -- files
+
+    def save(self, folder: Path) -> None:
+        """`model.npz` (arrays), `model.json` (what they mean) and `golden.json`; no pickle."""
+        from models.recommenders.files import save
+
+        save(self, folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "System":
+        """The way back from `save`.
+
+        Raises:
+            ModelError: a file is missing, cut off, or not of this format.
+        """
+        from models.recommenders.files import load
+
+        return load(folder)
+
+    # -- inside
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        return {title: row for row, title in enumerate(self.items)}
+
+    @cached_property
+    def _by_popularity(self) -> Ints:
+        counts = self.recent.counts[self.recent.days]
+        return np.lexsort((np.arange(len(counts)), -self.created, -counts))
+
+    @cached_property
+    def _sources(self) -> dict[str, "_Source"]:
+        """The parts of the model by name."""
+        if self.model is None:
+            return {}
+        blend = (
+            self.model
+            if isinstance(self.model, Blend)
+            else Blend({self.about.kind: self.model}, {self.about.kind: 1.0})
+        )
+        fitted = len(self.items) if self.fitted is None else self.fitted
+        return {
+            name: _Source(part, blend.weights[name], len(self.items) if isinstance(part, Grows) else fitted)
+            for name, part in blend.parts.items()
+        }
+
+    def _history(self, asked: Asked) -> Ragged:
+        """One row: the newest titles that the model knows, oldest first."""
+        numbers = [self._number.get(title, -1) for title in asked.history[-HISTORY:]]
+        known = np.array([number for number in numbers if number >= 0], dtype=np.int64)
+        indptr = np.array([0, len(known)], dtype=np.int64)
+        times = None
+        if asked.times:
+            moments = zip(numbers, asked.times[-HISTORY:], strict=True)
+            times = np.array([time for number, time in moments if number >= 0], dtype=np.float64)
+        return Ragged(indptr, known, times, np.array([asked.now], dtype=np.float64))
+
+    def _shares(self, history: Ragged) -> dict[str, Floats]:
+        """What each source adds to the score of each item, NaN where it does not know the item.
+
+        None where no personal source knows the history.
+        """
+        shares, knows = {}, False
+        for name, source in self._sources.items():
+            known = source.history(history)
+            scores = standardised(source.part.score(known))[0]
+            unknown = np.full(len(self.items) - len(scores), np.nan, dtype=np.float32)
+            shares[name] = np.concatenate([np.float32(source.weight) * scores, unknown])
+            knows = knows or (len(known.values) > 0 and not name.startswith("popularity") and bool(scores.any()))
+        return shares if knows else {}
+
+    def _explained(self, history: Ragged, items: Ints, total: Floats, shares: dict[str, Floats]) -> list[Scored]:
+        """The picks with the source that adds most to each, and the title of the history behind it."""
+        if not len(items):
+            return []
+        names = list(shares)
+        added = np.stack([shares[name][items] for name in names])
+        leading = np.where(np.isnan(added), -np.inf, added).argmax(axis=0)
+        unknown = np.isnan(added).sum(axis=0) == len(names)
+        because: list[str | None] = [None] * len(items)
+        for number, name in enumerate(names):
+            places, source = np.flatnonzero((leading == number) & ~unknown), self._sources[name]
+            if len(places) and isinstance(source.part, Explains):
+                causes = _causes(source.part, source.history(history).values, items[places])
+                for place, cause in zip(places, causes, strict=True):
+                    because[place] = None if cause < 0 else self.items[cause]
+        picks = []
+        for place, item in enumerate(items):
+            name = "catalogue" if unknown[place] else names[leading[place]]
+            reason = _reason(name, because[place])
+            picks.append(Scored(self.items[item], float(total[item]), name, reason, because[place]))
+        return picks
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A part of the model that knows the first `known` items."""
+
+    part: Fitted
+    weight: float
+    known: int
+
+    def history(self, history: Ragged) -> Ragged:
+        """One row without the items that this part does not know."""
+        kept = history.values < self.known
+        if kept.all():
+            return history
+        times = None if history.times is None else history.times[kept]
+        return Ragged(np.array([0, kept.sum()], dtype=np.int64), history.values[kept], times, history.at)
+
+
+def _best(scores: Floats, allowed: NDArray[np.bool_], limit: int) -> Ints:
+    """The allowed items with the highest scores, the best first; equal scores by ascending item."""
+    items = np.flatnonzero(allowed)
+    if limit <= 0 or not len(items):
+        return items[:0]
+    own = scores[items]
+    if limit < len(items):
+        bar = np.partition(own, len(own) - limit)[len(own) - limit]
+        items, own = items[own >= bar], own[own >= bar]
+    return items[np.argsort(-own, kind="stable")[:limit]]
+
+
+def _sum(shares: dict[str, Floats]) -> Floats:
+    total = np.zeros_like(next(iter(shares.values())))
+    for share in shares.values():
+        total += np.nan_to_num(share)  # a title that a source does not know stands at the mean of the others
+    return total
+
+
+def _causes(part: Explains, history: Ints, items: Ints) -> Ints:
+    """For each item the one of the history that adds most to its score in this part, -1 where none adds anything."""
+    shares = part.contributions(history, items)
+    # A title that was begun may be recommended again, but never because of itself.
+    shares = np.where(history[:, None] == items[None, :], 0.0, shares)
+    best = shares.argmax(axis=0)
+    return np.where(shares[best, np.arange(len(items))] > 0, history[best], -1)
+
+
+def _reason(source: str, because: str | None) -> str:
+    if source == "catalogue":
+        return "new"
+    if source.startswith("popularity"):
+        return "popular_now"
+    if source.startswith("two_tower"):
+        return "similar_content"
+    return "for_you" if because is None else "because_you_watched"
+
+
+def _grown(model: Fitted | None, contents: Sequence[Titled]) -> Fitted | None:
+    """The model with columns for new titles where a part of it can read their content."""
+    if isinstance(model, Blend):
+        parts = {
+            name: part.with_titles(contents) if isinstance(part, Grows) else part for name, part in model.parts.items()
+        }
+        return Blend(parts, model.weights)
+    return model.with_titles(contents) if isinstance(model, Grows) else model
+
+
+def asked_of(values: Mapping[str, Any]) -> Asked:
+    """The way back from `dataclasses.asdict`, through JSON."""
+    return Asked(**{**values, "history": tuple(values["history"]), "times": tuple(values["times"])})
+
+
+def golden_of(system: System, requests: Sequence[Asked], count: int = 10) -> tuple[Golden, ...]:
+    """The answers to these requests, to be kept with the system: what is already known of a viewer left out."""
+    made = []
+    for asked in requests:
+        unseen = system.mask(system.items) & ~system.mask(asked.history)
+        made.append(Golden(asked, tuple((p.title_id, round(p.score, 6)) for p in system.rank(asked, unseen, count))))
+    return tuple(made)
+
+
+def golden_json(golden: Sequence[Golden]) -> list[dict[str, Any]]:
+    return [asdict(one) for one in golden]
