@@ -32,6 +32,20 @@ INTERACTION_SCHEMA = {
     "value": pl.Float64, "is_positive": pl.Boolean, "origin": pl.String,
 }  # fmt: skip
 
+# What the marts hold besides, of these: titles without people and texts, grown-ups' profiles of nowhere.
+DERIVED = {
+    "dim_title_content": """
+        SELECT item_id, kind, year, maturity, genres, title_en, title_ru, CAST([] AS VARCHAR[]) AS tags,
+               CAST([] AS VARCHAR[]) AS countries, CAST([] AS VARCHAR[]) AS people, CAST([] AS VARCHAR[]) AS roles,
+               CAST(NULL AS VARCHAR) AS synopsis_en, CAST(NULL AS VARCHAR) AS synopsis_ru
+        FROM dim_title WHERE title_id = item_id AND kind <> 'extra'
+    """,
+    "dim_profile": """
+        SELECT DISTINCT profile_key, account_key, 18 AS maturity, 'en' AS language, CAST(NULL AS VARCHAR) AS country
+        FROM fct_interaction WHERE profile_key IS NOT NULL
+    """,
+}
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
@@ -85,6 +99,8 @@ def write_snapshot(settings: Settings, titles: pl.DataFrame, interactions: pl.Da
         for table, frame in tables.items():
             frame.write_parquet(folder / "marts" / f"{table}.parquet")
             connection.execute(f"CREATE TABLE {table} AS FROM '{folder / 'marts' / table}.parquet'")
+        for table, query in DERIVED.items():
+            connection.execute(f"CREATE TABLE {table} AS {query}")
     manifest = {"snapshot_id": name, "created_at": START.isoformat(), "data_hash": f"hash-{name}", "tables": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     link = settings.lake.published / "next"
