@@ -24,7 +24,8 @@ class Bars:
     popularity: float = 1.05
     calibration: float = 1.05
     cold_loss: float = 0.02
-    cold_rows: int = 20  # fewer rows without a history say nothing
+    cold_rows: int = 20  # fewer rows without a history say nothing,
+    cold_sure: int = 1000  # fewer than this are judged by the mean: their interval is always wider than the bar
     reproduced: float = 0.002
     from_elsewhere: float = 0.5
     drift: float = 0.2
@@ -122,21 +123,24 @@ def calibration(challenger: Measured, reference: Measured, bars: Bars) -> Check:
 
 
 def cold_viewers(challenger: Measured, reference: Measured, users: Ints, cold: NDArray[np.bool_], bars: Bars) -> Check:
-    """The lower bound for rows without a history, relative to the reference; `cold` [rows of all folds]."""
-    bar = f">= {-bars.cold_loss:.0%}"
-    if cold.sum() < bars.cold_rows:
-        told = f"not measured: {cold.sum()} rows without a history, fewer than {bars.cold_rows}, say nothing"
+    """Rows without a history (`cold` [rows of all folds]): the change relative to the reference, its lower bound where
+    there are enough of them.
+    """
+    bar, rows = f">= {-bars.cold_loss:.0%}", int(cold.sum())
+    if rows < bars.cold_rows:
+        told = f"not measured: {rows} rows without a history, fewer than {bars.cold_rows}, say nothing"
         return Check("cold_viewers", True, None, bar, told)
-    base = float(reference.pooled[cold].mean())
-    found = [
-        _difference(challenger.pooled[cold], reference.pooled[cold], users[cold], bars, seed) for seed in bars.seeds
-    ]
-    low = _relative(base + min(interval.low for interval in found), base)
+    ours, theirs = challenger.pooled[cold], reference.pooled[cold]
+    found = [_difference(ours, theirs, users[cold], bars, seed) for seed in bars.seeds]
+    base, low = float(theirs.mean()), min(interval.low for interval in found)
+    change, bound = _relative(ours.mean(), base), _relative(base + low, base)
+    sure = rows >= bars.cold_sure
     text = (
-        f"viewers without a history: NDCG@10 {challenger.pooled[cold].mean():.4f}, {reference.name} {base:.4f}, "
-        f"lower bound of the change {low:+.1%} over {cold.sum()} rows"
+        f"viewers without a history: NDCG@10 {ours.mean():.4f}, {reference.name} {base:.4f}, change {change:+.1%}, "
+        f"lower bound {bound:+.1%}, judged by the {'bound' if sure else 'mean'} of {rows} rows"
     )
-    return Check("cold_viewers", low >= -bars.cold_loss, low, bar, text)
+    value = bound if sure else change
+    return Check("cold_viewers", value >= -bars.cold_loss, value, bar, text)
 
 
 def hard_rules(challenger: Measured) -> Check:
