@@ -3,11 +3,11 @@
 from datetime import timedelta
 from pathlib import Path
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.feast_object import FeastObject
 from feast.types import FeastType, Float64, Int32, Int64, String
 
-from features.views import EVENT_TIMESTAMP, SERVICE, VIEWS, View
+from features.views import EVENT_TIMESTAMP, PUSH_SOURCE, SERVICE, VIEWS, View, pushed
 
 _TYPES: dict[str, FeastType] = {"string": String, "int32": Int32, "int64": Int64, "double": Float64}
 
@@ -24,6 +24,9 @@ def objects(marts: Path) -> list[FeastObject]:
 
 
 def _feature_view(view: View, entity: Entity, marts: Path) -> FeatureView:
+    mart = FileSource(name=view.mart, path=str(marts / f"{view.mart}.parquet"), timestamp_field=EVENT_TIMESTAMP)
+    # One push source feeds several views, and each has a mart of its own behind it: so it is made for each anew.
+    events = PushSource(name=PUSH_SOURCE, batch_source=mart, description="What a viewer's events say within a second.")
     return FeatureView(
         name=view.name,
         entities=[entity],
@@ -32,7 +35,7 @@ def _feature_view(view: View, entity: Entity, marts: Path) -> FeatureView:
             Field(name=view.entity.join_key, dtype=String),
             *(Field(name=name, dtype=_TYPES[kind]) for name, kind in view.columns),
         ],
-        source=FileSource(name=view.mart, path=str(marts / f"{view.mart}.parquet"), timestamp_field=EVENT_TIMESTAMP),
+        source=events if view in pushed() else mart,
         online=True,
         description=view.about,
     )

@@ -10,6 +10,8 @@ HISTORY = "live:history:"
 DONE = "live:done:"
 PLAYS = "live:plays:"
 OF_A_PROFILE = (VERSION, HISTORY, DONE, PLAYS)
+HISTORY_KEPT = 1_000  # items of a history, the newest
+SEEDED = "features:seeded"  # of which content of the snapshot the build has brought
 POSITION = "features:position"  # the last entry of the event log that the worker has taken in
 
 _STRING = 2  # Feast's ValueType.STRING

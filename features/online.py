@@ -62,7 +62,7 @@ class Online:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.zrevrange(HISTORY + profile_key, 0, NEWEST - 1, withscores=True)
         pipeline.smembers(DONE + profile_key)
-        pipeline.hmget(online_key(profile_key), FIELDS)
+        pipeline.execute_command("HMGET", online_key(profile_key), *FIELDS)
         liked, done, values = await pipeline.execute()
         liked.reverse()
         return Known(
@@ -89,9 +89,12 @@ def _field(view: View, name: str) -> bytes:
     return struct.pack("<I", mmh3.hash(f"{view.name}:{name}", signed=False))
 
 
-FIELDS: tuple[bytes, ...] = tuple(
-    field for view in _VIEWS for field in (f"_ts:{view.name}".encode(), *(_field(view, name) for name in view.names))
-)
+def fields_of(view: View) -> tuple[bytes, ...]:
+    """The fields of a view in the hash of its entity: the moment, then each column."""
+    return (f"_ts:{view.name}".encode(), *(_field(view, name) for name in view.names))
+
+
+FIELDS: tuple[bytes, ...] = tuple(field for view in _VIEWS for field in fields_of(view))
 
 
 def _believed(view: View, stamp: bytes | None, now: datetime) -> bool:

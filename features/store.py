@@ -16,13 +16,15 @@ import polars as pl
 
 from features.asof import check_frame
 from features.errors import FeatureError
-from features.views import EVENT_TIMESTAMP, PROJECT, SERVICE, VIEWS, full_name
+from features.keys import SEEDED
+from features.views import DEFINITIONS, EVENT_TIMESTAMP, PROJECT, SERVICE, VIEWS, full_name
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
 REGISTRY = "registry.db"
+APPLIED = "applied.json"  # beside the registry: by which version of the definitions it was written
 MARK_KEY = "features:materialised"
 _ROW = "matinee_row"
 _BEGINNING = datetime(1900, 1, 1, tzinfo=UTC)
@@ -69,7 +71,7 @@ def apply_and_materialise(settings: Settings) -> FeatureSummary:
 
     Raises:
         NoSnapshotError: nothing is published yet.
-        FeatureError: the snapshot lacks a feature mart.
+        FeatureError: the snapshot lacks a feature mart, or a newer version of this code wrote the registry.
     """
     import redis
 
@@ -82,11 +84,13 @@ def apply_and_materialise(settings: Settings) -> FeatureSummary:
         # The mark lies in Redis beside the values: whatever empties Redis takes it along.
         if known.get(MARK_KEY) == mark and (settings.home.features / REGISTRY).exists():
             return FeatureSummary(snapshot.snapshot_id, len(VIEWS), sum(entities.values()), 0, skipped=True)
+        check_registry(settings)
         from features.definitions import objects
 
-        known.delete(MARK_KEY)
+        known.delete(MARK_KEY, SEEDED)
         store = open_store(settings)
         store.apply(objects(settings.lake.current / "marts"))
+        (settings.home.features / APPLIED).write_text(json.dumps({"definitions": DEFINITIONS}))
         for view in VIEWS:
             newest = _newest(marts / f"{view.mart}.parquet")
             if newest is not None:
@@ -129,6 +133,17 @@ def training_frame(settings: Settings, entity_frame: pl.DataFrame) -> pl.DataFra
     names = [full_name(view, name) for view in VIEWS for name in view.names]
     features = found.select(pl.col(_ROW).cast(pl.UInt32), *names)
     return entity_frame.with_row_index(_ROW).join(features, on=_ROW, how="left").sort(_ROW).drop(_ROW)
+
+
+def check_registry(settings: Settings) -> None:
+    """Raise `FeatureError` if a newer version of this code has written the registry."""
+    path = settings.home.features / APPLIED
+    applied = json.loads(path.read_text())["definitions"] if path.exists() else 0
+    if applied > DEFINITIONS:
+        raise FeatureError(
+            f"{path.parent} holds definitions of version {applied}, this code knows {DEFINITIONS}: "
+            "upgrade it, or remove that folder and run `matinee build`"
+        )
 
 
 def connection_string(url: str) -> str:

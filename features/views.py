@@ -9,8 +9,10 @@ from typing import Literal
 
 Kind = Literal["string", "int32", "int64", "double"]
 
+DEFINITIONS = 2  # one more with each change of a column's name, kind or meaning
 PROJECT = "matinee"
 SERVICE = "ranker_v1"
+PUSH_SOURCE = "profile_events"
 EVENT_TIMESTAMP = "event_timestamp"
 
 
@@ -90,3 +92,8 @@ VIEWS: tuple[View, ...] = (
 def full_name(view: View, column: str) -> str:
     """The name of a feature in a frame: two views may have columns of the same name."""
     return f"{view.name}__{column}"
+
+
+def pushed() -> tuple[View, ...]:
+    """The views that events feed as well as builds: the push source `profile_events`."""
+    return tuple(view for view in VIEWS if view.entity == PROFILE)

@@ -115,6 +115,22 @@ def erasures(connection: psycopg.Connection) -> int:
     return int(rows[0][0])
 
 
+def not_erased(connection: psycopg.Connection, profile_keys: Iterable[str]) -> set[str]:
+    """Those of the keys that are of nobody who was erased; until the transaction ends nobody is."""
+    wanted = sorted(set(profile_keys))
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_LOCK,))
+    rows = connection.execute("SELECT key FROM erased_key WHERE kind = 'profile_key' AND key = ANY(%s)", (wanted,))
+    return set(wanted) - {key for (key,) in rows}
+
+
+def profile_keys(connection: psycopg.Connection) -> set[str]:
+    """What the lake calls, or would call, every profile of today; an imported account is its own profile."""
+    rows = connection.execute(
+        "SELECT s.salt, s.account_id, p.profile_id FROM account_salt s LEFT JOIN profile p USING (account_id)"
+    )
+    return {Salt(bytes(salt)).key(name) for salt, *names in rows for name in names if name is not None}
+
+
 def forget_keys(connection: psycopg.Connection, keys: Mapping[str, Iterable[str]]) -> int:
     """Drop keys that no file of the lake holds any more; returns how many."""
     return sum(

@@ -8,7 +8,10 @@ from orchestration.resources import MatineeResource
 
 @dg.asset(**room("features"), deps=[["warehouse", "snapshot"]], kinds={"feast", "redis"})
 def online(matinee: MatineeResource) -> dg.MaterializeResult:
-    """The feature views of the current snapshot, applied to the registry and materialised to Redis."""
+    """The feature views of the current snapshot in Redis, and beside them histories and recent playbacks of viewers."""
+    from features.seed import seed
     from features.store import apply_and_materialise
 
-    return dg.MaterializeResult(metadata=dict(vars(apply_and_materialise(matinee.settings()))))
+    settings = matinee.settings()
+    applied, seeded = apply_and_materialise(settings), seed(settings)
+    return dg.MaterializeResult(metadata={**vars(applied), **vars(seeded)})
