@@ -61,8 +61,8 @@ class RankingSet:
 class RankerResult:
     """What came of a fit. `ranker` None: the blend ranks, `reason` says why. `metrics`: by contender (among them
     `blend`, and `logged`: the order in which the titles stood), on the last part of time; `curves`: by contender, the
-    debiased NDCG@10 of the part before it, step by step; `position_effect`: how often a place is looked at, against
-    the first.
+    debiased NDCG@10 of the part before it, step by step; `position_effect` [rows, places]: how often a place is
+    looked at, against the best of all.
     """
 
     ranker: Ranker | None

@@ -2,40 +2,61 @@
 
 Position-based model: a title is played when its place is looked at and it is liked; the first is a matter of the place
 alone (Joachims, Swaminathan and Schnabel 2017). As a feature in training and a constant at serving, position takes its
-share of the explanation (Guo et al. 2019, PAL).
+share of the explanation (Guo et al. 2019, PAL); what a feature leaves, inverse-propensity weights take.
 """
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.interactions import Floats
-from models.ranking.base import Ranker
+from models.ranking.base import Ranker, RankingSet
+from models.ranking.frame import FEATURES, POSITION, VERTICAL
 
 CLIP = 10.0  # no impression counts for more than ten
-PLACES = 20  # places further on count as the last of these
-_SAMPLE = 2_000
+ROWS, PLACES = 6, 12  # what stands further on counts as the last of these
+_SAMPLE = 1_000
+_COLUMNS = [FEATURES.index(VERTICAL), FEATURES.index(POSITION)]
 
 
 def weights(propensity: ArrayLike, clip: float = CLIP) -> NDArray[np.float32]:
     """1 over the logged propensity, at most `clip`, scaled to mean 1; an unknown propensity (NaN) counts as 1."""
     known = np.nan_to_num(np.asarray(propensity, dtype=np.float64), nan=1.0)
-    raw = np.minimum(1 / np.maximum(known, 1 / clip), clip)
+    raw = 1 / np.maximum(known, 1 / clip)
     return (raw / raw.mean() if len(raw) else raw).astype(np.float32)
 
 
-def at_place(X: Floats, column: int, place: float) -> Floats:  # noqa: N803  the field's name for a feature matrix
-    """X with every candidate at one place."""
-    made = X.copy()
-    made[:, column] = place
-    return made
+def cells(X: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # noqa: N803  the field's name for a feature matrix
+    """Row on the page and place in the row of each impression; unknown ones count as the first."""
+    row, place = np.nan_to_num(X[:, _COLUMNS]).astype(np.int64).T
+    return np.clip(row, 0, ROWS - 1), np.clip(place, 0, PLACES - 1)
 
 
-def position_effect(ranker: Ranker, X: Floats, column: int, places: int) -> NDArray[np.float64]:  # noqa: N803
-    """[places] how often each place is looked at, the first is 1: the mean chance of a play there over the same
-    impressions (partial dependence, Friedman 2001), never more than at the place before."""
-    sample = X[:: max(1, len(X) // _SAMPLE)]
-    chance = [
-        float(np.mean(1 / (1 + np.exp(-ranker.score(at_place(sample, column, place)).astype(np.float64)))))
-        for place in range(places)
-    ]
-    return np.minimum.accumulate(np.asarray(chance)) / chance[0]
+def position_effect(ranker: Ranker, X: Floats) -> NDArray[np.float64]:  # noqa: N803
+    """[rows, places] how often each place is looked at; the best place of all is 1.
+
+    It is the mean chance of a play there of the same impressions (partial dependence, Friedman 2001), as many rows and
+    places as X has, never more than at the place before.
+    """
+    row, place = cells(X)
+    sample = X[:: max(1, len(X) // _SAMPLE)].copy()
+    chance = np.empty((int(row.max()) + 1, int(place.max()) + 1))
+    for cell in np.ndindex(*chance.shape):
+        sample[:, _COLUMNS] = cell
+        chance[cell] = np.mean(1 / (1 + np.exp(-ranker.score(sample).astype(np.float64))))
+    chance = np.minimum.accumulate(chance, axis=1)
+    return chance / chance.max()
+
+
+def unbiased(data: RankingSet, effect: NDArray[np.float64]) -> RankingSet:
+    """The same impressions with plays weighted by how seldom their place is looked at."""
+    gains = debiased_gains(data.label, data.X, effect)
+    return replace(data, weight=np.where(gains > 0, data.weight * gains, data.weight).astype(np.float32))
+
+
+def debiased_gains(label: ArrayLike, X: Floats, effect: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+    """A play counts 1 over how often its place is looked at, at most CLIP."""
+    row, place = cells(X)
+    looked = effect[np.minimum(row, effect.shape[0] - 1), np.minimum(place, effect.shape[1] - 1)]
+    return np.asarray(label, dtype=np.float64) / np.maximum(looked, 1 / CLIP)

@@ -34,7 +34,9 @@ TOP_GENRE = "profile_taste__top_genre"
 # Kinds of rows by number: where an impression stood matters for what was seen of it, as position does.
 ROW_KINDS = ("for_you", "popular", "continue", "because", "trending", "new", "genre", "gems", "similar", "search")
 
-POSITION, ROW = "position", "row"
+# Where an impression stood: kind of row, the row's place on the page, the place in the row.
+ROW, VERTICAL, POSITION = "row", "vertical", "position"
+PLACED = (ROW, VERTICAL, POSITION)
 FEATURES: tuple[str, ...] = (
     *(f"score_{source}" for source in SOURCES),
     *(f"rank_{source}" for source in SOURCES),
@@ -46,8 +48,7 @@ FEATURES: tuple[str, ...] = (
     "kids",
     "hour",
     "weekday",
-    ROW,
-    POSITION,
+    *PLACED,
 )
 _COLUMN = {name: column for column, name in enumerate(FEATURES)}
 _SECONDS_PER_DAY = 86_400.0
@@ -96,12 +97,14 @@ def candidate_frame(
     *,
     taste: Mapping[str, float] | None = None,
     row: str | Sequence[str] = "for_you",
+    vertical: float | ArrayLike = 0.0,
 ) -> Floats:
     """[m, FEATURES] of one viewer at `now` (epoch seconds, UTC) and its m candidates.
 
     `scores`: by source, standardised over all titles, NaN where the source does not know; `ranks`: 0 is the source's
     best; `user`: features named `<view>__<feature>`, and `kids` (0 or 1); `taste`: share of each genre in the viewer's
-    history; `position` and `row`: where the candidates stood (training), or one place for all of them (serving).
+    history; `position`, `row` and `vertical` (the row's place on the page): where the candidates stood (training), or
+    one place for all of them (serving).
 
     Raises:
         ModelError: a source that FEATURES does not know.
@@ -123,7 +126,14 @@ def candidate_frame(
     moment = datetime.fromtimestamp(now, UTC)
     made[:, _COLUMN["hour"]], made[:, _COLUMN["weekday"]] = moment.hour, moment.weekday()
     made[:, _COLUMN[ROW]] = row_number(row) if isinstance(row, str) else [row_number(of) for of in row]
-    made[:, _COLUMN[POSITION]] = position
+    made[:, _COLUMN[VERTICAL]], made[:, _COLUMN[POSITION]] = vertical, position
+    return made
+
+
+def as_served(X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix
+    """The same candidates, all of them at the place at which serving asks: the first of the first row."""
+    made = X.copy()
+    made[:, [_COLUMN[name] for name in PLACED]] = (row_number("for_you"), 0.0, 0.0)
     return made
 
 

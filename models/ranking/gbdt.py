@@ -1,17 +1,21 @@
 """Gradient boosting as arrays: scikit-learn grows the trees, numpy walks them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.interactions import Floats
+from models.ranking.base import RankingSet
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
+
+
+_NODES = ("feature", "threshold", "left", "right", "missing_left", "value")
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,6 @@ class Forest:
     """All nodes of all trees, one after another; `roots` [trees]. A leaf is its own child on both sides, so that every
     row can take `depth` steps. `missing_left`: where a NaN goes; `value`: what a leaf adds to the log-odds."""
 
-    kind: ClassVar[str] = "gbdt"
     names: tuple[str, ...]
     baseline: float
     depth: int
@@ -32,6 +35,10 @@ class Forest:
     value: NDArray[np.float64]
 
     @property
+    def kind(self) -> str:
+        return "gbdt"
+
+    @property
     def features(self) -> tuple[str, ...]:
         return self.names
 
@@ -39,11 +46,13 @@ class Forest:
         """[m] log-odds of X [m, features]; NaN goes where scikit-learn sends it."""
         if X.shape[1] != len(self.names):
             raise ModelError(f"the ranker knows {len(self.names)} features, it is given {X.shape[1]}")
-        return self._walk(np.ascontiguousarray(X, dtype=np.float64)).astype(np.float32)
+        return (self.stages(X).sum(axis=1) + self.baseline).astype(np.float32)
 
-    def _walk(self, X: NDArray[np.float64]) -> NDArray[np.float64]:  # noqa: N803
+    def stages(self, X: Floats) -> NDArray[np.float64]:  # noqa: N803
+        """[m, trees] what each tree adds."""
         rows, width = X.shape
-        values, unknown = X.ravel(), np.isnan(X).ravel()
+        values = np.ascontiguousarray(X, dtype=np.float64).ravel()
+        unknown = np.isnan(values)
         first = (np.arange(rows, dtype=np.int32) * width)[:, None]
         node = np.broadcast_to(self.roots, (rows, len(self.roots)))
         for _ in range(self.depth):
@@ -51,7 +60,13 @@ class Forest:
             goes_left = values[cell] <= self.threshold[node]
             goes_left |= unknown[cell] & self.missing_left[node]
             node = np.where(goes_left, self.left[node], self.right[node])
-        return self.value[node].sum(axis=1) + self.baseline
+        return self.value[node]
+
+    def first(self, trees: int) -> "Forest":
+        """The same with its first trees alone."""
+        end = int(self.roots[trees]) if trees < len(self.roots) else len(self.value)
+        nodes = {name: getattr(self, name)[:end] for name in _NODES}
+        return replace(self, roots=self.roots[:trees], **nodes)
 
     def arrays(self) -> dict[str, NDArray]:
         return {
@@ -59,12 +74,7 @@ class Forest:
             "baseline": np.array(self.baseline),
             "depth": np.array(self.depth),
             "roots": self.roots,
-            "feature": self.feature,
-            "threshold": self.threshold,
-            "left": self.left,
-            "right": self.right,
-            "missing_left": self.missing_left,
-            "value": self.value,
+            **{name: getattr(self, name) for name in _NODES},
         }
 
     @classmethod
@@ -73,8 +83,29 @@ class Forest:
             tuple(str(name) for name in arrays["names"]),
             float(arrays["baseline"]),
             int(arrays["depth"]),
-            *(arrays[name] for name in ("roots", "feature", "threshold", "left", "right", "missing_left", "value")),
+            arrays["roots"],
+            *(arrays[name] for name in _NODES),
         )
+
+
+def train(data: RankingSet, names: Sequence[str], seed: int, *, trees: int) -> Forest:
+    """Fit so many trees of at most 15 leaves to the impressions, each with its weight."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(
+        learning_rate=0.08,
+        max_iter=trees,
+        max_leaf_nodes=15,
+        max_depth=5,
+        min_samples_leaf=40,
+        l2_regularization=5.0,
+        early_stopping=False,  # pyright: ignore[reportArgumentType] its stub knows "auto" alone
+        random_state=seed,
+    )
+    # scikit-learn cannot bin a column of which nothing is known
+    known = np.flatnonzero(~np.isnan(data.X).all(axis=0))
+    forest = exported(model.fit(data.X[:, known], data.label, sample_weight=data.weight), names)
+    return replace(forest, feature=known[forest.feature].astype(np.int32))
 
 
 def exported(model: "HistGradientBoostingClassifier", names: Sequence[str]) -> Forest:

@@ -1,0 +1,118 @@
+"""Two kinds of ranker compete on a later part of time; one that is not better than the blend does not serve."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.interactions import Floats
+from models.ranking import gbdt, mlp
+from models.ranking.base import Ranker, RankerResult, RankingSet
+from models.ranking.debias import cells, debiased_gains, position_effect, unbiased
+from models.ranking.frame import FEATURES, POSITION, SOURCES, as_served
+from models.ranking.judged import log_loss, page_ndcg
+
+LEAST = 200  # positives without which nothing is learned that the blend does not know
+_PARTS = (0.7, 0.85)  # of the pages in time: fitted, then sizes chosen, then judged
+_TREES, _EPOCHS = 150, 12
+_EVERY = 5  # trees between two looks at the curve
+_NO_EFFECT = np.ones((1, 1))
+
+Fit = Callable[[RankingSet, int, int], Ranker]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A ranker at its best size, and the curve along which that was found."""
+
+    ranker: Ranker
+    size: int
+    curve: list[float]
+
+
+def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", "mlp")) -> RankerResult:
+    """Fit each kind to the first 70 % of the pages in time, choose its size on the next 15 %, judge it on the last by
+    debiased NDCG@10 with all titles at one place, as serving asks. The winner is fitted again to everything.
+
+    Without LEAST plays in the first part, or when no kind beats the blend, the ranker is None and the blend ranks.
+    """
+    past, between, last = _in_time(data)
+    if (plays := int(past.label.sum())) < LEAST or not len(last) or not last.label.any():
+        reason = f"{plays} plays to learn from, a ranker needs {LEAST}: the blend ranks"
+        return RankerResult(None, None, {}, {}, _NO_EFFECT, reason)
+    effect = position_effect(gbdt.train(past, FEATURES, seed, trees=_TREES // 2), past.X)
+    grown = {kind: _GROW[kind](unbiased(past, effect), between, effect, seed) for kind in kinds}
+    metrics = {name: _judge(scores, last, effect) for name, scores in _simple(last).items()}
+    metrics |= {kind: _judge(of.ranker.score(as_served(last.X)), last, effect) for kind, of in grown.items()}
+    first = last.take(np.flatnonzero(np.add(*cells(last.X)) == 0))  # where nothing is to be corrected
+    for kind, of in grown.items():
+        metrics[kind] |= {"log_loss_first": log_loss(of.ranker.score(first.X), first.label), "size": float(of.size)}
+    curves = {kind: of.curve for kind, of in grown.items()}
+    kind = max(grown, key=lambda name: metrics[name]["ndcg"])
+    best, bar = metrics[kind]["ndcg"], metrics["blend"]["ndcg"]
+    if best <= bar:
+        reason = f"{kind} reaches NDCG@10 {best:.4f}, the blend {bar:.4f}: the blend ranks"
+        return RankerResult(None, None, metrics, curves, effect, reason)
+    ranker = _REFIT[kind](unbiased(data, effect), seed, grown[kind].size)
+    return RankerResult(ranker, kind, metrics, curves, effect)
+
+
+def _in_time(data: RankingSet) -> tuple[RankingSet, RankingSet, RankingSet]:
+    """Whole pages, by the moment of their first impression."""
+    _, page = np.unique(data.group, return_inverse=True)
+    first = np.full(page.max(initial=-1) + 1, np.inf)
+    np.minimum.at(first, page, data.at)
+    cuts = np.quantile(first, _PARTS) if len(first) else np.zeros(2)
+    part = np.searchsorted(cuts, first, side="right")[page]
+    past, between, last = (data.take(np.flatnonzero(part == number)) for number in range(3))
+    return past, between, last
+
+
+def _simple(data: RankingSet) -> dict[str, Floats]:
+    """Orders that need no ranker."""
+    blend = data.X[:, FEATURES.index(f"score_{SOURCES[0]}")]
+    if np.isnan(blend).all():
+        scores = data.X[:, [FEATURES.index(f"score_{source}") for source in SOURCES]]
+        blend = np.nansum(scores, axis=1) / np.maximum((~np.isnan(scores)).sum(axis=1), 1)
+    worst = float(np.nanmin(blend)) - 1
+    return {"blend": np.nan_to_num(blend, nan=worst), "logged": -data.X[:, FEATURES.index(POSITION)]}
+
+
+def _judge(scores: Floats, data: RankingSet, effect: NDArray[np.float64]) -> dict[str, float]:
+    gains = debiased_gains(data.label, data.X, effect)
+    return {
+        "ndcg": float(page_ndcg(scores, gains, data.group).mean()),
+        "ndcg_as_clicked": float(page_ndcg(scores, data.label, data.group).mean()),
+    }
+
+
+def _grow_forest(past: RankingSet, between: RankingSet, effect: NDArray[np.float64], seed: int) -> Grown:
+    forest = gbdt.train(past, FEATURES, seed, trees=_TREES)
+    gains = debiased_gains(between.label, between.X, effect)
+    stages = np.cumsum(forest.stages(as_served(between.X)), axis=1)
+    sizes = range(_EVERY, stages.shape[1] + 1, _EVERY)
+    curve = [float(page_ndcg(stages[:, size - 1], gains, between.group).mean()) for size in sizes]
+    size = sizes[int(np.argmax(curve))]
+    return Grown(forest.first(size), size, curve)
+
+
+def _grow_network(past: RankingSet, between: RankingSet, effect: NDArray[np.float64], seed: int) -> Grown:
+    gains, served = debiased_gains(between.label, between.X, effect), as_served(between.X)
+    made: list[mlp.Mlp] = []
+    mlp.train(past, FEATURES, seed, epochs=_EPOCHS, after_epoch=made.append)
+    curve = [float(page_ndcg(of.score(served), gains, between.group).mean()) for of in made]
+    best = int(np.argmax(curve))
+    return Grown(made[best], best + 1, curve)
+
+
+_GROW = {"gbdt": _grow_forest, "mlp": _grow_network}
+_REFIT: dict[str, Fit] = {
+    "gbdt": lambda data, seed, size: gbdt.train(data, FEATURES, seed, trees=size),
+    "mlp": lambda data, seed, size: mlp.train(data, FEATURES, seed, epochs=size),
+}
+
+
+def restored(kind: str, arrays: dict[str, NDArray]) -> Ranker:
+    """The ranker that was stored."""
+    return {"gbdt": gbdt.Forest, "mlp": mlp.Mlp}[kind].restored(arrays)
