@@ -28,12 +28,14 @@ class Contender:
     which `ndcg_at_10_fold_1`… must be reproduced (needed for the challenger only; `measure(…).record()` makes them).
     `recommend(fitted, task, allowed) -> [rows, 10]` item numbers, -1 for none: its own path to a list, where that is
     more than the best allowed scores (a ranker, a re-rank); the hard rules are checked on what it returns.
+    `recipe`: kind and parameters; a challenger of the champion's recipe is a refresh with newer data, not a rival.
     """
 
     name: str
     fit: Callable[[Interactions], Fitted]
     recorded: Mapping[str, float] = field(default_factory=dict)
     recommend: Callable[[Fitted, Task, Allowed], Ints] | None = None
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def judge(
 ) -> Verdict:
     """Whether the challenger may serve.
 
+    Every contender is fitted once a fold, to that fold's `Task.train` itself; the challenger once more, to noise.
     `allowed`: one mask a fold (default: everything may be shown). `genres` [n_items, genres]: for calibration.
     `drift`: the population stability index of every feature that the challenger reads.
 
@@ -123,11 +126,12 @@ def judge(
     bottom = others[: len(baselines)]
     reigning = others[-1] if champion else None
     reference = reigning or max(bottom, key=lambda made: made.mean)
+    refresh = champion is not None and bool(challenger.recipe) and challenger.recipe == champion.recipe
     users = np.concatenate([task.users for task in folds.tasks])
     cold = np.concatenate([task.histories.lengths == 0 for task in folds.tasks])
     made = (
         checks.beats_baselines(ours, reigning, bottom),
-        checks.surely_better(ours, reference, users, bars),
+        checks.surely_better(ours, reference, users, bars, refresh=refresh),
         checks.no_fold_worse(ours, reference, bars),
         checks.coverage(ours, reference, bars),
         checks.popularity(ours, reference, bars),

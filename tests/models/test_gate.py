@@ -95,11 +95,11 @@ class World:
     genres: Floats
 
     def judge(self, name: str, fit, *, recorded: dict[str, float] | None = None, champion=plain, **given) -> Verdict:
-        challenger = Contender(name, fit, recommend=given.pop("recommend", None))
+        challenger = Contender(name, fit, recommend=given.pop("recommend", None), recipe=given.pop("recipe", ""))
         made = measure(challenger, self.folds.tasks, allowed=self.allowed).record() if recorded is None else recorded
         return judge(
             replace(challenger, recorded=made),
-            Contender("ease", champion) if champion else None,
+            Contender("ease", champion, recipe="ease") if champion else None,
             [Contender(f"popularity_{days}d", Popularity(days).fit) for days in (7, 14, 30)],
             self.folds,
             **{"allowed": self.allowed, "genres": self.genres, **given},
@@ -179,6 +179,15 @@ def test_what_a_run_did_not_record_cannot_be_reproduced(world: World) -> None:
     verdict = world.judge("unrecorded", better, recorded={"ndcg_at_10": 0.5})
     assert verdict.failed == ("reproducible",)
     assert "recorded no ndcg_at_10_fold_1" in verdict.text
+
+
+def test_the_champions_recipe_on_newer_data_is_a_refresh(world: World) -> None:
+    """Equal on every fold, so never surely better; but the same name does not excuse a worse model."""
+    assert world.judge("ease", plain, recipe="ease").promoted
+    assert world.judge("ease", plain, recipe="other").failed == ("surely_better",)
+    worse = world.judge("ease", shuffled, recipe="ease")
+    assert {"no_fold_worse", "beats_baselines"} <= set(worse.failed)
+    assert "surely_better" not in worse.failed
 
 
 def test_nothing_to_judge_on_is_an_error_that_says_so(world: World) -> None:
