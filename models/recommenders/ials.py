@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,16 @@ class Ials:
 
 @dataclass(frozen=True)
 class IalsFitted:
-    """`items` [n_items, factors]; a viewer's factors are solved from the history when asked."""
+    """`items` [n_items, factors]; a viewer's factors are solved from the history when asked.
+
+    The penalty on a viewer is `penalty` (Hu et al.), or, where `by_length`, `penalty` times the length of the history
+    (ALS-WR, Zhou et al. 2008), which is what Spark fits.
+    """
 
     items: Floats
     penalty: float
     confidence: float
+    by_length: bool = False
 
     def score(self, histories: Ragged) -> Floats:
         batches = [histories.part(i, min(i + _BATCH, len(histories))) for i in range(0, len(histories), _BATCH)]
@@ -54,8 +60,13 @@ class IalsFitted:
     def contributions(self, history: Ints, items: Ints) -> Floats:
         """[len(history), len(items)] what each item of the history adds to each score; columns sum to the scores."""
         own = self.items[history]
-        solved = np.linalg.solve(self._normal(own[None])[0], self.confidence * own.T)
+        solved = np.linalg.solve(self._normal([own])[0], self.confidence * own.T)
         return (self.items[items] @ solved).T
+
+    @cached_property
+    def _every(self) -> Floats:
+        """Y'Y, which every viewer's equation shares."""
+        return self.items.T @ self.items
 
     def _fold_in(self, histories: Ragged) -> Floats:
         """The least-squares step of the fit, for these rows: (Y'Y + (c - 1) Yh'Yh + penalty I)^-1 c Yh'1."""
@@ -63,14 +74,20 @@ class IalsFitted:
         right = np.stack([self.confidence * own.sum(axis=0) for own in taken])
         return np.linalg.solve(self._normal(taken), right[..., None])[..., 0].astype(np.float32)
 
-    def _normal(self, taken: Sequence[Floats] | Floats) -> Floats:
-        common = self.items.T @ self.items + self.penalty * np.eye(self.items.shape[1], dtype=np.float32)
-        extra = np.float32(self.confidence - 1)
-        return np.stack([common + extra * (own.T @ own) for own in taken]).astype(np.float32)
+    def _normal(self, taken: Sequence[Floats]) -> Floats:
+        extra, factors = np.float32(self.confidence - 1), self.items.shape[1]
+        made = np.empty((len(taken), factors, factors), dtype=np.float32)
+        for row, own in enumerate(taken):
+            made[row] = self._every + extra * (own.T @ own)
+            # Without a history nothing is wanted of the row; 1 keeps its equation solvable.
+            made[row].flat[:: factors + 1] += self.penalty * (max(len(own), 1) if self.by_length else 1)
+        return made
 
     def arrays(self) -> dict[str, NDArray]:
-        return {"items": self.items, "penalty": np.array([self.penalty]), "confidence": np.array([self.confidence])}
+        numbers = {"penalty": self.penalty, "confidence": self.confidence, "by_length": self.by_length}
+        return {"items": self.items} | {name: np.array([number]) for name, number in numbers.items()}
 
     @classmethod
     def restored(cls, arrays: dict[str, NDArray]) -> "IalsFitted":
-        return cls(arrays["items"], float(arrays["penalty"][0]), float(arrays["confidence"][0]))
+        by_length = bool(arrays["by_length"][0]) if "by_length" in arrays else False
+        return cls(arrays["items"], float(arrays["penalty"][0]), float(arrays["confidence"][0]), by_length)
