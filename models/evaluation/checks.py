@@ -38,7 +38,7 @@ class Measured:
 
     `coverage`: share of the offered titles that are in a list; `popularity`: mean interactions of what is listed;
     `calibration`: mean KL divergence, NaN without genres; `violations`: listed titles that a hard rule forbids;
-    `p95_ms`: processor time for one viewer's scores.
+    `p95_ms`: processor time for one viewer.
     """
 
     name: str
@@ -157,7 +157,7 @@ def hard_rules(challenger: Measured) -> Check:
 
 
 def latency(challenger: Measured, bars: Bars) -> Check:
-    text = f"one viewer's scores take {challenger.p95_ms:.1f} ms of processor time (95th percentile)"
+    text = f"one viewer takes {challenger.p95_ms:.1f} ms of processor time (95th percentile)"
     return Check("latency", challenger.p95_ms <= bars.p95_ms, challenger.p95_ms, f"<= {bars.p95_ms:g} ms", text)
 
 

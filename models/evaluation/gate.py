@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.evaluation import checks, lists
 from models.evaluation.checks import Bars, Check, Measured
-from models.evaluation.metrics import evaluate
+from models.evaluation.metrics import Scores, evaluate, of_lists
 from models.evaluation.splits import Rolling, Task
 from models.interactions import Floats, Interactions, Ints
 from models.recommenders.base import Fitted
@@ -27,7 +27,7 @@ class Contender:
     `fit` sees the interactions of one fold's past and nothing else. `recorded`: the metrics of its training run, of
     which `ndcg_at_10_fold_1`… must be reproduced (needed for the challenger only; `measure(…).record()` makes them).
     `recommend(fitted, task, allowed) -> [rows, 10]` item numbers, -1 for none: its own path to a list, where that is
-    more than the best allowed scores (a ranker, a re-rank); the hard rules are checked on what it returns.
+    more than the best allowed scores (a ranker, a re-rank); then everything is measured on what it returns.
     `recipe`: kind and parameters; a challenger of the champion's recipe is a refresh with newer data, not a rival.
     """
 
@@ -158,8 +158,8 @@ def measure(
     for number, task in enumerate(tasks):
         mask = allowed[number] if allowed else np.ones(task.train.n_items, dtype=np.bool_)
         model = contender.fit(task.train)
-        scores = evaluate(model.score, task, allowed=mask)
-        top = contender.recommend(model, task, mask) if contender.recommend else scores.top
+        scores = _scores(contender, model, task, mask)
+        top = scores.top
         ndcg.append(scores.ndcg)
         offered = int(mask.any(axis=0).sum() if mask.ndim == 2 else mask.sum())
         covered.append(lists.coverage(top, offered))
@@ -167,7 +167,7 @@ def measure(
         if genres is not None:
             calibrated.append(lists.calibration(top, task.histories, genres))
         violations += lists.violations(top, mask, task.histories)
-        times += _seconds(model, task)
+        times += _seconds(contender, model, task, mask)
     kl = np.concatenate(calibrated) if calibrated else np.array([np.nan])
     return Measured(
         contender.name,
@@ -188,17 +188,29 @@ def probe(
     past = task.train
     titles = rng.integers(0, past.n_items, size=len(past))
     noise = Interactions(past.users, titles, past.times, past.n_users, past.n_items)
-    blind = evaluate(contender.fit(noise).score, task, allowed=allowed).ndcg.mean()
-    chance = evaluate(lambda rows: rng.random((len(rows), past.n_items), np.float32), task, allowed=allowed).ndcg.mean()
+    mask = np.ones(past.n_items, dtype=np.bool_) if allowed is None else allowed
+    blind = _scores(contender, contender.fit(noise), task, mask).ndcg.mean()
+    chance = evaluate(lambda rows: rng.random((len(rows), past.n_items), np.float32), task, allowed=mask).ndcg.mean()
     return checks.learns_from_the_past(float(ours.ndcg[-1].mean()), float(blind), float(chance), bars)
 
 
-def _seconds(model: Fitted, task: Task) -> list[float]:
-    """Processor time, so that a busy machine refuses nobody."""
+def _scores(contender: Contender, model: Fitted, task: Task, allowed: Allowed) -> Scores:
+    """Of its own lists where it makes them, of its full ranking otherwise."""
+    if contender.recommend:
+        return of_lists(contender.recommend(model, task, allowed), task)
+    return evaluate(model.score, task, allowed=allowed)
+
+
+def _seconds(contender: Contender, model: Fitted, task: Task, allowed: Allowed) -> list[float]:
+    """Of one viewer at a time; processor time, so that a busy machine refuses nobody."""
     made = []
     for row in range(min(len(task), _TIMED_ROWS)):
-        history = task.histories.part(row, row + 1)
+        alone = task.take([row])
+        mask = allowed if allowed.ndim == 1 else allowed[row : row + 1]
         started = time.process_time()
-        model.score(history)
+        if contender.recommend:
+            contender.recommend(model, alone, mask)
+        else:
+            model.score(alone.histories)
         made.append(time.process_time() - started)
     return made

@@ -139,6 +139,17 @@ def evaluate(score: Scorer, task: Task, *, k: int = 10, allowed: NDArray[np.bool
     return Scores(np.concatenate(ranks), task.targets, np.concatenate(tops), k)
 
 
+def of_lists(top: Ints, task: Task) -> Scores:
+    """Scores of lists made elsewhere, [rows, k] item numbers, -1 for none: what is not listed has no place."""
+    items = task.train.n_items
+    keys = np.where(top >= 0, np.arange(len(top))[:, None] * items + top, -1).ravel()
+    order = np.argsort(keys, kind="stable")
+    wanted = task.targets.rows * items + task.targets.values
+    found = order[np.minimum(np.searchsorted(keys[order], wanted), len(order) - 1)]
+    ranks = np.where(keys[found] == wanted, found % top.shape[1] + 1.0, np.inf)
+    return Scores(ranks, task.targets, top, top.shape[1])
+
+
 def target_ranks(scores: Floats, targets: Ragged) -> NDArray[np.float64]:
     """The place of each target in its row, from 1; equal scores share the mean of their places; -inf is no place."""
     ranks = np.empty(len(targets.values))

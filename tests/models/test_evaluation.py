@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
-from models.evaluation.metrics import evaluate, target_ranks, top_items
+from models.evaluation.metrics import evaluate, of_lists, target_ranks, top_items
 from models.evaluation.splits import (
     DAY_S,
     Task,
@@ -125,6 +125,18 @@ def test_lists_are_the_best_unseen_items_in_a_stable_order(case, k) -> None:
     for row, seen in enumerate(histories):
         left = sorted((i for i in range(scores.shape[1]) if i not in seen), key=lambda i: (-scores[row, i], i))
         assert [item for item in made[row] if item >= 0] == left[:k]
+
+
+@given(rankings(), st.integers(1, 12))
+def test_lists_made_elsewhere_are_judged_like_those_of_scores(case, k) -> None:
+    """Distinct scores, so that no place is shared: the two differ beyond `k` only."""
+    scores, histories, targets = case
+    scores = scores + np.arange(scores.shape[1], dtype=np.float32) / 100
+    task = task_of(histories, targets, scores.shape[1])
+    made = evaluate(lambda _: scores, task, k=k)
+    again = of_lists(made.top, task)
+    for name in ("ndcg", "recall", "hit", "average_precision"):
+        np.testing.assert_allclose(getattr(again, name), getattr(made, name))
 
 
 def test_a_seen_target_is_a_miss_not_a_hit() -> None:

@@ -83,7 +83,7 @@ def shuffled(past: Interactions) -> Fitted:
 def careless(fitted: Fitted, task: Task, allowed: np.ndarray) -> Ints:
     """The best of what is allowed, and for a try some title in the last place, whoever is watching."""
     top = evaluate(fitted.score, task, allowed=allowed).top
-    top[:, -1] = np.random.default_rng(0).integers(TITLES, size=len(top))
+    top[:, -1] = np.random.default_rng(0).integers(TITLES, size=len(top))  # not masked
     return top
 
 
