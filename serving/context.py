@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from starlette.applications import Starlette
 from starlette.datastructures import State
 
+from features.online import Online
 from matinee.clock import Clock
 from matinee.db.connect import pool
 from matinee.secrets import secret
@@ -25,8 +26,11 @@ from serving.events.sessions import Playbacks, Sessions
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
-from serving.recommendations.core import Home
+from serving.recommendations.catalogue import Catalogues
+from serving.recommendations.core import Homes
 from serving.recommendations.exposures import Exposures
+from serving.recommendations.live import PATIENCE_S, Live
+from serving.recommendations.systems import Systems
 from transcoding import watermark
 
 _REDIS_TIMEOUT_S = 2.0
@@ -53,8 +57,13 @@ class Context:
         self.sessions = Sessions(self.redis)
         self.playbacks = Playbacks(self.transaction, clock)
         self.owners = Owners(self.transaction, clock)
-        exposures = Exposures(self.redis, self.log, clock)
-        self.home = Home(self.transaction, self.redis, exposures, self.metrics, clock)
+        # Pages do without Redis rather than wait for it.
+        self.quick = _redis(settings.redis(), PATIENCE_S)
+        catalogues = Catalogues(self.transaction)
+        self.systems = Systems(settings.home, self.metrics, catalogues)
+        live = Live(Online(self.quick, clock))
+        exposures = Exposures(self.quick, self.log, clock)
+        self.home = Homes(self.transaction, catalogues, self.systems, live, exposures, self.metrics, clock)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -65,21 +74,23 @@ class Context:
     async def open(self) -> None:
         # Without waiting: the API is live before PostgreSQL is, and says so under /health/ready.
         await self.pool.open(wait=False)
+        self.systems.start()
 
     async def close(self) -> None:
+        await self.systems.stop()
         await self.log.close()
         await self.pool.close()
-        for client in {self.redis, self.events}:
+        for client in {self.redis, self.events, self.quick}:
             await client.aclose()
         self.passwords.close()
 
 
-def _redis(url: str) -> Redis:
+def _redis(url: str, timeout_s: float = _REDIS_TIMEOUT_S) -> Redis:
     # One retry, at once: the first command after a restart finds its pooled connection dead.
     return Redis.from_url(
         url,
-        socket_timeout=_REDIS_TIMEOUT_S,
-        socket_connect_timeout=_REDIS_TIMEOUT_S,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
         max_connections=64,
         retry=Retry(NoBackoff(), 1),
     )

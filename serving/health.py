@@ -22,10 +22,13 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """200 when PostgreSQL and Redis answer right now; otherwise 503 that names who does not."""
+    """200 when PostgreSQL and Redis answer right now and a model was looked for; otherwise 503 that names what lacks.
+
+    Without a good model the pages fall back and say so: that is no reason to send viewers away.
+    """
     context = context_of(request.app)
     postgres, cache = await asyncio.gather(_postgres(context), _redis(context))
-    checks = {"postgres": postgres, "redis": cache}
+    checks = {"postgres": postgres, "redis": cache, "model": context.systems.looked.is_set()}
     if not all(checks.values()):
         missing = ", ".join(name for name, answers in checks.items() if not answers)
         headers = {"Retry-After": str(RETRY_AFTER_S)}

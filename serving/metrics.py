@@ -1,6 +1,6 @@
 """Prometheus metrics of one app, by route template: a path with ids in it would be a series of its own."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -38,10 +38,28 @@ class Metrics:
             registry=self.registry,
         )
         self.degraded = Counter(
-            "matinee_recommendations_degraded", "Home pages made without a list of the profile", registry=self.registry
+            "matinee_recommendations_degraded", "Pages made without a model or without Redis", registry=self.registry
+        )
+        self.composing = Histogram(
+            "matinee_recommendations_composing_seconds",
+            "Seconds that making one page took of the process",
+            registry=self.registry,
+            buckets=_BUCKETS,
+        )
+        self.model_loads = Counter("matinee_model_loads", "Models loaded and checked", registry=self.registry)
+        self.model_failures = Counter(
+            "matinee_model_failures", "Models that did not load or answered wrongly", registry=self.registry
+        )
+        self._model = Gauge(
+            "matinee_model_info", "The model that serves", ("name", "version", "snapshot_id"), registry=self.registry
         )
         # Looking a child up by its labels costs more than counting.
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def model_info(self, name: str, version: str, snapshot_id: str) -> None:
+        """Name the model that serves from now on."""
+        self._model.clear()
+        self._model.labels(name, version, snapshot_id).set(1)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         key = (method, route, status)

@@ -85,10 +85,11 @@ class Viewers:
         self._memo: Memo[tuple[str, str | None], core.Viewer] = Memo(clock)
 
     async def of(self, account_id: str, profile_id: str | None) -> core.Viewer:
-        """As `core.viewer`, at most some seconds old."""
+        """As `core.viewer`, at most some seconds old; who has no key in the lake yet gets one with the first event."""
         known = self._memo.get((account_id, profile_id))
         if known is None:
             async with self._transaction() as connection:
                 known = await core.viewer(connection, account_id, profile_id)
-            self._memo.put((account_id, profile_id), known)
+            if known.profile_key is not None:
+                self._memo.put((account_id, profile_id), known)
         return known

@@ -3,12 +3,12 @@
 from typing import Annotated
 
 import orjson
-import redis
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from matinee.contracts.feed import Kind
 from matinee.ids import TITLE_ID_PATTERN
+from serving.accounts.core import Viewer
 from serving.accounts.core import viewer as viewer_of
 from serving.auth import Visitor
 from serving.catalog import core
@@ -20,6 +20,8 @@ router = APIRouter(prefix="/api/media", tags=["catalogue"])
 TitleId = Annotated[str, Path(pattern=TITLE_ID_PATTERN)]
 ProfileId = Annotated[str | None, Query(max_length=256)]
 _SIMILAR = 20
+# Whoever looks at a title need not have watched it.
+_LIKENESS = {"because_you_watched": "similar", "similar_content": "same_genre"}
 
 
 class Genre(BaseModel):
@@ -81,25 +83,27 @@ async def similar(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: 
         found, terms, offers = await core.find(connection, title_id)
         if reason := allowed(terms, viewer, now):
             raise core.refuse(reason, title_id, offers)
-        listed = await _listed(context, found["root_id"])
-        cards = await core.visible_cards(connection, viewer, [item["title_id"] for item in listed], now)
-        items = [
-            {**cards[item["title_id"]], "source": item["source"], "reason": item["reason"]}
-            for item in listed
-            if item["title_id"] in cards and item["title_id"] != found["root_id"]
-        ]
-        degraded = not items
-        if degraded:
-            items = [
-                {**core.card(other), "source": "genre", "reason": {"code": "same_genre", "params": {}}}
-                for other in await core.same_genre(connection, viewer, found["root_id"], now, _SIMILAR)
-            ]
+    items = await _similar(context, viewer, found["root_id"])
+    degraded = not items
+    if degraded:
+        async with context.transaction() as connection:
+            others = await core.same_genre(connection, viewer, found["root_id"], now, _SIMILAR)
+        reason = {"code": "same_genre", "params": {}}
+        items = [{**core.card(other), "source": "genre", "reason": reason} for other in others]
     return _json({"items": items[:_SIMILAR], "degraded": degraded})
 
 
-async def _listed(context: Ctx, root_id: str) -> list[dict]:
-    try:
-        stored = await context.redis.get(f"recs:similar:{root_id}")
-    except redis.RedisError:
-        return []  # the catalogue answers without the cache; the metrics and /health/ready tell of it
-    return orjson.loads(stored)["items"] if stored else []
+async def _similar(context: Ctx, viewer: Viewer, root_id: str) -> list[dict]:
+    """What the model names beside a title, of what this viewer may be shown."""
+    served = context.home.served
+    if served is None:
+        return []  # the catalogue answers without a model; the metrics tell of it
+    shelf = await context.home.shelf(viewer)
+    return [
+        {
+            **orjson.loads(shelf.seen[pick.title_id].card),
+            "source": pick.source,
+            "reason": {"code": _LIKENESS[pick.reason], "params": {"title_id": root_id}},
+        }
+        for pick in served.similar(root_id, served.mask(shelf), _SIMILAR)
+    ]

@@ -6,12 +6,11 @@ from starlette.responses import Response
 from serving.auth import authenticate
 from serving.context import context_of
 from serving.problems import Problem
-
-SURFACES = ("home",)
+from serving.recommendations.core import SURFACES
 
 
 async def recommendations(request: Request) -> Response:
-    """The rows of the home page for a profile of the signed-in account."""
+    """The rows of the home page (or titles to pick from) for a profile of the signed-in account."""
     claims = authenticate(request)
     query = request.query_params
     surface = query.get("surface", "home")
@@ -19,6 +18,7 @@ async def recommendations(request: Request) -> Response:
         raise Problem(422, "unknown_surface", f"surface must be one of {', '.join(SURFACES)}, not {surface[:40]!r}")
     context = context_of(request.app)
     body = await context.home.page(
+        surface,
         claims.account_id,
         claims.session_id,
         query.get("profile_id"),

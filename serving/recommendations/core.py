@@ -1,121 +1,155 @@
-"""The home page: lists of the models from Redis, positions from PostgreSQL, masked by what the viewer may see.
+"""Pages of one app: composed when asked, kept as bytes until something that they are made of changed.
 
-A page is kept as bytes and composed anew when something that it is made of changed: a list, a position of the profile,
-or what viewers like this one may see. What other processes change is noticed within seconds.
+That is the state of the viewer in Redis (a version that each event raises), positions in PostgreSQL, the system that
+serves, and what viewers like this one may see at this moment.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import orjson
-import redis
-from redis.asyncio import Redis
-
+from features.online import Known
 from matinee.clock import Clock
 from matinee.db.queries import load
 from models.experiments.assignment import Experiment, assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
 from serving.accounts.core import Viewer
 from serving.accounts.memo import Memo, Transaction, Viewers
-from serving.catalog.core import descendants, next_episode
 from serving.db import Row, rows
 from serving.metrics import Metrics
-from serving.playback.core import finished
+from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.gather import Gather
-from serving.recommendations.rows import HomeRow, Lists, Pick, plan_rows
-from serving.recommendations.shelf import Shelf, Shelves
+from serving.recommendations.live import GoneError, Live
+from serving.recommendations.page import Page, Visit, home_page, onboarding_page
+from serving.recommendations.pages import Kept, Pages
+from serving.recommendations.progress import progress
+from serving.recommendations.systems import Systems
+
+if TYPE_CHECKING:
+    from serving.recommendations.served import Served
 
 QUERIES = load(Path(__file__).parent)
-POPULAR = "recs:popular"
-PAGE_LIFE_S = 30.0
-POPULAR_LIFE_S = 1.0
-_SERIES_CHECKED = 20
-_PAGES = 20_000
+SURFACES = {"home": home_page, "onboarding": onboarding_page}
+# Positions that another process has written are noticed so late; what was finished comes through Redis sooner.
+POSITIONS_S = 30.0
+KIDS = 12  # profiles with this maturity limit or a lower one are children's
+_NOBODY = Known((), (), frozenset(), {})
+_GONE = b"gone"  # in place of a version
 
 
 @dataclass(frozen=True, slots=True)
-class _List:
-    """A list as it stands in Redis, and what it says."""
+class _Around:
+    """What a page is made of beside the viewer's own state."""
 
-    raw: bytes | None
-    model: Mapping[str, str] | None = None
-    picks: tuple[Pick, ...] = ()
-
-
-_NO_LIST = _List(None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """The body after its request id, and what it was made from: both lists, the generation of the shelf."""
-
-    own: _List
-    popular: _List
-    generation: int
-    rest: bytes
+    surface: str
+    shelf: Shelf
+    served: "Served | None"
+    variants: dict[Experiment, str]
+    positions: Sequence[Row]
+    now: datetime
 
 
-class Home:
+class Homes:
     """Home pages of one app."""
 
     def __init__(
         self,
         transaction: Transaction,
-        client: Redis,
+        catalogues: Catalogues,
+        systems: Systems,
+        live: Live,
         exposures: Exposures,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._transaction, self._exposures, self._metrics, self._clock = transaction, exposures, metrics, clock
+        self._transaction, self._catalogues, self._systems, self._live = transaction, catalogues, systems, live
+        self._exposures, self._metrics, self._clock = exposures, metrics, clock
         self._viewers = Viewers(transaction, clock)
-        self._stored: Gather[bytes | None] = Gather(client.mget)
         self._positions: Gather[list[Row]] = Gather(self._read_positions)
-        # Pages live on for their lists when their time is over: what did not change is not parsed again.
-        self._pages: dict[str, _Page] = {}
-        self._fresh: Memo[str, bool] = Memo(clock, PAGE_LIFE_S)
-        self._popular: Memo[str, _List] = Memo(clock, POPULAR_LIFE_S)
-        self._last_popular = _NO_LIST
+        self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
+        self._pages = Pages()
         self._variants: dict[str, dict[Experiment, str]] = {}
-        self._shelves = Shelves(transaction)
 
     async def page(
         self,
+        surface: str,
         account_id: str,
         session_id: str,
         profile_id: str | None,
         request_id: str,
         bot: Callable[[], str | None] = lambda: None,
     ) -> bytes:
-        """The JSON of the home page of a profile (None: the account's first).
+        """The JSON of a surface for a profile (None: the account's first).
 
         Raises:
             Problem: 404, the account has no such profile.
         """
         viewer = await self._viewers.of(account_id, profile_id)
         variants = self._assigned(account_id)
-        kept = self._pages.get(profile := str(viewer.profile_id))
-        own, popular = await self._lists(viewer.profile_key, kept)
-        shelf = await self._shelves.of(viewer, self._clock.now())
-        same = kept is not None and kept.own is own and kept.popular is popular and kept.generation == shelf.generation
-        if kept is None or not same or not self._fresh.get(profile):
-            body = await self._compose(viewer, shelf, variants, own, popular)
-            kept = self._keep(profile, _Page(own, popular, shelf.generation, body[1:]))
-        await self._exposures.tell(account_id, session_id, variants, bot)
-        return b'{"request_id":"%b",%b' % (request_id.encode(), kept.rest)
+        version = await self._version(viewer)
+        now = self._clock.now()
+        shelf = await self._catalogues.shelf(viewer, now)
+        served, profile = self._systems.current, str(viewer.profile_id)
+        kept = self._pages.get((surface, profile))
+        positions = self._recent.get(profile)
+        if positions is None:
+            positions = await self._renewed(profile, kept)
+        made_of = (version, shelf, served, now.toordinal(), positions)
+        if kept is None or not kept.is_of(made_of):
+            around = _Around(surface, shelf, served, variants, positions, now)
+            page, version = await self._composed(viewer, version, around)
+            kept = self._pages.put((surface, profile), Kept((version, *made_of[1:]), page.body))
+        if version is not _GONE:
+            await self._exposures.tell(account_id, session_id, variants, bot)
+        return b'{"request_id":"%b",%b' % (request_id.encode(), kept.body)
 
     def forget(self, profile_id: str) -> None:
-        """A position of the profile changed: compose its page anew."""
-        self._fresh.forget(profile_id)
+        """A position of the profile changed: look at them again."""
+        self._recent.forget(profile_id)
 
-    def _keep(self, profile: str, page: _Page) -> _Page:
-        if len(self._pages) >= _PAGES:
-            self._pages.clear()
-        self._fresh.put(profile, True)
-        self._pages[profile] = page
-        return page
+    async def shelf(self, viewer: Viewer) -> Shelf:
+        """What this viewer may be shown now."""
+        return await self._catalogues.shelf(viewer, self._clock.now())
+
+    @property
+    def served(self) -> "Served | None":
+        return self._systems.current
+
+    async def _version(self, viewer: Viewer) -> bytes | None:
+        try:
+            # Whoever has no key yet is asked for as well: the page says whether Redis answers.
+            return await self._live.version(viewer.profile_key or "")
+        except GoneError:
+            return _GONE
+
+    async def _composed(self, viewer: Viewer, version: bytes | None, around: _Around) -> tuple[Page, bytes | None]:
+        """A new page, and the version that it is of: Redis may go between two reads."""
+        known: Known | None = None
+        if version is not _GONE:
+            try:
+                known = await self._live.known(viewer.profile_key) if viewer.profile_key else _NOBODY
+            except GoneError:
+                version = _GONE
+        arm = around.variants[HOME_ORDER]
+        visit = Visit(
+            profile_id=str(viewer.profile_id),
+            region=viewer.region,
+            kids=viewer.maturity <= KIDS,
+            now=around.now,
+            known=known,
+            progress=progress(around.positions, around.shelf),
+            arms={experiment.name: variant for experiment, variant in around.variants.items()},
+            share=HOME_ORDER.shares[arm],
+            for_you_first=arm == "treatment",
+        )
+        with self._metrics.composing.time():
+            page = SURFACES[around.surface](visit, around.shelf, around.served)
+        if page.degraded:
+            self._metrics.degraded.inc()
+        return page, version
 
     def _assigned(self, account_id: str) -> dict[Experiment, str]:
         known = self._variants.get(account_id)
@@ -125,19 +159,12 @@ class Home:
             known = self._variants[account_id] = {e: assign(e, account_id) for e in ACTIVE}
         return known
 
-    async def _lists(self, profile_key: str | None, kept: _Page | None) -> tuple[_List, _List]:
-        """The profile's list and the popular one as they stand in Redis; without Redis neither."""
-        popular = self._popular.get(POPULAR)
-        own_read = self._stored.get(f"recs:profile:{profile_key}") if profile_key else None
-        popular_read = self._stored.get(POPULAR) if popular is None else None
-        try:
-            own = _parsed(await own_read, kept.own if kept else _NO_LIST) if own_read else _NO_LIST
-            if popular_read is not None:
-                self._last_popular = popular = _parsed(await popular_read, self._last_popular)
-                self._popular.put(POPULAR, popular)
-        except redis.RedisError:
-            return _NO_LIST, _NO_LIST  # the page degrades and says so; the metrics count it
-        return own, popular or _NO_LIST
+    async def _renewed(self, profile_id: str, kept: Kept | None) -> Sequence[Row]:
+        """Positions as they are now; the same object where nothing changed."""
+        positions: Sequence[Row] = await self._positions.get(profile_id)
+        if kept is not None and positions == kept.positions:
+            positions = kept.positions
+        return self._recent.put(profile_id, positions)
 
     async def _read_positions(self, profile_ids: Sequence[str]) -> list[list[Row]]:
         async with self._transaction() as connection:
@@ -146,103 +173,3 @@ class Home:
         for position in found:
             by_profile[position["profile_id"]].append(position)
         return list(by_profile.values())
-
-    async def _compose(
-        self,
-        viewer: Viewer,
-        shelf: Shelf,
-        variants: Mapping[Experiment, str],
-        own: _List,
-        popular: _List,
-    ) -> bytes:
-        positions = await self._positions.get(str(viewer.profile_id))
-        lists, cards = await self._gather(viewer, shelf, own.picks, popular.picks, positions)
-        planned = plan_rows(lists, for_you_first=variants[HOME_ORDER] == "treatment")
-        degraded = not lists.for_you
-        if degraded:
-            self._metrics.degraded.inc()
-        named = {experiment.name: variant for experiment, variant in variants.items()}
-        share = HOME_ORDER.shares[variants[HOME_ORDER]]
-        shown = {title_id: None for row in planned for pick in row.picks for title_id in _mentioned(pick)}
-        return orjson.dumps(
-            {
-                "model": own.model or popular.model,
-                "degraded": degraded,
-                "rows": [_row(row, named, share) for row in planned],
-                "titles": {title_id: cards[title_id] for title_id in shown if title_id in cards},
-            }
-        )
-
-    async def _gather(
-        self, viewer: Viewer, shelf: Shelf, own: Sequence[Pick], popular: Sequence[Pick], positions: Sequence[Row]
-    ) -> tuple[Lists, dict[str, Row]]:
-        """The lists of the rows, and the cards of all titles in them."""
-        now = self._clock.now()
-        resume, watched = await self._progress(viewer, positions, now)
-        picks = [*resume, *own, *popular, *shelf.newest]
-        wanted = {title_id: None for pick in picks for title_id in _mentioned(pick)}
-        if missing := shelf.missing(wanted):
-            async with self._transaction() as connection:
-                await shelf.learn(connection, viewer, missing, now)
-        cards = shelf.cards_of(wanted)
-
-        def seen(picks: Iterable[Pick]) -> list[Pick]:
-            return [pick for pick in picks if pick.title_id in cards]
-
-        genres = {title_id: card["genres"] for title_id, card in cards.items()}
-        return Lists(seen(resume), seen(own), seen(popular), seen(shelf.newest), watched, genres), cards
-
-    async def _progress(self, viewer: Viewer, positions: Sequence[Row], now: datetime) -> tuple[list[Pick], set[str]]:
-        """What to go on with, the last touched first, and the films and series that were seen to the end."""
-        latest: dict[str, Row] = {}
-        for position in positions:
-            latest.setdefault(position["root_id"], position)
-        resume, watched = [], set()
-        for checked, (root_id, position) in enumerate(latest.items()):
-            going_on: str | None = position["title_id"]
-            if finished(position):
-                is_episode = root_id != position["title_id"] and checked < _SERIES_CHECKED
-                going_on = await self._after(viewer, root_id, position["title_id"], now) if is_episode else None
-            if going_on is None:
-                watched.add(root_id)
-            elif going_on != position["title_id"] or position["position_ms"] > 0:
-                reason = {"code": "continue", "params": {"title_id": going_on}}
-                resume.append(Pick(root_id, "position", reason))
-        return resume, watched
-
-    async def _after(self, viewer: Viewer, root_id: str, episode_id: str, now: datetime) -> str | None:
-        async with self._transaction() as connection:
-            return next_episode(await descendants(connection, viewer, root_id, now), episode_id)
-
-
-def _parsed(raw: bytes | None, known: _List) -> _List:
-    """The list in these bytes; the known one where nothing changed."""
-    if raw is None:
-        return _NO_LIST
-    if raw == known.raw:
-        return known
-    stored = orjson.loads(raw)
-    picks = tuple(Pick(item["title_id"], item["source"], item["reason"]) for item in stored["items"])
-    return _List(raw, stored["model"], picks)
-
-
-def _mentioned(pick: Pick) -> list[str]:
-    """The title itself, and the one that its reason names."""
-    because = pick.reason["params"].get("title_id")
-    return [pick.title_id, because] if because else [pick.title_id]
-
-
-def _row(row: HomeRow, experiments: Mapping[str, str], share: float) -> Row:
-    # Where one left off stands first in every variant; all below it depends on the order that was dealt.
-    propensity = 1.0 if row.id == "continue" else share
-    items = [
-        {
-            "title_id": pick.title_id,
-            "reason": pick.reason,
-            "source": pick.source,
-            "propensity": propensity,
-            "experiments": experiments,
-        }
-        for pick in row.picks
-    ]
-    return {"id": row.id, "title": row.title, "items": items}

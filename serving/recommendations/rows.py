@@ -1,18 +1,28 @@
-"""From lists of titles to the rows of the home page. Pure."""
+"""From lists of titles to the rows of the home page. Pure.
+
+Titles are dealt out row by row in the order of the page, each to one row. What a row may explore with is dealt to it as
+well, so that no draw of one row changes what stands in another: probabilities stay exact.
+"""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 MAX_ROW = 20
 MIN_ROW = 3
-_GENRE_ROWS = 3
+MAX_ITEMS = 160  # of all rows together
+_RESERVE = 5
+_ROWS_OF_A_KIND = {"because": 2, "genre": 3}
+_LEAST = {"because": MIN_ROW, "genre": MIN_ROW, "gems": MIN_ROW}
 
 _TITLES = {
     "continue": {"en": "Continue watching", "ru": "Продолжить просмотр"},
     "for_you": {"en": "For you", "ru": "Для вас"},
-    "popular": {"en": "Popular now", "ru": "Сейчас популярно"},
+    "trending": {"en": "Trending now", "ru": "Сейчас смотрят"},
     "new": {"en": "New here", "ru": "Новинки"},
+    "gems": {"en": "Hidden gems", "ru": "Скрытые жемчужины"},
+    "onboarding": {"en": "Pick what you like", "ru": "Выберите, что нравится"},
+    "all": {"en": "All titles", "ru": "Всё подряд"},
 }
 _GENRES_RU = {
     "action": "боевики", "adventure": "приключения", "animation": "анимация", "children": "детям",
@@ -25,88 +35,133 @@ _GENRES_RU = {
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """A title that a list proposes, who proposes it, and why."""
+    """A title that a list proposes, who proposes it, and why; `because`: the title that the reason names."""
 
     title_id: str
     source: str
-    reason: Mapping[str, Any]
+    reason: str
+    because: str | None = None
+    score: float = 0.0
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The reason as clients hear it."""
+        return {"code": self.reason, "params": {} if self.because is None else {"title_id": self.because}}
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """What a row may be made of, best first. `ahead`: how many of its titles it takes before any other row does."""
+
+    id: str
+    title: Mapping[str, str]
+    picks: Sequence[Pick]
+    ahead: int = 0
+
+    @property
+    def kind(self) -> str:
+        """`because:<title>` and `genre:<genre>` are of one kind each."""
+        return self.id.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class HomeRow:
+    """`reserve`: titles that no other row shows and that this one may explore with."""
+
     id: str
     title: Mapping[str, str]
     picks: tuple[Pick, ...]
+    reserve: tuple[Pick, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.id.partition(":")[0]
 
 
-@dataclass(frozen=True)
-class Lists:
-    """What rows are made from, each in its own order, and only what the viewer may see.
+def row_title(row: str) -> Mapping[str, str]:
+    """The heading of a row in English and Russian."""
+    kind, _, genre = row.partition(":")
+    if kind != "genre":
+        return _TITLES[kind]
+    russian = _GENRES_RU.get(genre.lower(), genre)
+    return {"en": genre[:1].upper() + genre[1:], "ru": russian[:1].upper() + russian[1:]}
 
-    `watched`: titles seen to the end, which no row but `continue` shows. `genres`: title -> its genres.
+
+def because_title(titles: Mapping[str, str]) -> Mapping[str, str]:
+    """The heading of a row that follows from a title with these names by language."""
+    some = next(iter(titles.values()), "")
+    english, russian = titles.get("en", some), titles.get("ru", some)
+    return {"en": f"Because you watched {english}", "ru": f"Вы смотрели «{russian}»"}
+
+
+def with_arm(rows: Sequence[str], *, for_you_first: bool) -> list[str]:
+    """The rows' ids with `for_you` before `trending` or behind it, as the experiment dealt; all else stays in place."""
+    first, second = ("for_you", "trending") if for_you_first else ("trending", "for_you")
+    order = list(rows)
+    if first in order and second in order:
+        places = sorted((order.index(first), order.index(second)))
+        order[places[0]], order[places[1]] = first, second
+    return order
+
+
+def deal(lists: Sequence[List], taken: Collection[str] = (), *, exploring: Collection[str] = ()) -> list[HomeRow]:
+    """The rows in the order of their lists. No title stands twice, none of `taken` at all; short rows are left out.
+
+    With a small catalogue each row takes a part of it only, so that the next one has something to show. Rows of a kind
+    in `exploring` are dealt a few titles more, as long as there are plenty.
     """
-
-    resume: Sequence[Pick] = ()
-    for_you: Sequence[Pick] = ()
-    popular: Sequence[Pick] = ()
-    newest: Sequence[Pick] = ()
-    watched: Collection[str] = ()
-    genres: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-def plan_rows(lists: Lists, *, for_you_first: bool) -> list[HomeRow]:
-    """The rows in their order. No title stands twice; rows without titles are left out.
-
-    With a small catalogue each row takes a part of it only, so that the next one has something to show.
-    """
-    used = set(lists.watched)
-    rows = [_row("continue", _TITLES["continue"], _take(lists.resume, set(), MAX_ROW))]
-    used |= {pick.title_id for pick in rows[0].picks}
-    size = _row_size(lists, used)
-    order = ("for_you", "popular") if for_you_first else ("popular", "for_you")
-    for name in order:
-        picks = _take(lists.for_you if name == "for_you" else lists.popular, used, size)
+    used = set(taken)
+    left = {pick.title_id for of in lists for pick in of.picks} - used
+    size = min(MAX_ROW, MAX_ITEMS // max(1, len(lists)), max(MIN_ROW, -(-len(left) // 4)))
+    plenty = len(left) >= 3 * MAX_ROW
+    ahead: dict[str, list[Pick]] = {}
+    for of in lists:
+        ahead[of.id] = take(of.picks, used, min(of.ahead, size))
+        used |= {pick.title_id for pick in ahead[of.id]}
+    rows: list[HomeRow] = []
+    of_a_kind: dict[str, int] = {}
+    for of in lists:
+        first = ahead[of.id]
+        picks = [*first, *take(of.picks, used, size - len(first))]
+        least, most = _LEAST.get(of.kind, 1), _ROWS_OF_A_KIND.get(of.kind, 1)
+        if len(picks) < least or of_a_kind.get(of.kind, 0) >= most:
+            continue
         used |= {pick.title_id for pick in picks}
-        rows.append(_row(name, _TITLES[name], picks))
-    rest = [*lists.for_you, *lists.popular]
-    for genre in _favourite_genres(lists, rest, used):
-        picks = _take((p for p in rest if genre in lists.genres.get(p.title_id, ())), used, size)
-        if len(picks) >= MIN_ROW:
-            used |= {pick.title_id for pick in picks}
-            rows.append(_row(f"genre:{genre}", _genre_title(genre), picks))
-    rows.append(_row("new", _TITLES["new"], _take(lists.newest, used, MAX_ROW)))
-    return [row for row in rows if row.picks]
+        reserve = take(of.picks, used, _RESERVE) if plenty and of.kind in exploring else []
+        used |= {pick.title_id for pick in reserve}
+        of_a_kind[of.kind] = of_a_kind.get(of.kind, 0) + 1
+        rows.append(HomeRow(of.id, of.title, tuple(picks), tuple(reserve)))
+    return rows
 
 
-def _row(name: str, title: Mapping[str, str], picks: Sequence[Pick]) -> HomeRow:
-    return HomeRow(name, title, tuple(picks))
-
-
-def _take(picks: Iterable[Pick], used: Collection[str], size: int) -> list[Pick]:
+def take(picks: Iterable[Pick], used: Collection[str], size: int) -> list[Pick]:
+    """The first `size` that are not used, each title once."""
     taken: dict[str, Pick] = {}
     for pick in picks:
-        if len(taken) == size:
+        if len(taken) >= size:
             break
         if pick.title_id not in used:
             taken.setdefault(pick.title_id, pick)
     return list(taken.values())
 
 
-def _row_size(lists: Lists, used: Collection[str]) -> int:
-    candidates = {p.title_id for p in (*lists.for_you, *lists.popular)} - set(used)
-    return min(MAX_ROW, max(MIN_ROW, -(-len(candidates) // 2)))
-
-
-def _favourite_genres(lists: Lists, picks: Sequence[Pick], used: Collection[str]) -> list[str]:
-    """The genres of what is left, weighted by place: what stands high in the lists counts more."""
+def anchors(ranked: Sequence[Pick], limit: int) -> list[str]:
+    """The titles of the history that most of what stands high follows from; the strongest first."""
     weights: dict[str, float] = {}
+    for place, pick in enumerate(ranked):
+        if pick.because is not None:
+            weights[pick.because] = weights.get(pick.because, 0.0) + 1 / (1 + place)
+    return sorted(weights, key=lambda title_id: (-weights[title_id], title_id))[:limit]
+
+
+def by_genre(picks: Sequence[Pick], genres: Mapping[str, Sequence[str]], limit: int) -> dict[str, list[Pick]]:
+    """The genres that weigh most among the picks, each with its picks: what stands high counts more."""
+    weights: dict[str, float] = {}
+    found: dict[str, list[Pick]] = {}
     for place, pick in enumerate(picks):
-        if pick.title_id not in used:
-            for genre in lists.genres.get(pick.title_id, ()):
-                weights[genre] = weights.get(genre, 0.0) + 1 / (1 + place)
-    return sorted(weights, key=lambda genre: (-weights[genre], genre))[:_GENRE_ROWS]
-
-
-def _genre_title(genre: str) -> dict[str, str]:
-    russian = _GENRES_RU.get(genre.lower(), genre)
-    return {"en": genre[:1].upper() + genre[1:], "ru": russian[:1].upper() + russian[1:]}
+        for genre in genres.get(pick.title_id, ()):
+            weights[genre] = weights.get(genre, 0.0) + 1 / (1 + place)
+            found.setdefault(genre, []).append(pick)
+    plenty = [genre for genre in weights if len(found[genre]) >= MIN_ROW]
+    best = sorted(plenty, key=lambda genre: (-weights[genre], genre))[:limit]
+    return {genre: found[genre] for genre in best}

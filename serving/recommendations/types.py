@@ -15,7 +15,7 @@ class Reason(BaseModel):
 
 
 class Item(BaseModel):
-    """`propensity`: the probability with which this account was dealt this order of rows.
+    """`propensity`: the probability that this account was dealt this order of rows and the title its place in one.
 
     `experiments`: the account's variant of each running experiment.
     """
@@ -42,7 +42,7 @@ class Model(BaseModel):
 class Home(BaseModel):
     """No title stands twice. `titles` holds the card of every title in the rows or in a reason.
 
-    `model` is null where no model had a part; `degraded`: there is no list for this profile.
+    `model` is null where no model had a part; `degraded`: there is no model, or nothing is known of the viewer now.
     """
 
     request_id: str

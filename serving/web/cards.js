@@ -64,7 +64,7 @@ const SILENT = new Set(["popular_now", "new"]);
 function reasonText(reason, titles) {
   if (SILENT.has(reason.code)) return "";
   const title = local(titles[reason.params?.title_id]?.titles);
-  if (reason.code === "because_you_watched" && !title) return t("reason.picked");
+  if (["because_you_watched", "similar_content"].includes(reason.code) && !title) return t("reason.picked");
   return t(`reason.${reason.code}`, { title }) || t("reason.picked");
 }
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,75 @@ def catalogue(settings: Settings, tmp_path: Path, publish: Callable[..., str]) -
     for title_id in PACKAGED:
         publish(title_id)
     return settings
+
+
+@pytest.fixture
+def export_system(settings: Settings) -> Callable[..., Any]:
+    """Fit a system to these histories (lists of titles, the oldest first) and let it serve; returns it.
+
+    `genres`: title -> its genres, the whole catalogue of the system.
+    """
+
+    def make(genres: dict[str, list[str]], histories: list[list[str]], *, version: str = "7", personal: bool = True):
+        from dataclasses import replace
+
+        import numpy as np
+
+        from models.interactions import Interactions
+        from models.recommenders.assemble import recent
+        from models.recommenders.blend import Blend
+        from models.recommenders.ease import Ease
+        from models.recommenders.export import export
+        from models.recommenders.knn import TransitionKnn
+        from models.recommenders.similar import neighbours
+        from models.recommenders.system import About, Asked, System, golden_of
+
+        items = sorted(genres)
+        number = {title: place for place, title in enumerate(items)}
+        taken = [(user, number[title]) for user, history in enumerate(histories) for title in history]
+        users, chosen = (np.array(column, dtype=np.int64) for column in zip(*taken, strict=True))
+        data = Interactions.sorted(users, chosen, np.arange(len(taken)) * 60.0, len(histories), len(items))
+        parts = {"ease_decay": Ease(penalty=1.0).fit(data), "knn": TransitionKnn().fit(data)}
+        titles = [tuple(genres[title]) for title in items]
+        made = System(
+            about=About("matinee-recommender" if personal else "popularity", version, "s1", "hash", "blend"),
+            items=items,
+            titles=titles,
+            created=np.zeros(len(items)),
+            model=Blend(parts, {"ease_decay": 1.0, "knn": 1.0}) if personal else None,
+            recent=recent(data, 14),
+            neighbours=neighbours(data, titles),
+        )
+        asked = [Asked(tuple(history), now=1.0) for history in histories[:3]]
+        system = replace(made, golden=golden_of(made, asked))
+        export(system, settings.home)
+        return system
+
+    return make
+
+
+@pytest.fixture
+def known_as(settings: Settings) -> Iterator[Callable[..., None]]:
+    """Tell Redis what is known of a profile (of its account), as the worker does."""
+    import redis
+
+    from features.keys import DONE, HISTORY, VERSION
+    from matinee.pseudonyms import salts
+
+    store = redis.Redis.from_url(settings.redis())
+
+    def tell(account_id: str, profile_id: str, history: list[str], done: list[str] | None = None) -> None:
+        with psycopg.connect(settings.database()) as connection:
+            key = salts(connection, [account_id])[account_id].key(profile_id)
+        store.delete(HISTORY + key, DONE + key)
+        if history:
+            store.zadd(HISTORY + key, {title: float(place) for place, title in enumerate(history, 1)})
+        if done:
+            store.sadd(DONE + key, *done)
+        store.incr(VERSION + key)
+
+    yield tell
+    store.close()
 
 
 class Browser(httpx.AsyncClient):

@@ -147,7 +147,7 @@ async def test_metrics_count_by_route_template(client, ada):
 async def test_health_tells_the_truth(client, settings, running, browser, problem):
     assert (await client.get("/health/live")).json() == {"status": "live"}
     ready = await client.get("/health/ready")
-    assert ready.json() == {"status": "ready", "checks": {"postgres": True, "redis": True}}
+    assert ready.json() == {"status": "ready", "checks": {"postgres": True, "redis": True, "model": True}}
     values = {
         "MATINEE_HOME": settings.home_path,
         "database_url": settings.database_url,
@@ -162,7 +162,8 @@ async def test_health_tells_the_truth(client, settings, running, browser, proble
             assert (await other.get("/health/live")).status_code == 200
             answer = await other.get("/health/ready")
             assert problem(answer) == (503, "not_ready")
-            assert answer.json()["checks"] == {"postgres": broken != "postgres", "redis": broken != "redis"}
+            expected = {"postgres": broken != "postgres", "redis": broken != "redis", "model": True}
+            assert answer.json()["checks"] == expected
 
 
 class Proxy:

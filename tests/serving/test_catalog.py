@@ -1,8 +1,6 @@
 """Lists, title pages, similar titles: what is shown, and what is hidden from whom."""
 
-import orjson
 import pytest
-import redis as redis_client
 
 from serving.catalog.core import substring_pattern
 from serving.catalog.types import Page, Similar, Title
@@ -104,23 +102,22 @@ async def test_why_a_title_would_not_play(ada, client):
     assert await refusal(ada, "beacon") is None
 
 
-async def test_similar_comes_from_the_model_or_else_from_genres(ada, settings):
+async def test_similar_comes_from_the_model_or_else_from_genres(ada, app, export_system):
     answer = Similar.model_validate((await ada.get("/api/media/beacon-e1/similar")).json())
     assert answer.degraded
     assert [item.title_id for item in answer.items][:2] == ["otters", "harbour"]
-    listed = [
-        {"title_id": t, "score": 1.0, "source": "item2item", "reason": {"code": "similar", "params": {}}}
-        for t in ("abroad", "midnight", "gone")
-    ]
-    store = redis_client.Redis.from_url(settings.redis())
-    store.set("recs:similar:beacon", orjson.dumps({"model": {"name": "similar", "version": "1"}, "items": listed}))
-    store.close()
+    genres = {title: ["drama"] for title in ("beacon", "abroad", "midnight", "gone", "otters")}
+    export_system(genres, [["beacon", "midnight", "abroad"], ["beacon", "midnight", "gone"], ["otters"]])
+    await app.state.context.systems.look()
     answer = Similar.model_validate((await ada.get("/api/media/beacon-e1/similar")).json())
-    assert [(item.title_id, item.source) for item in answer.items] == [("midnight", "item2item")]
+    assert [(item.title_id, item.source) for item in answer.items] == [
+        ("midnight", "taken_together"),
+        ("otters", "same_genres"),
+    ]
+    assert answer.items[0].reason == {"code": "similar", "params": {"title_id": "beacon"}}
     assert not answer.degraded
     kid = await ada.kid(12)
     limited = Similar.model_validate((await ada.get("/api/media/beacon/similar", params={"profile_id": kid})).json())
-    assert limited.degraded
     assert [item.title_id for item in limited.items] == ["otters"]
 
 

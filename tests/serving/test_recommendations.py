@@ -1,6 +1,10 @@
-"""The rows of the home page: planning as a pure function, and the endpoint on real lists."""
+"""The home page: planning as pure functions, and the endpoint on a real system."""
 
+import asyncio
+import socket
+import time
 from collections import Counter
+from datetime import timedelta
 
 import orjson
 import psycopg
@@ -9,62 +13,50 @@ import redis as redis_client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from matinee.pseudonyms import salts
+from matinee.clock import ManualClock, SystemClock
+from matinee.settings import Settings
 from models.experiments.assignment import assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
-from serving.recommendations.rows import MAX_ROW, Lists, Pick, plan_rows
+from serving.recommendations.rows import MAX_ITEMS, MAX_ROW, List, Pick, deal, with_arm
 from serving.recommendations.types import Home
 
-picks = st.lists(st.integers(0, 60).map(lambda n: Pick(f"t{n}", "s", {"code": "c", "params": {}})), max_size=70)
+picks = st.lists(st.integers(0, 90).map(lambda n: Pick(f"t{n}", "s", "c")), max_size=90)
+ids = st.sampled_from(["for_you", "trending", "new", "gems", "genre:a", "genre:b", "genre:c", "genre:d", "because:x"])
+GENRES = {
+    "otters": ["nature", "family"], "harbour": ["drama"], "midnight": ["drama"], "abroad": ["drama"],
+    "later": ["drama"], "unsold": ["nature"], "unfilmed": ["nature"], "beacon": ["drama", "family"], "gone": ["drama"],
+}  # fmt: skip
+HISTORIES = [
+    ["otters", "beacon", "harbour"],
+    ["otters", "beacon"],
+    ["midnight", "harbour", "gone"],
+    ["abroad", "otters"],
+]
 
 
-@given(picks, picks, picks, picks, st.sets(st.integers(0, 60).map(lambda n: f"t{n}")), st.booleans())
-def test_no_title_stands_twice_and_nothing_watched_comes_back(resume, own, popular, newest, watched, treated):
-    genres = {f"t{n}": [f"g{n % 3}"] for n in range(61)}
-    rows = plan_rows(Lists(resume, own, popular, newest, watched, genres), for_you_first=treated)
-    shown = [pick.title_id for row in rows for pick in row.picks]
+@given(st.dictionaries(ids, picks), st.sets(st.integers(0, 90).map(lambda n: f"t{n}")), st.sets(ids))
+def test_titles_are_dealt_to_one_row_each_and_nothing_taken_comes_back(lists, taken, exploring):
+    rows = deal(
+        [List(row, {}, found, ahead=3 * (row == "new")) for row, found in lists.items()], taken, exploring=exploring
+    )
+    shown = [pick.title_id for row in rows for pick in (*row.picks, *row.reserve)]
     assert max(Counter(shown).values(), default=1) == 1
+    assert not set(shown) & taken
     assert all(0 < len(row.picks) <= MAX_ROW for row in rows)
-    resumed = {pick.title_id for row in rows if row.id == "continue" for pick in row.picks}
-    assert not (set(shown) - resumed) & watched
-    new = [row for row in rows if row.id == "new"]
-    if len(newest) <= MAX_ROW:
-        assert {p.title_id for p in newest} - watched <= set(shown), "every new title stands somewhere"
-    assert not new or rows[-1].id == "new"
+    assert sum(len(row.picks) for row in rows) <= max(MAX_ITEMS, 3 * len(lists))
+    assert all(row.kind in exploring for row in rows if row.reserve)
+    newest = [pick.title_id for pick in lists.get("new", ()) if pick.title_id not in taken]
+    new = [pick.title_id for row in rows if row.id == "new" for pick in row.picks]
+    assert new[:3] == list(dict.fromkeys(newest))[:3], "the newest stand in their own row"
 
 
-@given(picks, picks)
-def test_the_variant_decides_which_row_stands_first(own, popular):
-    order = {}
-    for treated in (False, True):
-        order[treated] = [row.id for row in plan_rows(Lists(for_you=own, popular=popular), for_you_first=treated)]
-        kept = [name for name in order[treated] if name in ("for_you", "popular")]
-        assert kept == [n for n in (("for_you", "popular") if treated else ("popular", "for_you")) if n in kept]
-    if own and popular:
-        assert (order[False][0], order[True][0]) == ("popular", "for_you")
-
-
-@pytest.fixture
-def lists(settings):
-    """Store a list for a profile (of its account), or the popular one."""
-    store = redis_client.Redis.from_url(settings.redis())
-
-    def put(titles, account_id=None, profile_id=None, version="7"):
-        key = "recs:popular"
-        if account_id:
-            with psycopg.connect(settings.database()) as connection:
-                key = f"recs:profile:{salts(connection, [account_id])[account_id].key(profile_id)}"
-        reason = (
-            {"code": "because_you_watched", "params": {"title_id": "midnight"}}
-            if account_id
-            else {"code": "popular_now", "params": {}}
-        )
-        items = [{"title_id": t, "score": 1.0, "source": "ease", "reason": reason} for t in titles]
-        model = {"name": "matinee-recommender" if account_id else "popularity", "version": version, "snapshot_id": "s1"}
-        store.set(key, orjson.dumps({"model": model, "items": items}))
-
-    yield put
-    store.close()
+@given(st.permutations(["trending", "gems", "for_you", "new"]), st.booleans())
+def test_the_variant_decides_which_row_stands_first(order, treated):
+    dealt = with_arm(order, for_you_first=treated)
+    assert [row for row in dealt if row in ("for_you", "trending")] == sorted(
+        ["for_you", "trending"], reverse=not treated
+    )
+    assert [dealt.index(row) for row in ("gems", "new")] == [order.index(row) for row in ("gems", "new")]
 
 
 async def home(client, **params):
@@ -73,70 +65,105 @@ async def home(client, **params):
     return Home.model_validate(answer.json())
 
 
-def shown(page, row_id):
-    return [item.title_id for row in page.rows if row.id == row_id for item in row.items]
+def shown(page, row_id=None):
+    return [item.title_id for row in page.rows if row_id in (None, row.id) for item in row.items]
 
 
-async def test_rows_of_a_profile_with_its_list(ada, lists):
-    lists(["harbour", "abroad", "later", "unsold", "gone", "otters"], ada.session["account_id"], ada.profile_id)
-    lists(["otters", "beacon", "midnight"])
+@pytest.fixture
+async def ada(app, browser):
+    """A signed-in adult without a region, who is dealt the row of their own before what everybody watches."""
+    for number in range(40):
+        async with browser(app) as client:
+            await client.sign_up(f"ada{number}@example.org")
+            if assign(HOME_ORDER, client.session["account_id"]) == "treatment":
+                yield client
+                return
+    raise AssertionError("nobody was dealt the treatment")
+
+
+@pytest.fixture
+async def ready(app):
+    """Let the app take what was exported by now."""
+    return app.state.context.systems.look
+
+
+async def test_rows_of_a_viewer_with_a_history(ada, export_system, known_as, ready):
+    system = export_system(GENRES, HISTORIES)
+    await ready()
+    account = ada.session["account_id"]
+    known_as(account, ada.profile_id, ["otters"])
     page = await home(ada, profile_id=ada.profile_id)
     assert not page.degraded
     assert (page.model.name, page.model.version, page.model.snapshot_id) == ("matinee-recommender", "7", "s1")
-    everything = [item.title_id for row in page.rows for item in row.items]
-    assert sorted(everything) == ["beacon", "harbour", "midnight", "otters", "unsold"]
-    variant = assign(HOME_ORDER, ada.session["account_id"])
-    assert page.rows[0].id == {"control": "popular", "treatment": "for_you"}[variant]
-    item = next(i for row in page.rows if row.id == "for_you" for i in row.items)
-    assert item.reason.params["title_id"] == "midnight"
-    assert (item.source, item.propensity) == ("ease", 0.5)
-    assert item.experiments == {e.name: assign(e, ada.session["account_id"]) for e in ACTIVE}
-    assert set(page.titles) >= set(everything)
+    assert sorted(shown(page)) == ["beacon", "harbour", "midnight", "otters"], "what is sold here and plays"
+    item = next(i for row in page.rows for i in row.items if i.title_id == "beacon")
+    assert item.reason.code == "because_you_watched"
+    assert item.reason.params == {"title_id": "otters"}
+    assert item.experiments == {e.name: assign(e, account) for e in ACTIVE}
+    assert {i.propensity for row in page.rows for i in row.items} == {0.5}, "half of the accounts are dealt this order"
+    assert set(page.titles) >= set(shown(page))
+    assert page.rows[0].id == "for_you"
+    assert system.about.version == page.model.version
 
 
-async def test_limits_of_the_profile_hold_in_every_row(ada, lists):
+async def test_limits_of_the_profile_hold_in_every_row_and_reason(ada, export_system, known_as, ready):
+    export_system(GENRES, HISTORIES)
+    await ready()
     kid = await ada.kid(6)
-    lists(["harbour", "midnight", "otters"], ada.session["account_id"], kid)
-    lists(["midnight", "harbour", "beacon"])
+    known_as(ada.session["account_id"], kid, ["midnight", "harbour"])
     page = await home(ada, profile_id=kid)
-    assert set(page.titles) == {"otters", "beacon", "unsold"}
-    assert all(card.maturity <= 6 for card in page.titles.values())
+    assert set(page.titles) == set(shown(page)) == {"otters", "beacon"}
+    assert all(item.reason.params == {} for row in page.rows for item in row.items), "no name from an adult's history"
 
 
-async def test_without_any_list_the_newest_titles_stand_in(ada):
+async def test_without_any_model_the_newest_titles_stand_in(ada):
     page = await home(ada)
     assert page.degraded
     assert page.model is None
-    assert [row.id for row in page.rows] == ["new"]
-    assert set(shown(page, "new")) == {"otters", "harbour", "midnight", "beacon", "unsold"}
+    assert [row.id for row in page.rows] == ["new", "all"]
+    assert set(shown(page)) == {"otters", "harbour", "midnight", "beacon"}
 
 
-async def test_with_popular_titles_alone_the_page_says_that_it_is_degraded(ada, lists):
-    lists(["otters", "harbour"])
+async def test_a_viewer_without_a_history_sees_what_is_popular(ada, export_system, ready):
+    export_system(GENRES, HISTORIES)
+    await ready()
     page = await home(ada)
-    assert page.degraded
-    assert page.model.name == "popularity"
-    assert page.rows[0].id == "popular"
+    assert not page.degraded
+    assert shown(page, "trending")[0] == "otters"
+    assert "for_you" not in {row.id for row in page.rows}
+    picked = await home(ada, surface="onboarding")
+    assert [row.id for row in picked.rows] == ["onboarding"]
+    assert set(shown(picked)) == {"otters", "harbour", "midnight", "beacon"}
+    first = [set(GENRES[title]) for title in shown(picked)[:2]]
+    assert not first[0] & first[1], "what is offered first has nothing in common"
 
 
-async def test_without_redis_the_page_comes_from_the_catalogue(catalogue, running, browser):
-    from matinee.settings import Settings
-
+async def test_without_redis_what_is_popular_comes_in_time(catalogue, running, browser, export_system):
+    export_system(GENRES, HISTORIES)
     values = {"MATINEE_HOME": catalogue.home_path, "database_url": catalogue.database_url}
-    dead = Settings.model_validate({**values, "redis_url": "redis://127.0.0.1:9/0"})
-    async with running(dead) as app, browser(app) as client:
-        page = await home(await client.sign_up())
+    # An address where nobody answers at all: a refused connection would be quicker than a stopped server.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dead = Settings.model_validate({**values, "redis_url": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"})
+        async with running(dead) as app, browser(app) as client:
+            await client.sign_up()
+            await app.state.context.systems.look()
+            begun = time.perf_counter()
+            page = await home(client)
+            took = time.perf_counter() - begun
     assert page.degraded
-    assert len(shown(page, "new")) == 5
+    assert page.model.name == "matinee-recommender"
+    assert shown(page, "trending")[0] == "otters"
+    assert took < 0.3
 
 
-async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, lists):
+async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, export_system, known_as, ready):
     async def see(title_id, position_ms):
         playback = (await ada.post(f"/api/watch/{title_id}")).json()["playback_id"]
         answer = await ada.post(f"/api/watch/{playback}/heartbeat", json={"position_ms": position_ms})
         assert answer.status_code == 200
 
-    lists(["otters", "harbour", "midnight"])
+    export_system(GENRES, HISTORIES)
+    await ready()
     assert shown(await home(ada), "continue") == []
     await see("otters", 5_000)
     await see("harbour", 20_000)
@@ -146,23 +173,72 @@ async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, lists
     assert shown(page, "continue") == ["beacon", "otters"]
     assert page.rows[0].items[0].reason.params == {"title_id": "beacon-e2"}
     assert page.rows[0].items[0].propensity == 1.0
+    assert "beacon-e2" in page.titles
     assert "harbour" not in page.titles
     await see("beacon-e2", 20_000)
     assert shown(await home(ada), "continue") == ["otters"], "the last episode was seen"
+    known_as(ada.session["account_id"], ada.profile_id, ["midnight", "otters"], done=["midnight"])
+    page = await home(ada)
+    assert shown(page) == ["otters"], "everything else was seen to the end"
 
 
-async def test_a_new_list_is_served_at_once(ada, lists):
-    account, profile = ada.session["account_id"], ada.profile_id
-    lists(["otters"], account, profile, version="7")
+async def test_an_event_a_model_and_a_catalogue_change_the_page(ada, export_system, known_as, ready, publish, settings):
+    export_system(GENRES, HISTORIES)
+    await ready()
     first = await home(ada)
-    assert first.model.version == "7"
-    lists(["harbour"], account, profile, version="8")
+    assert first.rows == (await home(ada)).rows
+    known_as(ada.session["account_id"], ada.profile_id, ["midnight"])
     second = await home(ada)
-    assert (second.model.version, shown(second, "for_you")) == ("8", ["harbour"])
-    assert first.request_id != second.request_id
+    assert "because_you_watched" in {item.reason.code for row in second.rows for item in row.items}
+    export_system(GENRES, HISTORIES, version="8")
+    await ready()
+    assert (await home(ada)).model.version == "8"
+    publish("unfilmed")
+    await until(lambda: home(ada), lambda page: "unfilmed" in page.titles)
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("UPDATE title SET state = 'draft' WHERE title_id = 'unfilmed'")
+    await until(lambda: home(ada), lambda page: "unfilmed" not in page.titles)
 
 
-async def test_exposures_are_told_once_a_day(ada, settings, problem):
+async def until(ask, holds, seconds=1.0):
+    end = time.monotonic() + seconds
+    while not holds(found := await ask()):
+        assert time.monotonic() < end, found
+        await asyncio.sleep(0.05)
+    return found
+
+
+async def test_a_title_that_came_after_the_fit_is_recommended_by_its_content(
+    ada, export_system, known_as, ready, publish, settings
+):
+    known = {title: genres for title, genres in GENRES.items() if title != "otters"}
+    export_system(known, [["beacon", "harbour"], ["midnight", "harbour"]])
+    await ready()
+    await home(ada)  # the first page finds the catalogue
+    await ready()
+    assert shown(await home(ada), "new") == ["otters"]
+    served = ada._transport.app.state.context.home.served  # what answers after the title was added
+    assert "otters" in served.numbers
+    assert served.is_new("otters")
+
+
+async def test_a_licence_ends_at_its_moment(catalogue, running, browser, export_system):
+    clock = ManualClock(SystemClock().now())
+    with psycopg.connect(catalogue.database()) as connection:
+        end = clock.now() + timedelta(minutes=2)
+        connection.execute("UPDATE offer SET open = tstzrange(NULL, %s) WHERE title_id = 'harbour'", (end,))
+    async with running(catalogue, clock) as app, browser(app) as client:
+        await client.sign_up()
+        assert "harbour" in (await home(client)).titles
+        clock.advance(timedelta(minutes=2) - timedelta(microseconds=1))
+        assert "harbour" in (await home(client)).titles
+        clock.advance(timedelta(microseconds=1))
+        page = await home(client)
+        assert "harbour" not in page.titles
+        assert "otters" in page.titles
+
+
+async def test_exposures_are_told_once_a_day(ada, settings):
     for _ in range(3):
         await home(ada)
     store = redis_client.Redis.from_url(settings.redis())
@@ -182,21 +258,3 @@ async def test_who_may_ask(client, ada, problem):
     answer = await ada.get("/api/recommendations", params={"surface": "fridge"})
     assert problem(answer) == (422, "unknown_surface")
     assert problem(await ada.get("/api/recommendations", params={"profile_id": "x"})) == (404, "unknown_profile")
-
-
-async def test_what_leaves_the_catalogue_leaves_the_pages_within_seconds(catalogue, running, browser, lists):
-    from datetime import timedelta
-
-    from matinee.clock import ManualClock, SystemClock
-
-    clock = ManualClock(SystemClock().now())
-    async with running(catalogue, clock) as app, browser(app) as client:
-        await client.sign_up()
-        lists(["otters", "harbour"])
-        assert "harbour" in (await home(client)).titles
-        with psycopg.connect(catalogue.database()) as connection:
-            connection.execute("UPDATE offer SET open = tstzrange(NULL, now()) WHERE title_id = 'harbour'")
-        clock.advance(timedelta(seconds=6))
-        page = await home(client)
-        assert "harbour" not in page.titles
-        assert "otters" in page.titles

@@ -1,0 +1,78 @@
+"""What Redis knows of viewers now, behind a breaker: while it does not answer, nobody waits for it twice."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import redis
+
+from features.online import Known, Online
+from serving.recommendations.gather import Gather
+
+PATIENCE_S = 0.2  # what one read may take
+PAUSE_S = 1.0  # so long after a failure nobody asks
+
+
+class GoneError(Exception):
+    """Redis does not answer. Raised and caught within this domain: the page degrades and says so."""
+
+
+class Breaker:
+    """Lets one request a second find out whether Redis is back."""
+
+    def __init__(self) -> None:
+        self._open_until = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return time.monotonic() < self._open_until
+
+    def trip(self) -> None:
+        self._open_until = time.monotonic() + PAUSE_S
+
+
+class Live:
+    """The state of viewers. Reads of one turn of the event loop share a command."""
+
+    def __init__(self, online: Online) -> None:
+        self._online = online
+        self._breaker = Breaker()
+        self._versions: Gather[bytes | None] = Gather(self._read_versions)
+
+    @property
+    def answers(self) -> bool:
+        """Whether the last read went well, or is long enough ago for another try."""
+        return not self._breaker.is_open
+
+    async def version(self, profile_key: str) -> bytes | None:
+        """Differs from the last one when anything that is known of the profile changed.
+
+        Raises:
+            GoneError: Redis does not answer.
+        """
+        if self._breaker.is_open:
+            raise GoneError
+        return await self._versions.get(profile_key)
+
+    async def known(self, profile_key: str) -> Known:
+        """What is known of a viewer.
+
+        Raises:
+            GoneError: Redis does not answer.
+        """
+        if self._breaker.is_open:
+            raise GoneError
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._online.viewer(profile_key)
+        except (redis.RedisError, OSError, TimeoutError) as error:
+            self._breaker.trip()
+            raise GoneError from error
+
+    async def _read_versions(self, profile_keys: Sequence[str]) -> Sequence[bytes | None]:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._online.versions(profile_keys)
+        except (redis.RedisError, OSError, TimeoutError) as error:
+            self._breaker.trip()
+            raise GoneError from error

@@ -1,0 +1,208 @@
+"""What a page shows: the lists of a visit, dealt to rows, as JSON. No input or output: everything comes in by argument.
+
+Hard rules come first: nothing that the shelf does not offer, and nothing that was finished, gets into any list; and no
+reason names a title that this viewer may not see.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from serving.recommendations.catalogue import Shelf, Title
+from serving.recommendations.rows import (
+    MAX_ROW,
+    HomeRow,
+    List,
+    Pick,
+    anchors,
+    because_title,
+    by_genre,
+    deal,
+    row_title,
+    take,
+    with_arm,
+)
+
+if TYPE_CHECKING:
+    from features.online import Known
+    from serving.recommendations.served import Served
+
+RANKED, POPULAR, GEMS, NEWEST, ONBOARDING = 200, 100, 40, 60, 24
+_ANCHORS, _GENRES = 4, 5  # some more than a page has rows for: some will not fill theirs
+_NEW_AHEAD = 3
+_FRESH_LEAST = 2 * MAX_ROW  # with fewer titles left than this, begun ones are not kept out of the rows
+_ROWS = ("for_you", "because", "trending", "genre", "gems", "new")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """From positions: what to go on with, the last touched first, and the films and series seen to the end."""
+
+    resume: tuple[Pick, ...] = ()
+    watched: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Whom a page is made for. `known`: None where Redis does not answer; `arms`: the account's variant of each
+    experiment, `share` of the accounts have the one that orders the rows."""
+
+    profile_id: str
+    region: str | None
+    kids: bool
+    now: datetime
+    known: "Known | None"
+    progress: Progress
+    arms: Mapping[str, str]
+    share: float
+    for_you_first: bool
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        return self.known.titles if self.known else ()
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """What no row but `continue` may show."""
+        resumed = frozenset(pick.title_id for pick in self.progress.resume)
+        return resumed | self.progress.watched | (self.known.done if self.known else frozenset())
+
+
+@dataclass(frozen=True)
+class Page:
+    """`body`: the JSON without its opening brace, for the id of each request stands first."""
+
+    body: bytes
+    degraded: bool
+
+
+def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
+    """The rows of the home page."""
+    hidden = visit.hidden
+    if served is None:
+        lists = _from_catalogue(shelf, hidden)
+    else:
+        taste = served.taste(visit.history)
+        lists = [replace(of, picks=served.reranked(of.kind, of.picks, taste)) for of in _lists(visit, shelf, served)]
+        lists = _ordered(lists, served, for_you_first=visit.for_you_first)
+    going_on = take(visit.progress.resume, (), MAX_ROW)
+    shown = [_shown("continue", row_title("continue"), [(pick, 1.0) for pick in going_on])] if going_on else []
+    rows = deal(lists, hidden, exploring=served.exploring if served else ())
+    shown += [_shown(row.id, row.title, _explored(row, visit, served)) for row in rows]
+    return _page(shown, visit, shelf, served)
+
+
+def onboarding_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
+    """Titles to pick from for a viewer of whom nothing is known: what is popular, of as many genres as there are."""
+    hidden = visit.hidden
+    if served is None:
+        picks = _newest(shelf, hidden, ONBOARDING)
+    else:
+        popular = served.popular(shelf, visit.region, visit.kids, hidden, POPULAR)
+        picks = served.reranked("onboarding", popular, None)[:ONBOARDING]
+    shown = [_shown("onboarding", row_title("onboarding"), [(pick, 1.0) for pick in picks])] if picks else []
+    return _page(shown, visit, shelf, served)
+
+
+def _lists(visit: Visit, shelf: Shelf, served: "Served") -> list[List]:
+    """Every list that a row of this visit may be made of, in the order that holds while nothing was learned."""
+    from models.recommenders.system import Asked
+
+    hidden = visit.hidden
+    allowed = served.without(served.mask(shelf), hidden)
+    fresh = served.without(allowed, visit.history)
+    begun: Collection[str] = visit.history
+    if int(fresh.sum()) < _FRESH_LEAST:
+        fresh, begun = allowed, ()
+    left_out = hidden.union(begun)
+    known = visit.known
+    popular = served.popular(shelf, visit.region, visit.kids, left_out, POPULAR)
+    lists = {"trending": [List("trending", row_title("trending"), popular)]}
+    ranked: list[Pick] = []
+    if known is not None and known.titles:
+        moment = visit.now.timestamp()
+        asked = Asked(known.titles, known.times, visit.region, visit.kids, known.features, moment)
+        ranked = [_told(pick, shelf) for pick in served.ranked(asked, fresh, RANKED)]
+        lists["for_you"] = [List("for_you", row_title("for_you"), ranked)]
+        lists["because"] = [
+            _because(shelf.seen[title_id], ranked, served, fresh) for title_id in anchors(ranked, _ANCHORS)
+        ]
+        gems = [_told(pick, shelf) for pick in served.gems(asked, fresh, GEMS)]
+        lists["gems"] = [List("gems", row_title("gems"), gems)]
+    genres = {pick.title_id: shelf.seen[pick.title_id].genres for pick in (*ranked, *popular)}
+    themes = by_genre([*ranked, *popular], genres, _GENRES)
+    lists["genre"] = [List(f"genre:{genre}", row_title(f"genre:{genre}"), picks) for genre, picks in themes.items()]
+    # What came after the fit is hard to be recommended otherwise: it stands in its row at once.
+    newest = sorted(_newest(shelf, left_out, NEWEST), key=lambda pick: not served.is_new(pick.title_id))
+    ahead = min(_NEW_AHEAD, sum(served.is_new(pick.title_id) for pick in newest))
+    lists["new"] = [List("new", row_title("new"), newest, ahead)]
+    return [of for kind in _ROWS for of in lists.get(kind, ())]
+
+
+def _because(anchor: Title, ranked: Sequence[Pick], served: "Served", allowed: Any) -> List:
+    """What follows from one title: what it adds most to, then what is like it."""
+    follows = [pick for pick in ranked if pick.because == anchor.title_id]
+    like = [replace(pick, reason="similar_content") for pick in served.similar(anchor.title_id, allowed, MAX_ROW)]
+    return List(f"because:{anchor.title_id}", because_title(anchor.titles), [*follows, *like])
+
+
+def _told(pick: Pick, shelf: Shelf) -> Pick:
+    """The pick with a reason that this viewer may read: a child's page names no title of an adult's history."""
+    if pick.because is None or pick.because in shelf.seen:
+        return pick
+    return replace(pick, reason="for_you", because=None)
+
+
+def _newest(shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
+    found = (Pick(title_id, "catalogue", "new") for title_id in shelf.offered)
+    return take(found, hidden, limit)
+
+
+def _from_catalogue(shelf: Shelf, hidden: Collection[str]) -> list[List]:
+    """What stands in while there is no model: the newest titles, genres, and everything."""
+    newest = _newest(shelf, hidden, RANKED)
+    themes = by_genre(newest, {pick.title_id: shelf.seen[pick.title_id].genres for pick in newest}, _GENRES)
+    rows = {"new": newest, **{f"genre:{genre}": picks for genre, picks in themes.items()}, "all": newest}
+    return [List(row, row_title(row), picks) for row, picks in rows.items()]
+
+
+def _ordered(lists: Sequence[List], served: "Served", *, for_you_first: bool) -> list[List]:
+    by_id = {of.id: of for of in lists}
+    return [by_id[row] for row in with_arm(served.order(list(by_id)), for_you_first=for_you_first)]
+
+
+def _explored(row: HomeRow, visit: Visit, served: "Served | None") -> list[tuple[Pick, float]]:
+    """What the row shows, with the probability that this account was dealt this order and this title its place."""
+    if served is None:
+        return [(pick, visit.share) for pick in row.picks]
+    drawn = served.explored(row, visit.profile_id, visit.now.date())
+    return [(pick, chance * visit.share) for pick, chance in drawn]
+
+
+def _shown(row: str, title: Mapping[str, str], items: Iterable[tuple[Pick, float]]) -> dict[str, Any]:
+    return {"id": row, "title": title, "items": list(items)}
+
+
+def _page(rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
+    named = {name: None for row in rows for pick, _ in row["items"] for name in (pick.title_id, pick.because) if name}
+    for row in rows:
+        row["items"] = [_item(pick, chance, visit.arms) for pick, chance in row["items"]]
+    degraded = served is None or visit.known is None
+    about = served.about if served else None
+    model = about and {"name": about.name, "version": about.version, "snapshot_id": about.snapshot_id}
+    cards = {title_id: orjson.Fragment(shelf.seen[title_id].card) for title_id in named}
+    body = orjson.dumps({"model": model, "degraded": degraded, "rows": rows, "titles": cards})
+    return Page(body[1:], degraded)
+
+
+def _item(pick: Pick, chance: float, arms: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "title_id": pick.title_id,
+        "reason": pick.said,
+        "source": pick.source,
+        "propensity": chance,
+        "experiments": arms,
+    }

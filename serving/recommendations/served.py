@@ -1,0 +1,136 @@
+"""A loaded system as pages ask it: masks by shelf, picks, re-ranked rows, the exploration slot.
+
+Imports NumPy: the thread that loads a system imports this module, the API does not.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.interactions import Floats
+from models.ranking.explore import explore, seed_of
+from models.ranking.rerank import KNOBS, Knobs, rerank
+from models.ranking.rows import order_rows
+from models.recommenders.system import Asked, Scored, System
+from serving.recommendations.catalogue import Shelf
+from serving.recommendations.rows import HomeRow, Pick
+
+if TYPE_CHECKING:
+    from models.recommenders.system import About
+
+Mask = NDArray[np.bool_]
+_RERANKED = 60  # candidates that a row's re-rank looks at
+_PLAIN = Knobs()
+
+
+class Served:
+    """`system` with what is worked out once for all viewers. Masks come before top-k in every method."""
+
+    def __init__(self, system: System, fitted: int | None = None) -> None:
+        """`fitted`: how many of the items the models have seen; those behind came later."""
+        self.system = system
+        self._fitted = len(system.items) if fitted is None else fitted
+        self.numbers = {title_id: number for number, title_id in enumerate(system.items)}
+        self._genres = _shares(system.titles)
+        self._masks: WeakKeyDictionary[Shelf, Mask] = WeakKeyDictionary()
+        self._popular: WeakKeyDictionary[Shelf, dict[tuple[str | None, bool], list[Pick]]] = WeakKeyDictionary()
+
+    exploring = frozenset(kind for kind, knobs in KNOBS.items() if knobs.explore > 0)
+
+    @property
+    def about(self) -> "About":
+        return self.system.about
+
+    def is_new(self, title_id: str) -> bool:
+        """Whether the title came after the fit."""
+        return self.numbers.get(title_id, self._fitted) >= self._fitted
+
+    # -- masks
+
+    def mask(self, shelf: Shelf) -> Mask:
+        """[n_items] what the shelf offers. Not to be changed."""
+        mask = self._masks.get(shelf)
+        if mask is None:
+            mask = self._masks[shelf] = self.system.mask(shelf.offered)
+        return mask
+
+    def without(self, mask: Mask, titles: Iterable[str]) -> Mask:
+        """A copy of the mask that lets none of these titles out."""
+        own = mask.copy()
+        own[[self.numbers[title_id] for title_id in titles if title_id in self.numbers]] = False
+        return own
+
+    # -- lists
+
+    def ranked(self, asked: Asked, allowed: Mask, limit: int) -> list[Pick]:
+        return _picks(self.system.rank(asked, allowed, limit))
+
+    def gems(self, asked: Asked, allowed: Mask, limit: int) -> list[Pick]:
+        return _picks(self.system.gems(asked, allowed, limit))
+
+    def similar(self, title_id: str, allowed: Mask, limit: int) -> list[Pick]:
+        """Beside a title. What nobody but the models says about it is a likeness, not a reason."""
+        return _picks(self.system.similar(title_id, allowed, limit))
+
+    def popular(self, shelf: Shelf, region: str | None, kids: bool, hidden: Collection[str], limit: int) -> list[Pick]:
+        """Of what the shelf offers without `hidden`. The whole order is kept for all viewers of the shelf."""
+        of_shelf = self._popular.setdefault(shelf, {})
+        order = of_shelf.get((region, kids))
+        if order is None:
+            found = self.system.popular(region, kids, self.mask(shelf), len(self.system.items))
+            order = of_shelf[region, kids] = _picks(found)
+        picks = []
+        for pick in order:
+            if len(picks) == limit:
+                break
+            if pick.title_id not in hidden:
+                picks.append(pick)
+        return picks
+
+    # -- rows
+
+    def order(self, rows: Sequence[str]) -> list[str]:
+        """Rows by what they are worth, as far as that was learned."""
+        return [rows[place] for place in order_rows(rows, self.system.rows)]
+
+    def taste(self, history: Sequence[str]) -> Floats:
+        """[genres] how much of each genre is in the history."""
+        return self._genres[[self.numbers[title_id] for title_id in history if title_id in self.numbers]].sum(axis=0)
+
+    def reranked(self, kind: str, picks: Sequence[Pick], taste: Floats | None) -> list[Pick]:
+        """Diverse and calibrated as far as the knobs of this kind of row say; what the system does not know, last."""
+        known = [pick for pick in picks if pick.title_id in self.numbers]
+        near, far = known[:_RERANKED], known[_RERANKED:]
+        knobs = KNOBS.get(kind, _PLAIN)
+        if len(near) > 1 and (knobs.diversity or knobs.calibration):
+            genres = self._genres[[self.numbers[pick.title_id] for pick in near]]
+            # By place: scores of several sources in one list have no common scale.
+            worth = -np.log2(np.arange(2, len(near) + 2, dtype=np.float32))
+            near = [near[place] for place in rerank(worth, genres, taste, knobs)]
+        return [*near, *far, *(pick for pick in picks if pick.title_id not in self.numbers)]
+
+    def explored(self, row: HomeRow, *seed: object) -> list[tuple[Pick, float]]:
+        """What the row shows, each with the exact probability that it stands where it does."""
+        picks = [*row.picks, *row.reserve]
+        shown = np.arange(len(row.picks))
+        rate = KNOBS.get(row.kind, _PLAIN).explore
+        reserve = np.arange(len(row.picks), len(picks))
+        order, chances = explore(shown, reserve, rate, seed_of(*seed, self.about.version, row.id))
+        return [(picks[place], float(chance)) for place, chance in zip(order, chances, strict=True)]
+
+
+def _picks(scored: Iterable[Scored]) -> list[Pick]:
+    return [Pick(one.title_id, one.source, one.reason, one.because, one.score) for one in scored]
+
+
+def _shares(titles: Sequence[Sequence[str]]) -> Floats:
+    """[n_items, genres] the share of each genre in a title; rows sum to 1, or 0 without genres."""
+    number = {name: place for place, name in enumerate(sorted({genre for of in titles for genre in of}))}
+    shares = np.zeros((len(titles), max(1, len(number))), dtype=np.float32)
+    for row, of in enumerate(titles):
+        for genre in of:
+            shares[row, number[genre]] = 1 / len(of)
+    return shares
