@@ -46,7 +46,7 @@ class RankingSet:
         return len(self.label)
 
     def take(self, rows: ArrayLike) -> "RankingSet":
-        chosen = np.asarray(rows)
+        chosen = np.asarray(rows, dtype=np.int64)
         return RankingSet(
             self.X[chosen],
             self.label[chosen],

@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.interactions import Floats
 from models.ranking.base import Ranker, RankingSet
-from models.ranking.frame import FEATURES, POSITION, VERTICAL
+from models.ranking.frame import FEATURES, POSITION, VERTICAL, as_served
 
 CLIP = 10.0  # no impression counts for more than ten
 ROWS, PLACES = 6, 12  # what stands further on counts as the last of these
-_SAMPLE = 1_000
 _COLUMNS = [FEATURES.index(VERTICAL), FEATURES.index(POSITION)]
 
 
@@ -33,20 +32,18 @@ def cells(X: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # noqa: N8
     return np.clip(row, 0, ROWS - 1), np.clip(place, 0, PLACES - 1)
 
 
-def position_effect(ranker: Ranker, X: Floats) -> NDArray[np.float64]:  # noqa: N803
-    """[rows, places] how often each place is looked at; the best place of all is 1.
+def position_effect(ranker: Ranker, data: RankingSet) -> NDArray[np.float64]:
+    """[rows, places] how often each place is looked at; the best of all is 1, none more than the one before it.
 
-    It is the mean chance of a play there of the same impressions (partial dependence, Friedman 2001), as many rows and
-    places as X has, never more than at the place before.
+    Plays that happened there over those that the ranker expects of the same titles at the first place: the step of
+    maximisation of Wang et al. 2018 (regression-based EM). As many rows and places as `data` has.
     """
-    row, place = cells(X)
-    sample = X[:: max(1, len(X) // _SAMPLE)].copy()
-    chance = np.empty((int(row.max()) + 1, int(place.max()) + 1))
-    for cell in np.ndindex(*chance.shape):
-        sample[:, _COLUMNS] = cell
-        chance[cell] = np.mean(1 / (1 + np.exp(-ranker.score(sample).astype(np.float64))))
-    chance = np.minimum.accumulate(chance, axis=1)
-    return chance / chance.max()
+    row, place = cells(data.X)
+    expected, happened = np.zeros((2, row.max(initial=0) + 1, place.max(initial=0) + 1))
+    np.add.at(expected, (row, place), 1 / (1 + np.exp(-ranker.score(as_served(data.X)).astype(np.float64))))
+    np.add.at(happened, (row, place), data.label)
+    ratio = np.minimum.accumulate(happened / np.maximum(expected, 1e-9), axis=1)
+    return ratio / max(ratio.max(initial=0), 1e-9)
 
 
 def unbiased(data: RankingSet, effect: NDArray[np.float64]) -> RankingSet:

@@ -15,7 +15,8 @@ from models.ranking.judged import log_loss, page_ndcg
 
 LEAST = 200  # positives without which nothing is learned that the blend does not know
 _PARTS = (0.7, 0.85)  # of the pages in time: fitted, then sizes chosen, then judged
-_TREES, _EPOCHS = 150, 12
+_TREES, _EPOCHS = 120, 10
+_LOOK = 50  # trees of the rankers that estimate what place does
 _EVERY = 5  # trees between two looks at the curve
 _NO_EFFECT = np.ones((1, 1))
 
@@ -41,7 +42,7 @@ def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", 
     if (plays := int(past.label.sum())) < LEAST or not len(last) or not last.label.any():
         reason = f"{plays} plays to learn from, a ranker needs {LEAST}: the blend ranks"
         return RankerResult(None, None, {}, {}, _NO_EFFECT, reason)
-    effect = position_effect(gbdt.train(past, FEATURES, seed, trees=_TREES // 2), past.X)
+    effect = _effect(past, seed)
     grown = {kind: _GROW[kind](unbiased(past, effect), between, effect, seed) for kind in kinds}
     metrics = {name: _judge(scores, last, effect) for name, scores in _simple(last).items()}
     metrics |= {kind: _judge(of.ranker.score(as_served(last.X)), last, effect) for kind, of in grown.items()}
@@ -56,6 +57,12 @@ def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", 
         return RankerResult(None, None, metrics, curves, effect, reason)
     ranker = _REFIT[kind](unbiased(data, effect), seed, grown[kind].size)
     return RankerResult(ranker, kind, metrics, curves, effect)
+
+
+def _effect(data: RankingSet, seed: int) -> NDArray[np.float64]:
+    """Twice: the second ranker learns from plays that the first estimate has freed of most of the pull."""
+    effect = position_effect(gbdt.train(data, FEATURES, seed, trees=_LOOK), data)
+    return position_effect(gbdt.train(unbiased(data, effect), FEATURES, seed, trees=_LOOK), data)
 
 
 def _in_time(data: RankingSet) -> tuple[RankingSet, RankingSet, RankingSet]:

@@ -12,10 +12,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from features.views import PROFILE, VIEWS, full_name
 from models.errors import ModelError
-from models.interactions import Floats
+from models.interactions import Floats, Ints
 
-# Where candidates may come from; a source that did not take part is NaN.
-SOURCES = ("blend", "popularity", "trending", "ease", "knn", "ials", "content", "sequence")
+# Where candidates may come from, by the names of the models; a source that did not take part is NaN.
+SOURCES = (
+    "blend",
+    "popularity_7d",
+    "popularity_14d",
+    "popularity_30d",
+    "segments",
+    "ease",
+    "ease_decay",
+    "knn",
+    "ials",
+    "two_tower",
+    "sequence",
+)
 # What a title brings along, named like the columns of its views; `age_days` follows from its creation.
 TITLE_NUMBERS = (
     "plays_7d",
@@ -128,6 +140,20 @@ def candidate_frame(
     made[:, _COLUMN[ROW]] = row_number(row) if isinstance(row, str) else [row_number(of) for of in row]
     made[:, _COLUMN[VERTICAL]], made[:, _COLUMN[POSITION]] = vertical, position
     return made
+
+
+def source_columns(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
+    """What candidate_frame takes of one source: standardised scores and ranks [m] of the `chosen` columns.
+
+    `scores` [n_items]: of all titles, masked or not, so that a number means the same in training and at serving. NaN
+    where the source tells no title from another.
+    """
+    own, spread = scores[chosen], scores.std()
+    if not spread > 0:
+        nothing = np.full(len(chosen), np.nan, dtype=np.float32)
+        return nothing, nothing
+    better = len(scores) - np.searchsorted(np.sort(scores), own, side="right")
+    return ((own - scores.mean()) / spread).astype(np.float32), better.astype(np.float32)
 
 
 def as_served(X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix

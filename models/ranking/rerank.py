@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.interactions import Floats, Ints
 
 _SMOOTH = 0.01
@@ -19,6 +20,11 @@ class Knobs:
     calibration: float = 0.0
     explore: float = 0.0
     size: int = 20
+
+    def __post_init__(self) -> None:
+        weights = (self.diversity, self.calibration, self.explore)
+        if min(weights) < 0 or self.diversity + self.calibration > 1 or self.explore > 1:
+            raise ModelError(f"{self}: give weights from 0 to 1, diversity and calibration together at most 1")
 
 
 KNOBS: dict[str, Knobs] = {
