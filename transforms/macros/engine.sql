@@ -51,6 +51,11 @@ explode(sequence(cast({{ first }} as date), cast({{ last }} as date), interval 1
 {#- A date's month as a number of months, so that neighbours differ by one. -#}
 {% macro month_number(column) -%}(12 * extract(year from {{ column }}) + extract(month from {{ column }})){%- endmacro %}
 
+{#- Eight bytes that stand for a value: equal values have equal ones, different values nearly always different ones. -#}
+{% macro short_hash(column) -%}{{ return(adapter.dispatch('short_hash', 'matinee')(column)) }}{%- endmacro %}
+{% macro default__short_hash(column) -%}hash({{ column }}){%- endmacro %}
+{% macro spark__short_hash(column) -%}xxhash64({{ column }}){%- endmacro %}
+
 {#- A moment as whole microseconds since 1970, UTC. -#}
 {% macro microseconds(column) -%}{{ return(adapter.dispatch('microseconds', 'matinee')(column)) }}{%- endmacro %}
 {% macro default__microseconds(column) -%}epoch_us({{ column }}){%- endmacro %}

@@ -28,3 +28,21 @@ select *
 from {{ model }}
 where {{ column_name }} is null
 {% endmacro %}
+
+{#-
+    dbt's own test in bounded memory: ids are counted by a hash of eight bytes, and only those that share a hash with
+    another one by themselves. Ten million ids grouped as they are take more than the build may have.
+-#}
+{% macro default__test_unique(model, column_name) %}
+select {{ column_name }}, count(*) as copies
+from {{ model }}
+where {{ short_hash(column_name) }} in (
+    select {{ short_hash(column_name) }}
+    from {{ model }}
+    where {{ column_name }} is not null
+    group by 1
+    having count(*) > 1
+)
+group by {{ column_name }}
+having count(*) > 1
+{% endmacro %}
