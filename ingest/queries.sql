@@ -215,3 +215,12 @@ DELETE FROM landed_rewrite WHERE path = %s
 
 -- name: set_landed_rows
 UPDATE landed_file SET rows = %s WHERE path = %s
+
+-- name: part_after
+-- The file that ends first of those that end after this place: files of one batch, a received day each, may overlap.
+-- What lands past the log has other names.
+SELECT path, last_id FROM landed_file
+WHERE stream = 'events' AND path ~ '/part-\d+-\d+-\d+-\d+\.parquet$'
+  AND (split_part(last_id, '-', 1)::bigint, split_part(last_id, '-', 2)::bigint) > (%s::bigint, %s::bigint)
+ORDER BY split_part(last_id, '-', 1)::bigint, split_part(last_id, '-', 2)::bigint
+LIMIT 1

@@ -1,6 +1,7 @@
 """Commands of the API: accounts for people, tokens for trying it."""
 
 import secrets
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -109,3 +110,19 @@ def issue_token(settings: Settings, account_id: str, role: str, life: timedelta)
     from serving.accounts.tokens import Tokens
 
     return Tokens(secret(settings.home, "token"), SystemClock()).issue(account_id, "command-line", role, life)
+
+
+def _recommendations(settings: Settings, drain_only: bool) -> None:
+    from matinee.console import console
+    from serving.recommendations import worker
+
+    if not drain_only:
+        worker.run(settings)
+        return
+    made = worker.drain(settings)
+    console.print(
+        f"{made.events:,} events of viewers taken in, {made.profiles:,} profiles changed, up to {made.last_id}"
+    )
+
+
+workers: dict[str, Callable[[Settings, bool], None]] = {"recommendations": _recommendations}
