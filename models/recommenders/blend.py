@@ -35,12 +35,12 @@ class Blend:
         return {f"{name}/{key}": value for name, part in self.parts.items() for key, value in part.arrays().items()}
 
 
-def choose_weights(fitted: dict[str, Fitted], task: Task, *, sweeps: int = _SWEEPS) -> dict[str, float]:
-    """The weights with the best NDCG@10 on `task`, found one part at a time from the best single part.
+def choose_weights(fitted: dict[str, Fitted], task: Task, *, sweeps: int = _SWEEPS, k: int = 10) -> dict[str, float]:
+    """The weights with the best NDCG@k on `task`, found one part at a time from the best single part.
 
     The task's rows are all scored once and kept, [rows, items] for each part: give a sample where they are many.
     """
-    judge = _Judge(task, next(iter(fitted.values())).score(task.histories).shape[1])
+    judge = _Judge(task, next(iter(fitted.values())).score(task.histories).shape[1], k)
     scores = {name: judge.masked(standardised(model.score(task.histories))) for name, model in fitted.items()}
     single = {name: judge.ndcg(values) for name, values in scores.items()}
     start = max(single, key=lambda name: single[name])
@@ -61,9 +61,9 @@ def choose_weights(fitted: dict[str, Fitted], task: Task, *, sweeps: int = _SWEE
 
 
 class _Judge:
-    """NDCG@10 of whole score matrices on one task, many times over: ties by place (`evaluate` is exact)."""
+    """NDCG@k of whole score matrices on one task, many times over: ties by place (`evaluate` is exact)."""
 
-    def __init__(self, task: Task, items: int, k: int = 10) -> None:
+    def __init__(self, task: Task, items: int, k: int) -> None:
         self._seen = (task.histories.rows, task.histories.values)
         self._wanted = np.zeros((len(task), items), dtype=np.bool_)
         self._wanted[task.targets.rows, task.targets.values] = True

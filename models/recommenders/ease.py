@@ -15,6 +15,9 @@ from models.recommenders.items import ItemWeights
 class Ease:
     """`penalty`: the ridge term; `decay`: weight of an item of the history per step of age (1: all alike).
 
+    `dropout`: the share of each history that the fit may not rely on, in expectation (EDLAE, Steck, NeurIPS 2020): a
+    further ridge of `dropout / (1 - dropout)` times how often an item was taken. 0 is EASE.
+
     For large catalogues: only the `max_items` items taken most often get weights (memory grows with their square), and
     only the `keep` largest weights of each target item are stored. None: all.
     """
@@ -23,13 +26,14 @@ class Ease:
     decay: float = 0.9
     max_items: int | None = None
     keep: int | None = None
+    dropout: float = 0.0
     name: str = "ease"
 
     def fit(self, data: Interactions) -> "ItemWeights":
         taken = data.histories().matrix(data.n_items)
         taken.data[:] = 1.0
         used = np.flatnonzero(_support(taken, self.max_items))
-        inverse = _inverse_gram(sp.csr_matrix(taken[:, used]), self.penalty)
+        inverse = _inverse_gram(sp.csr_matrix(taken[:, used]), self.penalty, self.dropout)
         inverse /= -np.diag(inverse)
         np.fill_diagonal(inverse, 0.0)
         if self.keep is None and len(used) == data.n_items:
@@ -49,19 +53,23 @@ def _support(taken: sp.csr_matrix, limit: int | None) -> NDArray[np.bool_]:
     return chosen & (counts > 0)
 
 
-def _inverse_gram(taken: sp.csr_matrix, penalty: float) -> Floats:
-    """(X'X + penalty I)^-1, [items, items]; with fewer users than items by way of the users (Woodbury's identity)."""
+def _inverse_gram(taken: sp.csr_matrix, penalty: float, dropout: float) -> Floats:
+    """(X'X + R)^-1, [items, items], R the diagonal of ridge terms; with fewer users than items by way of the users
+    (Woodbury's identity)."""
     users, items = len(taken.indptr) - 1, int(taken.get_shape()[1])
+    counts = np.bincount(taken.indices, minlength=items)
+    ridge = (penalty + dropout / (1 - dropout) * counts).astype(np.float32)
     if users >= items:
         gram = np.asarray((taken.T @ taken).todense(), dtype=np.float32)
-        gram[np.diag_indices(items)] += penalty
+        gram[np.diag_indices(items)] += ridge
         return scipy.linalg.inv(gram, overwrite_a=True)
-    gram = np.asarray((taken @ taken.T).todense(), dtype=np.float32)
-    gram[np.diag_indices(users)] += penalty
+    scaled = sp.csr_matrix(taken @ sp.diags(1 / ridge))
+    gram = np.asarray((scaled @ taken.T).todense(), dtype=np.float32)
+    gram[np.diag_indices(users)] += 1.0
     inner = scipy.linalg.inv(gram, overwrite_a=True)
-    inverse = np.asarray(-(taken.T @ (taken.T @ inner).T), dtype=np.float32)
-    inverse[np.diag_indices(items)] += 1.0
-    return inverse / penalty
+    inverse = np.asarray(-(scaled.T @ (scaled.T @ inner).T), dtype=np.float32)
+    inverse[np.diag_indices(items)] += 1 / ridge
+    return inverse
 
 
 def _strongest(weights: Floats, keep: int | None) -> Floats:

@@ -16,8 +16,8 @@ class TransitionKnn:
     What followed an item is divided by how often that item was taken, as a probability would be.
     """
 
-    window: int = 5
-    last: int = 5
+    window: int = 10
+    last: int = 10
     name: str = "knn"
 
     def fit(self, data: Interactions) -> ItemWeights:

@@ -11,8 +11,7 @@ from models.recommenders.ease import Ease
 from models.recommenders.ials import Ials
 from models.recommenders.knn import TransitionKnn
 from models.recommenders.popularity import DAY_S, Popularity
-from models.recommenders.stored import About, Stored
-from models.recommenders.zoo import Zoo
+from models.recommenders.zoo import Zoo, pack, unpack
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +124,31 @@ def test_the_blend_is_never_worse_on_validation_than_its_best_part(data: Interac
     assert reached >= max(evaluate(model.score, task).ndcg.mean() for model in fitted.values()) - 1e-9
 
 
-def test_a_stored_model_scores_as_before(data: Interactions, tmp_path) -> None:
+def test_a_stored_model_scores_as_before(data: Interactions) -> None:
     fitted = Zoo().fit(data)
     blend = Blend(dict(fitted), dict.fromkeys(fitted, 0.5))
-    titles = [f"t{item}" for item in range(data.n_items)]
-    before = Stored(About("blend", "popularity_7d", "s", "h"), titles, blend, fitted["popularity_7d"])
-    before.save(tmp_path)
-    after = Stored.load(tmp_path)
-    asked = after.histories([["t1", "gone", "t2"], []])
-    assert asked.lengths.tolist() == [2, 0]
-    np.testing.assert_allclose(after.score(asked), before.score(asked), atol=1e-5)
-    assert after.about == before.about
+    asked = Ragged.of([[1, 2], [], [7, 3, 4]])
+    np.testing.assert_allclose(unpack(pack(blend, "blend")).score(asked), blend.score(asked), atol=1e-5)
+
+
+def test_dropout_is_a_ridge_by_how_often_an_item_was_taken(data: Interactions) -> None:
+    """EDLAE, Steck 2020: Lambda = dropout / (1 - dropout) diag(X'X) + penalty I; by way of the users just as well."""
+    few = data.where(data.users < 10)
+    for part in (data, Interactions(few.users, few.items, few.times, 10, few.n_items)):
+        taken = part.histories().matrix(part.n_items).toarray().astype(np.float64)
+        gram = taken.T @ taken
+        inverse = np.linalg.inv(gram + np.diag(0.5 * np.diag(gram)) + 10 * np.eye(part.n_items))
+        expected = -inverse / np.diag(inverse)
+        np.fill_diagonal(expected, 0)
+        np.testing.assert_allclose(Ease(penalty=10, dropout=1 / 3).fit(part).weights, expected, atol=1e-4)
+
+
+def test_weights_are_chosen_for_the_asked_length_of_the_list(data: Interactions) -> None:
+    from models.evaluation.metrics import evaluate
+
+    task = leave_one_out(data)
+    fitted = {model.name: model.fit(task.train) for model in (Ease(), Ials(factors=8))}
+    weights = choose_weights(fitted, task, k=3)
+    blend = Blend({name: fitted[name] for name in weights}, weights)
+    best = max(evaluate(model.score, task, k=3).ndcg.mean() for model in fitted.values())
+    assert evaluate(blend.score, task, k=3).ndcg.mean() >= best - 1e-9

@@ -1,0 +1,51 @@
+"""Global split at the 0.9 quantile of time (arXiv 2507.16289): the first later title, the last, and all of 1,209 users.
+
+One system, fitted once on what was before the split, with one set of blend weights for each kind of target, chosen on
+the tenth before the split by the same models fitted before it. Nothing after the split is looked at.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.recommenders.anchors import TEMPORAL, TEMPORAL_BEST, TEMPORAL_GOALS
+from benchmarks.recommenders.loo import TUNING_ROWS, blend_of, fit
+from benchmarks.recommenders.rows import Row, accuracy, row
+from models.evaluation.metrics import Scores, evaluate
+from models.evaluation.splits import Task, temporal
+from models.interactions import Interactions
+from models.recommenders.base import Fitted, with_fallback
+from models.recommenders.blend import choose_weights
+
+_QUANTILE = 0.9
+_FALLBACK = "popularity_14d"
+USERS = 1209
+_SHOWN = ("popularity_7d", "popularity_14d", "popularity_30d", "ease", "ease_decay", "knn", "ials", "blend")
+
+
+def temporal_rows(data: Interactions) -> Iterator[Row]:
+    start, split = (float(np.nextafter(_quantile(data, q), np.inf)) for q in (2 * _QUANTILE - 1, _QUANTILE))
+    early, _ = fit(temporal(data, start, "all", end=split).train)
+    fitted, _ = fit(temporal(data, split, "all").train)
+    for target, goal in TEMPORAL_GOALS.items():
+        tuning = temporal(data, start, target, end=split).sample(TUNING_ROWS)
+        models = {**fitted, "blend": blend_of(fitted, choose_weights(early, tuning))}
+        task = temporal(data, split, target)
+        for name in _SHOWN:
+            scores = _judged(models[name], fitted[_FALLBACK], task)
+            if name == "blend":
+                yield from accuracy(f"{target} {name}", scores, data.n_items, TEMPORAL_BEST[target], goal)
+            else:
+                yield accuracy(f"{target} {name}", scores, data.n_items)[0]
+        for model, published in TEMPORAL.items():
+            yield row(f"{target} published: {model}", published[target], "NDCG@10")
+    users = len(temporal(data, split, "all"))
+    yield row("temporal test users", users, "users", USERS) | {"goal": f"= {USERS}", "holds": users == USERS}
+
+
+def _judged(model: Fitted, fallback: Fitted, task: Task) -> Scores:
+    return evaluate(lambda rows: with_fallback(model, fallback, rows), task)
+
+
+def _quantile(data: Interactions, share: float) -> float:
+    return float(np.quantile(data.times, share, method="lower"))
