@@ -78,7 +78,7 @@ class Verdict:
         ]
         lines += [
             f"| {m.name} | {m.mean:.4f} | {', '.join(f'{fold.mean():.4f}' for fold in m.ndcg)} | {m.coverage:.3f} "
-            f"| {m.popularity:.1f} | {m.calibration:.3f} |"
+            f"| {m.popularity:.1f} | {'-' if np.isnan(m.calibration) else f'{m.calibration:.3f}'} |"
             for m in self.measured
         ]
         return "\n".join(lines) + "\n"
@@ -88,9 +88,9 @@ class Verdict:
         contenders = [{"name": m.name, "ndcg_at_10": m.mean, **m.record()} for m in self.measured]
         made = {
             "challenger": self.challenger, "reference": self.reference, "promoted": self.promoted, "text": self.text,
-            "folds": self.folds, "checks": [asdict(check) for check in self.checks], "contenders": contenders,
+            "folds": self.folds, "checks": [_plain(check) for check in self.checks], "contenders": contenders,
         }  # fmt: skip
-        return json.dumps(made, indent=2)
+        return json.dumps(made, indent=2, allow_nan=False)
 
 
 def judge(
@@ -192,6 +192,12 @@ def probe(
     blind = _scores(contender, contender.fit(noise), task, mask).ndcg.mean()
     chance = evaluate(lambda rows: rng.random((len(rows), past.n_items), np.float32), task, allowed=mask).ndcg.mean()
     return checks.learns_from_the_past(float(ours.ndcg[-1].mean()), float(blind), float(chance), bars)
+
+
+def _plain(check: Check) -> dict[str, object]:
+    """For JSON, which knows no infinite gains."""
+    finite = check.value is not None and np.isfinite(check.value)
+    return {**asdict(check), "value": check.value if finite else None}
 
 
 def _scores(contender: Contender, model: Fitted, task: Task, allowed: Allowed) -> Scores:
