@@ -23,7 +23,6 @@ from models.interactions import Floats, Ints
 
 if TYPE_CHECKING:
     import duckdb
-    import scipy.sparse as sp
 
 COLUMNS = (
     "kind", "year", "maturity", "genres", "tags", "countries", "people", "roles",
@@ -37,6 +36,7 @@ _BUCKETS = 2**31
 _MOST_BUCKETS = 12_000
 _WORD = re.compile(r"\w+")
 _POWER_STEPS = 3
+_LEAST = 1e-6
 
 Tokens = Mapping[str, float]
 
@@ -221,8 +221,8 @@ def _learnt(tokens: Sequence[Tokens], dim: int) -> Projection:
     return Projection(buckets, weights, _directions(sp.csr_matrix(scaled), dim))
 
 
-def _directions(matrix: "sp.csr_matrix", dim: int) -> Floats:
-    """[columns, dim] the leading right singular vectors, by randomised power iteration (Halko et al. 2011)."""
+def _directions(matrix: Any, dim: int) -> Floats:
+    """[columns, dim] the leading right singular vectors of a sparse matrix, by power iteration (Halko et al. 2011)."""
     dim = min(dim, *matrix.shape)
     start = np.random.default_rng(0).standard_normal((matrix.shape[1], min(dim + 8, *matrix.shape)), dtype=np.float32)
     rows = np.linalg.qr(matrix @ start)[0]
@@ -231,9 +231,10 @@ def _directions(matrix: "sp.csr_matrix", dim: int) -> Floats:
     within = matrix.T @ rows  # [columns, few]: of its few right directions those of the matrix are made
     values, turns = np.linalg.eigh(within.T.astype(np.float64) @ within)
     leading = np.argsort(-values)[:dim]
-    basis = within @ turns[:, leading] / np.sqrt(np.maximum(values[leading], 1e-12))
+    leading = leading[values[leading] > _LEAST * values.max()]  # below is rounding alone
+    basis = within @ turns[:, leading] / np.sqrt(values[leading])
     # The sign of a direction is free: fixed, so that equal catalogues give equal vectors.
-    return (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(dim)])).astype(np.float32)
+    return (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(len(leading))])).astype(np.float32)
 
 
 def _joined(parts: Iterable[NDArray], kind: type) -> NDArray:

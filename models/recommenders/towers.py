@@ -4,18 +4,20 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras  # after the two lines above, which it reads when it is imported
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from models.interactions import Floats, Interactions, Ints, Ragged
 from models.recommenders.content import ContentSpec
 from models.recommenders.two_tower import ItemTower, TwoTower, TwoTowerFitted, ViewerTower, fading
+
+ops: Any = keras.ops  # its annotations know nothing of what comes back
 
 _NEWEST = 50  # of a history, in training
 _SHORT = 0.3  # of the examples see a viewer's last one to three titles only, as of one who has just come
@@ -66,10 +68,11 @@ class Towers(keras.Model):
         self.left_out = model.own_left_out
         self.encoded = ops.convert_to_tensor(encoded)
         drawn = iter(range(model.seed * 100, model.seed * 100 + 100))
-        glorot, small = keras.initializers.GlorotUniform, keras.initializers.RandomNormal
+        glorot: Any = keras.initializers.GlorotUniform
+        small: Any = keras.initializers.RandomNormal
         self.hidden = keras.layers.Dense(model.hidden, kernel_initializer=glorot(next(drawn)))
         self.out = keras.layers.Dense(model.dim, kernel_initializer=glorot(next(drawn)))
-        self.own = self.add_weight(
+        self.own: Any = self.add_weight(
             shape=(len(encoded), model.dim), initializer=small(0.0, 0.02, next(drawn)), name="own"
         )
         shape = (len(model.decays), model.dim, model.dim)
@@ -98,31 +101,28 @@ class Towers(keras.Model):
         return about + own * ops.cast(kept, "float32")
 
 
-def trained(
-    model: TwoTower, data: Interactions, encoded: Floats, viewers: Viewers, spec: ContentSpec
-) -> TwoTowerFitted:
+def trained(model: TwoTower, data: Interactions, encoded: Floats, viewers: Viewers) -> tuple[Towers, list[float]]:
+    """The towers after training, and the mean loss of each tenth of it."""
     towers = Towers(model, encoded, len(viewers.names))
     optimizer = keras.optimizers.Adam(model.learning_rate)
-    towers.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)
+    never: Any = False  # compiled once for each shape, XLA would cost more than it saves
+    towers.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=never)
     curve = _run(model, data, viewers, towers)
-    return exported(towers, model, np.bincount(data.items, minlength=data.n_items) > 0, viewers.names, spec, curve)
+    seen = np.bincount(data.items, minlength=data.n_items) > 0
+    # A title that nobody took has learnt nothing of its own.
+    towers.own.assign(towers.own * seen[:, None].astype(np.float32))
+    return towers, curve
 
 
 def exported(
-    towers: Towers,
-    model: TwoTower,
-    seen: NDArray[np.bool_],
-    regions: tuple[str, ...],
-    spec: ContentSpec,
-    curve: Sequence[float] = (),
+    towers: Towers, model: TwoTower, regions: tuple[str, ...], spec: ContentSpec, curve: Sequence[float] = ()
 ) -> TwoTowerFitted:
-    """What serves: a title that is not among the `seen` [n_items] has learnt nothing of its own."""
+    """The same as plain arrays."""
 
     def plain(value) -> Floats:
         return np.asarray(ops.convert_to_numpy(value), dtype=np.float32)
 
-    towers.own.assign(towers.own * seen[:, None].astype(np.float32))
-    vectors = plain(towers.titles(np.arange(len(seen)), training=False))
+    vectors = plain(towers.titles(np.arange(towers.own.shape[0]), training=False))
     items = ItemTower(*(plain(part) for layer in (towers.hidden, towers.out) for part in (layer.kernel, layer.bias)))
     beside = plain(towers.regions)[1:], plain(towers.kids)
     viewer = ViewerTower(model.decays, plain(towers.maps), plain(towers.prior), regions, *beside)
@@ -130,7 +130,7 @@ def exported(
 
 
 def _run(model: TwoTower, data: Interactions, viewers: Viewers, towers: Towers) -> list[float]:
-    """Train until the examples or the seconds are used up; returns the mean loss of each tenth."""
+    """Train until the examples or the seconds are used up."""
     started, losses = time.monotonic(), []
     histories = data.histories()
     places = np.flatnonzero(histories.age < histories.lengths[histories.rows] - 1)  # all but each viewer's first

@@ -46,10 +46,11 @@ class TwoTower:
         spec: ContentSpec | None = None,
     ) -> "TwoTowerFitted":
         """`content` [n_items]; `regions`, `kids` [n_users]. `spec`: learnt from `content` if not given."""
-        from models.recommenders.towers import Viewers, trained
+        from models.recommenders.towers import Viewers, exported, trained
 
-        spec = spec or ContentSpec.of(content)
-        return trained(self, data, encode(content, spec), Viewers.of(regions, kids, data.n_users), spec)
+        spec, viewers = spec or ContentSpec.of(content), Viewers.of(regions, kids, data.n_users)
+        towers, curve = trained(self, data, encode(content, spec), viewers)
+        return exported(towers, self, viewers.names, spec, curve)
 
 
 @dataclass(frozen=True)
