@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from serving.recommendations.served import Served
 
 RANKED, POPULAR, GEMS, NEWEST, ONBOARDING = 200, 100, 40, 60, 24
-_ANCHORS, _GENRES = 4, 5  # some more than a page has rows for: some will not fill theirs
+_ANCHORS, _GENRES = 2, 3
+_FOLLOWS = 10  # of a title that so much follows from, what is like it is not asked for
+_SHELVED = ("trending", "new")  # rows whose order is made once for a shelf
 _NEW_AHEAD = 3
 _FRESH_LEAST = 2 * MAX_ROW  # with fewer titles left than this, begun ones are not kept out of the rows
 _ROWS = ("for_you", "because", "trending", "genre", "gems", "new")
@@ -86,7 +88,7 @@ def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
         lists = _from_catalogue(shelf, hidden)
     else:
         taste = served.taste(visit.history)
-        lists = [replace(of, picks=served.reranked(of.kind, of.picks, taste)) for of in _lists(visit, shelf, served)]
+        lists = [_reranked(of, served, taste) for of in _lists(visit, shelf, served)]
         lists = _ordered(lists, served, for_you_first=visit.for_you_first)
     going_on = take(visit.progress.resume, (), MAX_ROW)
     shown = [_shown("continue", row_title("continue"), [(pick, 1.0) for pick in going_on])] if going_on else []
@@ -132,11 +134,10 @@ def _lists(visit: Visit, shelf: Shelf, served: "Served") -> list[List]:
         ]
         gems = [_told(pick, shelf) for pick in served.gems(asked, fresh, GEMS)]
         lists["gems"] = [List("gems", row_title("gems"), gems)]
-    genres = {pick.title_id: shelf.seen[pick.title_id].genres for pick in (*ranked, *popular)}
-    themes = by_genre([*ranked, *popular], genres, _GENRES)
+    themes = by_genre(best := ranked or popular, _genres(best, shelf), _GENRES)
     lists["genre"] = [List(f"genre:{genre}", row_title(f"genre:{genre}"), picks) for genre, picks in themes.items()]
     # What came after the fit is hard to be recommended otherwise: it stands in its row at once.
-    newest = sorted(_newest(shelf, left_out, NEWEST), key=lambda pick: not served.is_new(pick.title_id))
+    newest = served.newest(shelf, left_out, NEWEST)
     ahead = min(_NEW_AHEAD, sum(served.is_new(pick.title_id) for pick in newest))
     lists["new"] = [List("new", row_title("new"), newest, ahead)]
     return [of for kind in _ROWS for of in lists.get(kind, ())]
@@ -145,7 +146,8 @@ def _lists(visit: Visit, shelf: Shelf, served: "Served") -> list[List]:
 def _because(anchor: Title, ranked: Sequence[Pick], served: "Served", allowed: Any) -> List:
     """What follows from one title: what it adds most to, then what is like it."""
     follows = [pick for pick in ranked if pick.because == anchor.title_id]
-    like = [replace(pick, reason="similar_content") for pick in served.similar(anchor.title_id, allowed, MAX_ROW)]
+    like = served.similar(anchor.title_id, allowed, MAX_ROW) if len(follows) < _FOLLOWS else ()
+    like = [Pick(pick.title_id, pick.source, "similar_content", pick.because, pick.score) for pick in like]
     return List(f"because:{anchor.title_id}", because_title(anchor.titles), [*follows, *like])
 
 
@@ -153,7 +155,15 @@ def _told(pick: Pick, shelf: Shelf) -> Pick:
     """The pick with a reason that this viewer may read: a child's page names no title of an adult's history."""
     if pick.because is None or pick.because in shelf.seen:
         return pick
-    return replace(pick, reason="for_you", because=None)
+    return Pick(pick.title_id, pick.source, "for_you", None, pick.score)
+
+
+def _reranked(of: List, served: "Served", taste: Any) -> List:
+    return of if of.kind in _SHELVED else replace(of, picks=served.reranked(of.kind, of.picks, taste))
+
+
+def _genres(picks: Sequence[Pick], shelf: Shelf) -> dict[str, Sequence[str]]:
+    return {pick.title_id: shelf.seen[pick.title_id].genres for pick in picks}
 
 
 def _newest(shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
@@ -164,7 +174,7 @@ def _newest(shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
 def _from_catalogue(shelf: Shelf, hidden: Collection[str]) -> list[List]:
     """What stands in while there is no model: the newest titles, genres, and everything."""
     newest = _newest(shelf, hidden, RANKED)
-    themes = by_genre(newest, {pick.title_id: shelf.seen[pick.title_id].genres for pick in newest}, _GENRES)
+    themes = by_genre(newest, _genres(newest, shelf), _GENRES)
     rows = {"new": newest, **{f"genre:{genre}": picks for genre, picks in themes.items()}, "all": newest}
     return [List(row, row_title(row), picks) for row, picks in rows.items()]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 MAX_ROW = 20
 MIN_ROW = 3
-MAX_ITEMS = 160  # of all rows together
+MAX_ITEMS = 120  # of all rows together
 _RESERVE = 5
 _ROWS_OF_A_KIND = {"because": 2, "genre": 3}
 _LEAST = {"because": MIN_ROW, "genre": MIN_ROW, "gems": MIN_ROW}

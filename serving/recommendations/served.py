@@ -16,13 +16,13 @@ from models.ranking.rerank import KNOBS, Knobs, rerank
 from models.ranking.rows import order_rows
 from models.recommenders.system import Asked, Scored, System
 from serving.recommendations.catalogue import Shelf
-from serving.recommendations.rows import HomeRow, Pick
+from serving.recommendations.rows import HomeRow, Pick, take
 
 if TYPE_CHECKING:
     from models.recommenders.system import About
 
 Mask = NDArray[np.bool_]
-_RERANKED = 60  # candidates that a row's re-rank looks at
+_RERANKED = 40  # candidates that a row's re-rank looks at
 _PLAIN = Knobs()
 
 
@@ -36,7 +36,7 @@ class Served:
         self.numbers = {title_id: number for number, title_id in enumerate(system.items)}
         self._genres = _shares(system.titles)
         self._masks: WeakKeyDictionary[Shelf, Mask] = WeakKeyDictionary()
-        self._popular: WeakKeyDictionary[Shelf, dict[tuple[str | None, bool], list[Pick]]] = WeakKeyDictionary()
+        self._orders: WeakKeyDictionary[Shelf, dict[object, list[Pick]]] = WeakKeyDictionary()
 
     exploring = frozenset(kind for kind, knobs in KNOBS.items() if knobs.explore > 0)
 
@@ -77,18 +77,23 @@ class Served:
 
     def popular(self, shelf: Shelf, region: str | None, kids: bool, hidden: Collection[str], limit: int) -> list[Pick]:
         """Of what the shelf offers without `hidden`. The whole order is kept for all viewers of the shelf."""
-        of_shelf = self._popular.setdefault(shelf, {})
+        of_shelf = self._orders.setdefault(shelf, {})
         order = of_shelf.get((region, kids))
         if order is None:
-            found = self.system.popular(region, kids, self.mask(shelf), len(self.system.items))
-            order = of_shelf[region, kids] = _picks(found)
-        picks = []
-        for pick in order:
-            if len(picks) == limit:
-                break
-            if pick.title_id not in hidden:
-                picks.append(pick)
-        return picks
+            found = _picks(self.system.popular(region, kids, self.mask(shelf), len(self.system.items)))
+            order = of_shelf[region, kids] = self.reranked("trending", found, None)
+        return take(order, hidden, limit)
+
+    def newest(self, shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
+        """Of what the shelf offers without `hidden`: what came after the fit, then the newest of the others."""
+        of_shelf = self._orders.setdefault(shelf, {})
+        order = of_shelf.get("new")
+        if order is None:
+            picks = [Pick(title_id, "catalogue", "new") for title_id in shelf.offered]
+            fresh = [pick for pick in picks if self.is_new(pick.title_id)]
+            known = [pick for pick in picks if not self.is_new(pick.title_id)]
+            order = of_shelf["new"] = [*fresh, *self.reranked("new", known, None)]
+        return take(order, hidden, limit)
 
     # -- rows
 
@@ -117,6 +122,8 @@ class Served:
         picks = [*row.picks, *row.reserve]
         shown = np.arange(len(row.picks))
         rate = KNOBS.get(row.kind, _PLAIN).explore
+        if not row.reserve or not rate:
+            return [(pick, 1.0) for pick in picks]
         reserve = np.arange(len(row.picks), len(picks))
         order, chances = explore(shown, reserve, rate, seed_of(*seed, self.about.version, row.id))
         return [(picks[place], float(chance)) for place, chance in zip(order, chances, strict=True)]

@@ -1,0 +1,183 @@
+"""Hard rules on a random walk: whatever happens to catalogue, viewers, Redis and models, no page breaks one."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from matinee.settings import Settings
+from serving.catalog.core import scope
+from serving.commands import issue_token
+from serving.recommendations.core import KIDS
+
+ROUNDS, CHANGES = 5, 14
+GENRES = ("drama", "comedy", "nature", "crime")
+LIMITS = (0, 6, 12, 16, 18)
+REGIONS = ((), ("FR",), ("FR", "RU"), ("US",))
+
+# What may be recommended, said a second time and in SQL: seen by this viewer, and played if it was asked for.
+_OFFERED = """
+WITH seen AS (SELECT * FROM visible_title(%(maturity)s, %(region)s, %(now)s)),
+plays AS (SELECT * FROM seen WHERE playable AND (bare OR offers_of IS NOT NULL))
+SELECT title_id FROM plays WHERE kind = 'film'
+UNION SELECT seen.title_id FROM seen JOIN plays ON plays.root_id = seen.title_id AND plays.kind = 'episode'
+WHERE seen.kind = 'series'
+"""
+_SEEN = "SELECT title_id FROM visible_title(%(maturity)s, %(region)s, %(now)s)"
+
+
+class World:
+    """A catalogue in PostgreSQL and what may happen to it."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.connection = psycopg.connect(settings.database(), autocommit=True)
+        self.films = [f"film-{n:02}" for n in range(44)]
+        self.series = [f"series-{n}" for n in range(6)]
+        self.episodes = [f"{series}-e{n}" for series in self.series for n in range(3)]
+        self.titles = self.films + self.series
+        self.genres = {title: self.random.sample(GENRES, self.random.randint(1, 2)) for title in self.titles}
+        for title in self.titles:
+            kind = "film" if title in self.films else "series"
+            self._insert(title, kind, None, self.random.choice(LIMITS))
+            if self.random.random() < 0.9:
+                self.offer(title)
+        for episode in self.episodes:
+            self._insert(episode, "episode", episode.rsplit("-", 1)[0], 0)
+        for title in self.films + self.episodes:
+            self._execute("INSERT INTO title_text VALUES (%s, 'en', %s)", title, title.title())
+            self._execute("INSERT INTO master VALUES (%s, %s, 'f', 'x', 1, 'accepted')", f"m-{title}", title)
+            state = "published" if self.random.random() < 0.85 else "failed"
+            self._execute("INSERT INTO package VALUES (%s, %s, %s, %s)", f"p-{title}", title, f"m-{title}", state)
+
+    def _insert(self, title: str, kind: str, parent: str | None, maturity: int) -> None:
+        self._execute(
+            "INSERT INTO title (title_id, kind, parent_id, maturity, genres, feed_hash) "
+            "VALUES (%s, %s, %s, %s, %s, '')",
+            title, kind, parent, maturity, self.genres.get(title, []),
+        )  # fmt: skip
+
+    def _execute(self, query: str, *values: object) -> None:
+        self.connection.execute(query.encode(), values)
+
+    def offer(self, title: str) -> None:
+        """Another licence: regions and a window, open or not."""
+        self._execute("DELETE FROM offer WHERE title_id = %s", title)
+        window = self.random.choice(["NULL, NULL", "NULL, now()", "now() + interval '1 day', NULL", "NULL, NULL"])
+        self._execute(
+            "INSERT INTO offer (title_id, position, kind, regions, open) "
+            f"VALUES (%s, 0, 'free', %s, tstzrange({window}))",
+            title, list(self.random.choice(REGIONS)),
+        )  # fmt: skip
+
+    def happen(self) -> None:
+        title, played = self.random.choice(self.titles), self.random.choice(self.films + self.episodes)
+        match self.random.randrange(5):
+            case 0:
+                self._execute("UPDATE title SET state = 'draft' WHERE title_id = %s", title)
+            case 1:
+                self._execute("UPDATE title SET state = 'published' WHERE title_id = %s", title)
+            case 2:
+                self.offer(title)
+            case 3:
+                limit = self.random.choice(LIMITS)
+                self._execute("UPDATE title SET maturity = %s WHERE title_id = %s", limit, title)
+            case _:
+                state = self.random.choice(["published", "failed"])
+                self._execute("UPDATE package SET state = %s WHERE title_id = %s", state, played)
+
+    def watch(self, profile: str, share: float) -> None:
+        """Positions of a profile: some titles begun, some seen to the end."""
+        self._execute("DELETE FROM playback_position WHERE profile_id = %s", profile)
+        for title in self.films + self.episodes:
+            if self.random.random() < share:
+                position = self.random.choice([0, 500, 960, 1000])
+                self._execute(
+                    "INSERT INTO playback_position VALUES (%s, %s, %s, 1000, now())", profile, title, position
+                )
+
+    def of(self, query: str, asked: dict) -> set[str]:
+        return {title for (title,) in self.connection.execute(query.encode(), asked)}
+
+    def finished(self, profile: str) -> set[str]:
+        query = "SELECT title_id FROM playback_position WHERE profile_id = %s AND position_ms >= 950"
+        return {title for (title,) in self.connection.execute(query.encode(), (profile,)) if title in self.films}
+
+
+@pytest.fixture
+def world(settings):
+    made = World(settings, seed=20261123)
+    yield made
+    made.connection.close()
+
+
+def check(page, viewer, now, world, done):
+    """Every hard rule, on one page."""
+    asked = scope(viewer, now)
+    offered, seen = world.of(_OFFERED, asked), world.of(_SEEN, asked)
+    shown = [(row["id"], item) for row in page["rows"] for item in row["items"]]
+    titles = [item["title_id"] for _, item in shown]
+    assert max(Counter(titles).values(), default=1) == 1, "no title twice"
+    assert set(titles) <= offered, "nothing that is withdrawn, too mature, sold elsewhere, over, or does not play"
+    watched = done | world.finished(str(viewer.profile_id))
+    assert not {item["title_id"] for row, item in shown if row != "continue"} & watched, "nothing seen to the end"
+    named = {item["reason"]["params"].get("title_id") for _, item in shown} - {None}
+    assert named <= seen, "no reason names what may not be seen"
+    assert set(page["titles"]) == set(titles) | named
+    assert all(0 < item["propensity"] <= 1 for _, item in shown)
+    return len(titles)
+
+
+async def test_no_page_breaks_a_rule_whatever_happens(settings, world, running, browser, export_system, known_as):
+    values = {"MATINEE_HOME": settings.home_path, "database_url": settings.database_url}
+    dead = Settings.model_validate({**values, "redis_url": "redis://127.0.0.1:9/0"})
+    async with AsyncExitStack() as stack:
+        bare = await stack.enter_async_context(running(settings))
+        await bare.state.context.systems.stop()  # never finds the model that comes now
+        random_histories = [world.random.sample(world.titles[6:], 8) for _ in range(40)]
+        export_system({title: world.genres[title] for title in world.titles[4:]}, random_histories)
+        apps = [
+            bare,
+            await stack.enter_async_context(running(dead)),
+            await stack.enter_async_context(running(settings)),
+        ]
+        clients = [await stack.enter_async_context(browser(app)) for app in apps]
+        viewers = []
+        for number, (country, limit) in enumerate(((None, 18), ("FR", 18), (None, 6), ("RU", 12))):
+            await clients[-1].sign_up(f"viewer{number}@example.org", country=country)
+            profile = clients[-1].profile_id if limit == 18 else await clients[-1].kid(limit)
+            account = clients[-1].session["account_id"]
+            token = issue_token(settings, account, "viewer", timedelta(hours=1))
+            viewers.append((account, profile, {"authorization": f"Bearer {token}"}))
+        count = 0
+        for number in range(ROUNDS):
+            for _ in range(CHANGES):
+                world.happen()
+            done_of = {}
+            for account, profile, _ in viewers:
+                share = (0.1, 0.3, 1.0)[(number + len(done_of)) % 3]
+                history = world.random.sample(world.titles, int(share * len(world.titles)))
+                done_of[profile] = set(world.random.sample(history, len(history) // 2)) if share < 1 else set(history)
+                known_as(account, profile, history, sorted(done_of[profile]))
+                world.watch(profile, share / 3)
+                for app in apps:
+                    app.state.context.home.forget(profile)  # as the heartbeat that wrote the position does
+            await asyncio.sleep(1.0)
+            for app, client in zip(apps, clients, strict=True):
+                for account, profile, token in viewers:
+                    for surface in ("home", "onboarding", "home"):
+                        asked = {"profile_id": profile, "surface": surface}
+                        answer = await client.get("/api/recommendations", params=asked, headers=token)
+                        assert answer.status_code == 200, answer.text
+                        page = answer.json()
+                        home = app.state.context.home
+                        viewer = await home._viewers.of(account, profile)
+                        assert page["degraded"] == (app is not apps[-1])
+                        done = set() if app is apps[1] else done_of[profile]  # without Redis nobody knows
+                        count += check(page, viewer, home._clock.now(), world, done)
+    assert KIDS == 12
+    assert count > 500
