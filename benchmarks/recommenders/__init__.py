@@ -30,11 +30,13 @@ def run(json: bool = False, retrain: bool = False) -> list[Row]:  # noqa: ARG001
 
 
 def _rows(folder: Path, retrain: bool) -> Iterator[Row]:
-    from . import data, loo, recorded, strong, temporal  # heavy, and in vain where the ratings are missing
+    from . import data, loo, recorded, sequence, strong, temporal  # heavy, and in vain where the ratings are missing
 
     ordered = data.sasrec_order(folder)
     yield from loo.untimed_rows(ordered)
-    yield from recorded.stack_rows(ordered, data.with_spread_times(folder), retrain)
+    spread = data.with_spread_times(folder)
+    yield from sequence.sequence_rows(ordered, spread, retrain)
+    yield from recorded.stack_rows(ordered, spread, retrain)
     yield from loo.anchor_rows()
     yield from temporal.temporal_rows(data.with_times(folder))
     yield from strong.strong_rows(data.liked(folder))
