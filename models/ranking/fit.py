@@ -110,13 +110,25 @@ def _grow_network(past: RankingSet, between: RankingSet, effect: NDArray[np.floa
     mlp.train(past, FEATURES, seed, epochs=_EPOCHS, after_epoch=made.append)
     curve = [float(page_ndcg(of.score(served), gains, between.group).mean()) for of in made]
     best = int(np.argmax(curve))
-    return Grown(made[best], best + 1, curve)
+    return Grown(_calibrated(made[best], past), best + 1, curve)
+
+
+def _calibrated(network: mlp.Mlp, data: RankingSet) -> mlp.Mlp:
+    """With log-odds of a play as scores (Platt 1999), from the first places: the loss over pages cares for order."""
+    first = data.take(np.flatnonzero(np.add(*cells(data.X)) == 0))
+    score, label = network.score(first.X).astype(np.float64), first.label.astype(np.float64)
+    design, line = np.stack((score, np.ones(len(score))), axis=1), np.array([1.0, 0.0])
+    for _ in range(20):
+        chance = 1 / (1 + np.exp(-design @ line))
+        hessian = (design.T * (chance * (1 - chance))) @ design + 1e-6 * np.eye(2)
+        line = line + np.linalg.solve(hessian, design.T @ (label - chance))
+    return network.scaled(*line) if np.isfinite(line).all() and line[0] > 0 else network
 
 
 _GROW = {"gbdt": _grow_forest, "mlp": _grow_network}
 _REFIT: dict[str, Fit] = {
     "gbdt": lambda data, seed, size: gbdt.train(data, FEATURES, seed, trees=size),
-    "mlp": lambda data, seed, size: mlp.train(data, FEATURES, seed, epochs=size),
+    "mlp": lambda data, seed, size: _calibrated(mlp.train(data, FEATURES, seed, epochs=size), data),
 }
 
 

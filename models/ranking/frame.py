@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from features.views import PROFILE, VIEWS, full_name
+from features.views import PROFILE, TITLE, VIEWS, full_name
 from models.errors import ModelError
 from models.interactions import Floats, Ints
 
@@ -28,7 +28,7 @@ SOURCES = (
     "two_tower",
     "sequence",
 )
-# What a title brings along, named like the columns of its views; `age_days` follows from its creation.
+# What a title brings along, by the columns of its views; `age_days` follows from its creation.
 TITLE_NUMBERS = (
     "plays_7d",
     "plays_14d",
@@ -42,6 +42,14 @@ TITLE_NUMBERS = (
 VIEWER_NUMBERS = tuple(
     full_name(view, name) for view in VIEWS if view.entity == PROFILE for name, kind in view.columns if kind != "string"
 )
+# What these columns are called in a frame of features.
+TITLE_FEATURES = {
+    name: full_name(view, name)
+    for view in VIEWS
+    if view.entity == TITLE
+    for name in view.names
+    if name in TITLE_NUMBERS
+}
 TOP_GENRE = "profile_taste__top_genre"
 # Kinds of rows by number: where an impression stood matters for what was seen of it, as position does.
 ROW_KINDS = ("for_you", "popular", "continue", "because", "trending", "new", "genre", "gems", "similar", "search")
@@ -129,7 +137,9 @@ def candidate_frame(
             made[:, _COLUMN[f"{prefix}_{source}"]] = column
     first = _COLUMN[TITLE_NUMBERS[0]]
     made[:, first : first + len(TITLE_NUMBERS)] = titles.numbers
-    made[:, _COLUMN["age_days"]] = (now - titles.created) / _SECONDS_PER_DAY
+    # What was watched before it was there (an imported history) has no age.
+    age = now - titles.created
+    made[:, _COLUMN["age_days"]] = np.where(age >= 0, age, np.nan) / _SECONDS_PER_DAY
     made[:, _COLUMN["genre_match"]] = _taste_match(titles.genres, taste)
     made[:, _COLUMN["top_genre_match"]] = _top_match(titles.genres, user.get(TOP_GENRE))
     for name in (*VIEWER_NUMBERS, "kids"):

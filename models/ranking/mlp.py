@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +52,12 @@ class Mlp:
         unknown = np.isnan(X)
         values = np.clip((_compressed(X) - self.mean) / self.spread, -5, 5)
         return np.hstack((np.where(unknown, 0, values), unknown[:, self.flagged])).astype(np.float32)
+
+    def scaled(self, slope: float, shift: float) -> "Mlp":
+        """The same order with scores `slope` x score + `shift`."""
+        kernel, bias = self.layers[-1]
+        last = (kernel * np.float32(slope), bias * np.float32(slope) + np.float32(shift))
+        return replace(self, layers=(*self.layers[:-1], last))
 
     def arrays(self) -> dict[str, NDArray]:
         made: dict[str, NDArray] = {

@@ -6,13 +6,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.views import EVENT_TIMESTAMP
 from models.errors import ModelError
 from models.interactions import Floats, Interactions, Ints, Ragged
 from models.ranking.base import RankingSet
 from models.ranking.debias import weights
 from models.ranking.frame import (
     FEATURES,
-    TITLE_NUMBERS,
+    TITLE_FEATURES,
     TOP_GENRE,
     VIEWER_NUMBERS,
     TitleTable,
@@ -24,7 +25,6 @@ from models.ranking.pages import paged
 from models.recommenders.base import Fitted
 
 _BATCH = 256  # pages scored at once
-_TITLE_PREFIX = "title_popularity__"
 
 
 def ranking_set(
@@ -39,31 +39,29 @@ def ranking_set(
 ) -> RankingSet:
     """One row an impression of a title that the models know, in pages.
 
-    `impressions`: `features.training_set` (fct_impression with `<view>__<feature>` as known then); `sources`: by the
-    names of SOURCES, fitted to what happened before `fitted_until`; `data`, `users` (profile_key -> row): histories,
-    cut at each page's moment; `items` and `titles`: by column of the models.
+    `impressions`: `features.training_set`; `sources`: by the names of SOURCES, fitted to what happened before
+    `fitted_until` (epoch seconds); `data`, `users` (profile_key -> row): histories, cut at each page's moment; `items`
+    and `titles` (for genres and creation; its numbers are those known at the page's moment): by column of the models.
 
     Raises:
         ModelError: an impression is older than what the sources were fitted to, so that they would know its outcome.
     """
     number = {item: column for column, item in enumerate(items)}
-    known = impressions.filter(pl.col("item_id").is_in(list(number)))
-    if known.is_empty():
+    shown = paged(impressions.filter(pl.col("title_id").is_in(list(number))))
+    if shown.is_empty():
         return _empty()
-    shown = paged(known)
     if (first := _seconds(shown)[0]) < fitted_until:
         raise ModelError(
             f"an impression of {first:.0f} s is older than the fit of its sources ({fitted_until:.0f} s): "
             "fit them to what was before, or drop it"
         )
-    shown = shown.sort("page", maintain_order=True)
     page, starts = np.unique(shown["page"].to_numpy(), return_index=True)
     bounds = np.append(starts, len(shown))
     at = _seconds(shown)[starts]
     profiles = [shown["profile_key"][int(start)] for start in starts]
     rows = np.array([users.get(profile, -1) for profile in profiles], dtype=np.int64)
     histories = _before(data, rows, at)
-    chosen = np.array([number[item] for item in shown["item_id"].to_list()], dtype=np.int64)
+    chosen = np.array([number[item] for item in shown["title_id"].to_list()], dtype=np.int64)
     X = np.empty((len(shown), len(FEATURES)), dtype=np.float32)  # noqa: N806  the field's name for a feature matrix
     for begin in range(0, len(page), _BATCH):
         stop = min(begin + _BATCH, len(page))
@@ -79,7 +77,7 @@ def ranking_set(
         label=shown["is_played"].to_numpy().astype(np.float32),
         group=shown["page"].to_numpy().astype(np.int64),
         weight=weights(shown["propensity"].cast(pl.Float64).to_numpy()),
-        position=shown["position"].cast(pl.Float32).to_numpy(),
+        position=shown["surface_position"].cast(pl.Float32).to_numpy(),
         at=_seconds(shown),
     )
 
@@ -94,8 +92,8 @@ def _page_frame(
 ) -> Floats:
     then = {
         name: page[column].cast(pl.Float32).to_numpy()
-        for name in TITLE_NUMBERS
-        if (column := _TITLE_PREFIX + name) in page.columns
+        for name, column in TITLE_FEATURES.items()
+        if column in page.columns
     }
     user: dict[str, float | str | None] = {
         name: page[name][0] for name in (*VIEWER_NUMBERS, TOP_GENRE) if name in page.columns
@@ -108,9 +106,9 @@ def _page_frame(
         titles.known(then),
         user,
         at,
-        page["position"].cast(pl.Float32).to_numpy(),
+        page["surface_position"].cast(pl.Float32).to_numpy(),
         taste=taste,
-        row=page["row_id"].to_list(),
+        row=page["surface_row"].to_list(),
         vertical=page["vertical"].to_numpy(),
     )
 
@@ -131,7 +129,7 @@ def _before(data: Interactions, rows: Ints, at: NDArray[np.float64]) -> Ragged:
 
 
 def _seconds(frame: pl.DataFrame) -> NDArray[np.float64]:
-    return frame["shown_at"].dt.epoch("us").to_numpy() / 1e6
+    return frame[EVENT_TIMESTAMP].dt.epoch("us").to_numpy() / 1e6
 
 
 def _empty() -> RankingSet:
