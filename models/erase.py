@@ -1,21 +1,18 @@
-"""The models' part in forgetting people: their lists in Redis, and which versions have learnt from them.
+"""The models' part in forgetting people: which versions have learnt from them.
 
 What is stored of a model has a row for each title and none for a viewer (`golden.json` holds histories without
 anybody's key). So nothing in it can be taken out for one person: a version that has learnt from them is named, and the
 next build trains without them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
-import redis
 
 from matinee.settings import Settings
 
-PROFILE_KEY = "recs:profile:"  # as models.recommenders.serve says, which takes a second to import
-_ONCE = 1_000
 _SNAPSHOT_ID = "%Y%m%dT%H%M%S%fZ"
 _VERSIONS = """
     SELECT v.name, v.version::text, t.value, coalesce(string_agg(a.alias, ', ' ORDER BY a.alias), '')
@@ -34,12 +31,6 @@ class Learnt:
     version: str
     aliases: str
     snapshot_id: str
-
-
-def forget_lists(client: redis.Redis, profile_keys: Iterable[str]) -> int:
-    """Delete the lists of these profiles; returns how many there were."""
-    names = [PROFILE_KEY + key for key in sorted(profile_keys)]
-    return sum(int(client.delete(*names[at : at + _ONCE])) for at in range(0, len(names), _ONCE))  # pyright: ignore[reportArgumentType] - a number, not awaited
 
 
 def learnt_from(settings: Settings, since: datetime | None) -> list[Learnt]:

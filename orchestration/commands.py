@@ -74,17 +74,18 @@ def demo(
 
 @app.command()
 def worker(
-    name: Annotated[str, typer.Argument(help="collector, marts, recommendations or transcode.")],
+    name: Annotated[str, typer.Argument(help="collector, marts, models, recommendations or transcode.")],
     drain: Annotated[bool, typer.Option("--drain", help="Do what waits, then stop.")] = False,
 ) -> None:
     """Run one worker of a room until it is stopped."""
     from ingest.commands import workers as ingest_workers
     from matinee.stack.session import services
+    from models.commands import workers as models_workers
     from serving.commands import workers as serving_workers
     from transcoding.commands import workers as transcoding_workers
     from warehouse.commands import workers as warehouse_workers
 
-    workers = {**ingest_workers, **transcoding_workers, **warehouse_workers, **serving_workers}
+    workers = {**ingest_workers, **transcoding_workers, **warehouse_workers, **serving_workers, **models_workers}
     if name not in workers:
         raise typer.BadParameter(f"there is no worker {name!r}: choose one of {', '.join(sorted(workers))}")
     settings = Settings.load()

@@ -166,8 +166,6 @@ class _Run:
         removing, finder = self.proof.removing, Finder(people.names)
         with removing("Redis: online features", "profiles") as removed:
             removed(features.erase.forget_online(self.client, people.key("profile_key")))
-        with removing("Redis: recommendations", "lists") as removed:
-            removed(models.erase.forget_lists(self.client, people.key("profile_key")))
         with removing("Redis: exposures and caches", "keys") as removed:
             removed(serving.erase.forget_cached(self.client, people))
         with removing("event log", "waiting entries") as removed:

@@ -106,10 +106,13 @@ def _first(names: list[str]) -> str:
 
 
 def clear(lake: Lake, *, keep: int = KEPT) -> list[Path]:
-    """Remove snapshots but for the newest ones, the current one and those in use; returns what was removed."""
+    """Remove snapshots but for the newest ones, the current, pinned and used ones; returns what was removed."""
+    pinned = snapshot.pinned(lake)
     finished = sorted(path.parent for path in lake.published.glob("*Z-*/manifest.json"))
     current = lake.current.resolve()
-    gone = [path for path in finished[:-keep] if path != current and not snapshot.is_held(path)]
+    gone = [
+        path for path in finished[:-keep] if path != current and path.name not in pinned and not snapshot.is_held(path)
+    ]
     for path in gone:
         # First the manifest: without it a half-removed folder is no snapshot.
         (path / "manifest.json").unlink()

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -9,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from matinee.lake import Lake, NoSnapshotError
+
+_PINS = "pins.json"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,35 @@ def read(path: Path) -> Snapshot:
 def kept(lake: Lake) -> list[Snapshot]:
     """All snapshots that are still there, oldest first."""
     return [read(manifest.parent) for manifest in sorted(lake.published.glob("*Z-*/manifest.json"))]
+
+
+def named(lake: Lake, snapshot_id: str) -> Snapshot:
+    """The snapshot of this id.
+
+    Raises:
+        NoSnapshotError: there is none, or it was cleared away since.
+    """
+    path = lake.published / snapshot_id
+    if not snapshot_id or not (path / "manifest.json").exists():
+        there = ", ".join(made.snapshot_id for made in kept(lake)) or "none"
+        raise NoSnapshotError(f"no snapshot {snapshot_id!r} in {lake.published} (there are: {there})")
+    return read(path)
+
+
+def pin(lake: Lake, pins: Mapping[str, str]) -> None:
+    """Keep these snapshots (who needs one -> its id) from being cleared away; replaces all pins that there were.
+
+    Erasing people ignores pins: their rows go from every snapshot.
+    """
+    draft = lake.published / f".{_PINS}.{os.getpid()}"
+    draft.write_text(json.dumps(dict(pins), indent=1))
+    os.replace(draft, lake.published / _PINS)
+
+
+def pinned(lake: Lake) -> frozenset[str]:
+    """The ids that are to be kept."""
+    path = lake.published / _PINS
+    return frozenset(json.loads(path.read_text()).values()) if path.exists() else frozenset()
 
 
 def current(lake: Lake) -> Snapshot:

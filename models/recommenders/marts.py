@@ -1,5 +1,6 @@
 """What the recommenders read of the published snapshot."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import duckdb
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from matinee.settings import Settings
 from models.interactions import Interactions, Ragged
-from warehouse.snapshot import hold
+from warehouse.snapshot import hold, named
 
 # A title counts once for a viewer: at the first time that it was positive.
 _POSITIVES = """
@@ -68,13 +69,14 @@ class Marts:
         return self.playable if self.playable.any() and self.watched_here else everything
 
 
-def read_marts(settings: Settings) -> Marts:
-    """The current snapshot, whole: readers keep theirs while a newer one is published.
+def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
+    """A snapshot (None: the current one), whole: readers keep theirs while a newer one is published.
 
     Raises:
-        NoSnapshotError: nothing is published yet.
+        NoSnapshotError: nothing is published yet, or there is no such snapshot.
     """
-    with hold(settings.lake) as snapshot, duckdb.connect() as connection:
+    chosen = hold(settings.lake) if snapshot_id is None else nullcontext(named(settings.lake, snapshot_id))
+    with chosen as snapshot, duckdb.connect() as connection:
         path = str(snapshot.marts).replace("'", "''")
         connection.execute(f"ATTACH '{path}' AS marts (READ_ONLY)")
         for name in ("dim_title", "fct_interaction"):

@@ -1,19 +1,18 @@
 """MLflow: where runs, versions and the aliases `champion` and `challenger` are kept."""
 
-import csv
-import json
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matinee.settings import Settings
-from models.recommenders.card import model_card, plot
-from models.recommenders.marts import Marts
-from models.recommenders.stored import Stored
-from models.recommenders.trial import Trial
+from models.errors import ModelError
+from models.recommenders.recipe import Recipe
+from models.recommenders.report import Report, curves, metrics, tables, write_artifacts
+from models.recommenders.system import System
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,7 +21,9 @@ EXPERIMENT = "recommenders"
 MODEL = "matinee-recommender"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+RETIRED = "retired"  # a tag of the champions before the one that serves: when each was replaced
 _REQUIREMENTS = ["numpy", "scipy"]
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,8 @@ class Version:
     tags: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Champion:
-    version: str
-    stored: Stored
-
-
 def client(settings: Settings) -> "MlflowClient":
     """A client of this home's MLflow (its database directly, or the server of `MATINEE_MLFLOW_URL`)."""
-    import os
-
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when MLflow is imported
     import mlflow
     from mlflow import MlflowClient
@@ -54,30 +47,26 @@ def client(settings: Settings) -> "MlflowClient":
     return MlflowClient()
 
 
-def record(
-    settings: Settings, stored: Stored, trial: Trial, marts: Marts, verdict: str, tags: dict[str, str]
-) -> Version:
-    """One run with parameters, metrics, tables, picture, card and the model, registered as a new version."""
+def record(settings: Settings, system: System, report: Report, tags: Mapping[str, str]) -> Version:
+    """One run with parameters, metrics, curves, tables, pictures, card, gate and the model, as a new version."""
     api = client(settings)
     import mlflow
 
-    run = api.create_run(_experiment(api, settings), tags=tags)
+    run = api.create_run(_experiment(api, settings), tags=dict(tags))
     mlflow.start_run(run_id=run.info.run_id)
     status = "FAILED"
     try:
         with tempfile.TemporaryDirectory() as folder, _quiet():
-            version = _fill_run(api, run.info.run_id, Path(folder), stored, trial, marts, verdict)
+            version = _fill_run(api, run.info.run_id, Path(folder), system, report)
         for key, value in tags.items():
             api.set_model_version_tag(MODEL, version, key, value)
         status = "FINISHED"
     finally:
         mlflow.end_run(status)
-    return Version(version, run.info.run_id, (), tags)
+    return Version(version, run.info.run_id, (), dict(tags))
 
 
-def _fill_run(
-    api: "MlflowClient", run_id: str, folder: Path, stored: Stored, trial: Trial, marts: Marts, verdict: str
-) -> str:
+def _fill_run(api: "MlflowClient", run_id: str, folder: Path, system: System, report: Report) -> str:
     import mlflow
     from mlflow.entities import Metric
     from mlflow.models import ModelSignature
@@ -88,14 +77,16 @@ def _fill_run(
     from models.recommenders.pyfunc import HistoryRecommender
 
     now = api.get_run(run_id).info.start_time
-    api.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in _metrics(trial)])
-    mlflow.log_params(
-        {"candidate": trial.tuned.candidate, "baseline": trial.baseline, "fallback": trial.tuned.fallback}
-        | {f"weight_{part}": weight for part, weight in trial.tuned.weights.items()}
-    )
-    _write_artifacts(folder / "about", stored, trial, marts, verdict)
+    points = [Metric(key, value, now, 0) for key, value in metrics(report)]
+    points += [Metric(key, value, now + step, step) for key, step, value in curves(report)]
+    for start in range(0, len(points), 1000):
+        api.log_batch(run_id, metrics=points[start : start + 1000])
+    mlflow.log_params(report.parameters())
+    for name, table in tables(report).items():
+        mlflow.log_table(table.to_pandas(), f"tables/{name}.json", run_id=run_id)
+    write_artifacts(folder / "about", system, report)
     mlflow.log_artifacts(str(folder / "about"))
-    stored.save(folder / "model")
+    system.save(folder / "model")
     logged = log_model(
         name="model",
         python_model=HistoryRecommender(),
@@ -107,27 +98,106 @@ def _fill_run(
     return str(logged.registered_model_version)
 
 
-def alias(settings: Settings, version: str, promoted: bool) -> None:
-    """A promoted version is the champion; any other the challenger."""
+def alias(settings: Settings, version: str, *, promoted: bool) -> None:
+    """A promoted version is the champion; any other the challenger. The champion before is told by a tag."""
     api = client(settings)
+    if promoted:
+        before = by_alias(settings, CHAMPION)
+        if before is not None and before.version != version:
+            number = max((int(v.tags.get(RETIRED, 0)) for v in versions(settings)), default=0) + 1
+            api.set_model_version_tag(MODEL, before.version, RETIRED, str(number))
+        challenger = by_alias(settings, CHALLENGER)
+        if challenger is not None and challenger.version == version:
+            api.delete_registered_model_alias(MODEL, CHALLENGER)
     api.set_registered_model_alias(MODEL, CHAMPION if promoted else CHALLENGER, version)
 
 
-def champion(settings: Settings) -> Champion | None:
-    """The version that serves, loaded; None while none was ever promoted."""
+def by_alias(settings: Settings, name: str) -> Version | None:
+    """The version of this alias; None where no version has it."""
     api = client(settings)
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        version = api.get_model_version_by_alias(MODEL, CHAMPION)
+        found = api.get_model_version_by_alias(MODEL, name)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in _MISSING:
             return None
         raise
+    return Version(str(found.version), found.run_id or "", (name,), dict(found.tags))
+
+
+def pin_snapshots(settings: Settings) -> None:
+    """Keep the snapshots of champion and challenger, so that both can be fitted again."""
+    from warehouse.snapshot import pin
+
+    found = {name: version for name in (CHAMPION, CHALLENGER) if (version := by_alias(settings, name))}
+    pin(settings.lake, {name: version.tags.get("snapshot_id", "") for name, version in found.items()})
+
+
+def by_version(settings: Settings, version: str) -> Version:
+    """The version of this number or alias.
+
+    Raises:
+        ModelError: there is none.
+    """
+    every = versions(settings)
+    for found in every:
+        if version in (found.version, *found.aliases):
+            return found
+    there = ", ".join(found.version for found in every) or "none: `matinee build` trains"
+    raise ModelError(f"{MODEL} has no version {version!r} (there are: {there})")
+
+
+def system_of(settings: Settings, version: Version) -> System:
+    """The fitted system of a version, with the version's number in it.
+
+    Raises:
+        ModelError: its files are gone or damaged.
+    """
+    client(settings)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = download_artifacts(f"models:/{MODEL}/{version.version}", dst_path=folder)
-        return Champion(str(version.version), Stored.load(Path(path) / "artifacts" / "model"))
+        try:
+            path = download_artifacts(f"models:/{MODEL}/{version.version}", dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise ModelError(
+                f"the files of {MODEL} {version.version} cannot be fetched ({error}): `matinee models rebuild "
+                f"{version.version}`, or promote another version"
+            ) from error
+        system = System.load(Path(path) / "artifacts" / "model")
+    return replace(system, about=replace(system.about, version=version.version))
+
+
+def recipe_of(settings: Settings, version: Version) -> Recipe:
+    """How the version was made.
+
+    Raises:
+        ModelError: its run holds no recipe that this code understands.
+    """
+    return Recipe.of(artifact(settings, version, "recipe.json"))
+
+
+def artifact(settings: Settings, version: Version, name: str) -> str:
+    """The text of a file of the version's run.
+
+    Raises:
+        ModelError: the run has no such file.
+    """
+    api = client(settings)
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        try:
+            return Path(api.download_artifacts(version.run_id, name, folder)).read_text()
+        except (MlflowException, OSError) as error:
+            raise ModelError(f"the run of {MODEL} {version.version} has no {name}: train again") from error
+
+
+def recorded(settings: Settings, version: Version) -> dict[str, float]:
+    """The metrics that the version's run has logged."""
+    return dict(client(settings).get_run(version.run_id).data.metrics)
 
 
 def versions(settings: Settings) -> list[Version]:
@@ -152,57 +222,11 @@ def _experiment(api: "MlflowClient", settings: Settings) -> str:
     return api.create_experiment(EXPERIMENT, artifact_location=local)
 
 
-def _metrics(trial: Trial) -> Iterator[tuple[str, float]]:
-    yield from (("test_users", float(trial.users)), ("test_users_cold", float(trial.cold)))
-    for row in trial.rows:
-        for key, value in row.metrics.items():
-            yield f"{row.model}.{key}", value
-        for key, interval in (("ndcg_at_10", row.ndcg), ("against_baseline", row.against_baseline)):
-            yield f"{row.model}.{key}_low", interval.low
-            yield f"{row.model}.{key}_high", interval.high
-    chosen = trial.row(trial.tuned.candidate)
-    yield from (("ndcg_at_10", chosen.ndcg.mean), ("against_baseline", chosen.against_baseline.mean))
-
-
-def _write_artifacts(folder: Path, stored: Stored, trial: Trial, marts: Marts, verdict: str) -> None:
-    folder.mkdir()
-    (folder / "model_card.md").write_text(model_card(trial, marts, verdict))
-    (folder / "golden.json").write_text(json.dumps(golden(stored, marts), indent=1))
-    (folder / "metrics.json").write_text(json.dumps(asdict(trial), indent=1))
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        names = sorted(trial.rows[0].metrics)
-        writer.writerow(["model", "low", "high", "difference", "difference_low", "difference_high", *names])
-        for row in trial.rows:
-            against = row.against_baseline
-            bounds = (row.ndcg.low, row.ndcg.high, against.mean, against.low, against.high)
-            writer.writerow([row.model, *bounds, *(row.metrics[name] for name in names)])
-    plot(trial, folder / "metrics.png")
-
-
-def golden(stored: Stored, marts: Marts, count: int = 5) -> list[dict[str, list[str]]]:
-    """Some histories with the ten titles that this version gives for them: what a loaded copy must repeat."""
-    from models.evaluation.metrics import top_items
-
-    histories = marts.data.histories()
-    longest = histories.take(histories.lengths.argsort(kind="stable")[::-1][:count]).newest(20)
-    scores = stored.score(longest)
-    scores[longest.rows, longest.values] = float("-inf")
-    return [
-        {
-            "history": [stored.items[item] for item in longest[row]],
-            "top": [stored.items[item] for item in best if item >= 0],
-        }
-        for row, best in enumerate(top_items(scores, 10))
-    ]
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """MLflow draws a bar for each file that it copies, greets new versions and gives advice: not in our terminal."""
     import io
     import logging
-    import os
     import warnings
 
     bar = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"

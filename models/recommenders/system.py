@@ -127,6 +127,9 @@ class System:
     rows: Mapping[str, float] = field(default_factory=dict)  # learned worth of kinds of rows
     fitted: int | None = None  # how many of the items the model was fitted to; None: all
     golden: tuple[Golden, ...] = ()
+    _last: list[tuple[Asked, Ragged, dict[str, Floats]]] = field(
+        init=False, default_factory=list, compare=False, repr=False
+    )
 
     # -- what may come out
 
@@ -145,8 +148,7 @@ class System:
 
     def rank(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 200) -> list[Scored]:
         """The best titles for a viewer, then popular ones; popular ones alone where the model knows nothing of them."""
-        history = self._history(asked)
-        shares = self._shares(history)
+        history, shares = self._asked(asked)
         if not shares:
             return self.popular(asked.region, asked.kids, allowed, limit)
         total = _sum(shares)
@@ -193,8 +195,7 @@ class System:
 
     def gems(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
         """What suits a viewer above the average and few have found: of the less popular half of what is allowed."""
-        history = self._history(asked)
-        shares = self._shares(history)
+        history, shares = self._asked(asked)
         if not shares or not allowed.any():
             return []
         counts = self.recent.counts[30]
@@ -286,6 +287,16 @@ class System:
             name: _Source(part, blend.weights[name], len(self.items) if isinstance(part, Grows) else fitted)
             for name, part in blend.parts.items()
         }
+
+    def _asked(self, asked: Asked) -> tuple[Ragged, dict[str, Floats]]:
+        """The history and what each source says of it; kept for whoever asks for the same viewer next."""
+        for known, history, shares in self._last:
+            if known is asked:
+                return history, shares
+        history = self._history(asked)
+        shares = self._shares(history)
+        self._last[:] = [(asked, history, shares)]
+        return history, shares
 
     def _history(self, asked: Asked) -> Ragged:
         """One row: the newest titles that the model knows, oldest first."""

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
+from features.views import SERVICE, VIEWS
 from matinee.settings import Settings
+from models.evaluation.segments import by_segment, segments_of
 from models.recommenders import registry
+from models.recommenders.assemble import assemble, until
 from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
-from models.recommenders.stored import About, Stored
-from models.recommenders.trial import Plan, Trial, blend_of, run_trial
+from models.recommenders.promotion import Gate
+from models.recommenders.recipe import Fits, Recipe
+from models.recommenders.report import Report
+from models.recommenders.system import About, System
+from models.recommenders.trial import Plan, run_trial
 from models.recommenders.zoo import Zoo
 
 RECORD = "recommenders.json"  # below the home's mlflow folder: the last training, so that nothing is fitted twice
-FEATURE_SERVICE = "none"  # these models see interactions only; the ranker that follows will read ranker_v1
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class TrainResult:
     users: int
     cold: int
     markdown: str
+    gate: str = ""
     skipped: bool = False
 
     def table(self) -> str:
@@ -45,12 +51,12 @@ class TrainResult:
 
 
 def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = None) -> TrainResult:
-    """Fit every recommender to the current snapshot; the best personal one becomes a version of `matinee-recommender`.
+    """Fit every recommender to the current snapshot; what validation prefers becomes a version and asks to serve.
 
-    It becomes the `champion` only if its NDCG@10 beats the strongest recent popularity with the whole paired bootstrap
-    interval above 0; else it is the `challenger`, with the reason in the result, in a tag and in the model card, and
-    what served before (at first: popularity) goes on serving. The same data, code and parameters as last time are not
-    fitted again: the recorded result comes back with `skipped`.
+    It becomes the `champion` only where every check of the gate holds; else it is the `challenger`, with the reasons in
+    the result, in a tag, in the model card and in `gate.md`, and what served before (at first: popularity) goes on
+    serving. The same data, code and parameters as last time are not fitted again: the recorded result comes back with
+    `skipped`.
 
     Raises:
         NoSnapshotError: nothing is published yet.
@@ -64,68 +70,90 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
     if done is not None:
         return done
     with threadpool_limits(min(2, os.cpu_count() or 1)):
-        trial = run_trial(marts.data, zoo, plan) if len(marts.data) else None
-        if trial is None:
-            return _too_little(marts)
-        promoted, verdict = decide(trial)
-        stored = fit_candidate(marts, zoo, trial)
-    tags = {
-        "snapshot_id": marts.snapshot_id,
-        "data_hash": marts.data_hash,
-        "git_sha": _git_sha(),
-        "feature_service": FEATURE_SERVICE,
-        "verdict": verdict,
-        "fingerprint": mark,
-    }
-    version = registry.record(settings, stored, trial, marts, verdict, tags)
-    registry.alias(settings, version.version, promoted)
+        made = _trained(settings, marts, zoo, plan) if len(marts.data) else None
+    if made is None:
+        return _too_little(marts)
+    report, system = made
+    trial, judged = report.trial, report.judged
+    version = registry.record(settings, system, report, _tags(marts, judged.text, mark))
+    registry.alias(settings, version.version, promoted=judged.promoted)
+    registry.pin_snapshots(settings)
     result = TrainResult(
         version.run_id,
         version.version,
         trial.winner,
         trial.tuned.candidate,
         trial.baseline,
-        promoted,
-        verdict,
+        judged.promoted,
+        judged.text,
         marts.snapshot_id,
         marts.data_hash,
         trial.users,
         trial.cold,
         table(trial),
+        judged.verdict.markdown,
     )
     _record(settings, mark, result)
     return result
 
 
-def decide(trial: Trial) -> tuple[bool, str]:
-    """Whether the candidate may serve, and why (not)."""
-    row = trial.row(trial.tuned.candidate)
-    against, base = row.against_baseline, trial.row(trial.baseline).ndcg.mean
-    measured = (
-        f"{row.model} NDCG@10 {row.ndcg.mean:.4f}, {trial.baseline} {base:.4f}, "
-        f"difference {against.mean:+.4f} [{against.low:+.4f}, {against.high:+.4f}] over {trial.users} profiles"
+def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Report, System] | None:
+    """The comparison, the gate's verdict and the fitted system; None where there is too little data."""
+    fits, reigning = Fits(), _reigning(settings)
+    trial = run_trial(marts.data, zoo, plan, fits, reigning)
+    if trial is None:
+        return None
+    judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, reigning)
+    segments = by_segment(trial.scores, segments_of(trial.test))
+    system = fit_system(marts, trial.tuned, fits)
+    return Report(marts, trial, judged, segments), system
+
+
+def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None) -> System:
+    """The recipe fitted to everything: what will serve, once a version is registered."""
+    complete = (fits or Fits()).complete(recipe, marts.data)
+    about = About(
+        name=registry.MODEL,
+        version="",
+        snapshot_id=marts.snapshot_id,
+        data_hash=marts.data_hash,
+        kind=recipe.candidate,
+        feature_views=view_versions(),
+        fitted_until=until(marts.data),
     )
-    if against.low > 0:
-        return True, f"promoted: {measured}"
-    return False, f"refused: {measured}: the interval reaches 0 or below"
+    days = int(recipe.fallback.removeprefix("popularity_").removesuffix("d"))
+    return assemble(marts, about, complete.model, days=days)
 
 
-def fit_candidate(marts: Marts, zoo: Zoo, trial: Trial) -> Stored:
-    """The chosen model, fitted again to everything: what will serve."""
-    fitted = zoo.fit(marts.data)
-    name = trial.tuned.candidate
-    model = blend_of(fitted, trial.tuned.weights) if name == "blend" else fitted[name]
-    about = About(name, trial.tuned.fallback, marts.snapshot_id, marts.data_hash)
-    return Stored(about, marts.items, model, fitted[trial.tuned.fallback])
+def view_versions() -> dict[str, str]:
+    """A hash of the definition of each feature view: what a ranker was trained to read."""
+    return {view.name: hashlib.sha256(repr(view).encode()).hexdigest()[:12] for view in VIEWS}
+
+
+def _reigning(settings: Settings) -> Recipe | None:
+    """The champion's recipe; None without a champion."""
+    champion = registry.by_alias(settings, registry.CHAMPION)
+    return None if champion is None else registry.recipe_of(settings, champion)
+
+
+def _tags(marts: Marts, verdict: str, mark: str) -> dict[str, str]:
+    return {
+        "snapshot_id": marts.snapshot_id,
+        "data_hash": marts.data_hash,
+        "git_sha": _git_sha(),
+        "feature_service": SERVICE,
+        "feature_views": json.dumps(view_versions()),
+        "verdict": verdict,
+        "fingerprint": mark,
+    }
 
 
 def fingerprint(settings: Settings, data_hash: str, zoo: Zoo, plan: Plan) -> str:
     """One hash over data, parameters and the code that fits and judges."""
     digest = hashlib.sha256(f"{data_hash}|{settings.mlflow()}|{zoo}|{plan}|{np.__version__}".encode())
     room = Path(__file__).resolve().parents[1]
-    for folder in ("recommenders", "evaluation", "."):
-        for file in sorted((room / folder).glob("*.py")):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    for file in sorted(path for path in room.rglob("*.py") if "experiments" not in path.parts):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -1,17 +1,18 @@
 """One fair comparison: every model fitted on the past, tuned on validation, judged once on the newest part."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
-from models.evaluation.metrics import evaluate
-from models.evaluation.splits import Task, quantile_boundary, temporal
+from models.evaluation.metrics import Scores, evaluate
+from models.evaluation.splits import Rolling, Task, quantile_boundary, rolling, temporal
 from models.interactions import Interactions
 from models.recommenders.base import Fitted, with_fallback
 from models.recommenders.blend import Blend, choose_weights
+from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.zoo import PERSONAL, RECENT, Zoo
 
 MIN_USERS = 20  # fewer test users say nothing
@@ -20,10 +21,15 @@ _VALIDATION_ROWS = 1500
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of time is test, how much of what is before it is validation, and how sure a promotion must be."""
+    """The newest `folds` parts of `fold_days` are the test; of what is before, a share is validation.
 
-    test_share: float = 0.2
+    `least_gain`: by which share validation must prefer something new over the recipe that serves.
+    """
+
+    folds: int = 3
+    fold_days: float = 7
     validation_share: float = 0.2
+    least_gain: float = 0.01
     resamples: int = 2000
     level: float = 0.95
     seed: int = 0
@@ -40,24 +46,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What validation chose: the blend's weights, the personal model to promote, the popularity for the unknown."""
-
-    weights: dict[str, float]
-    candidate: str
-    fallback: str
-
-
-@dataclass(frozen=True)
 class Trial:
     """`baseline`: the recent popularity that is strongest on the test itself, so that the bar is never too low."""
 
     rows: tuple[Row, ...]
-    tuned: Tuned
+    tuned: Recipe
     baseline: str
     users: int
     cold: int
     boundaries: tuple[float, float]  # seconds: start of validation, start of test
+    folds: Rolling
+    test: Task
+    scores: Scores  # of the candidate on `test`
 
     def row(self, model: str) -> Row:
         return next(row for row in self.rows if row.model == model)
@@ -67,74 +67,81 @@ class Trial:
         return max(self.rows, key=lambda row: row.ndcg.mean).model
 
 
-def run_trial(data: Interactions, zoo: Zoo, plan: Plan) -> Trial | None:
-    """Compare all models on a global temporal split; None where there is too little data to compare anything."""
-    boundaries = split_times(data, plan)
+def run_trial(data: Interactions, zoo: Zoo, plan: Plan, fits: Fits, reigning: Recipe | None = None) -> Trial | None:
+    """Compare all models on the time of the gate's folds; None where there is too little data to compare anything.
+
+    `reigning`: what serves now, which validation gives up only for something better by `plan.least_gain`.
+    """
+    folds = rolling(data, folds=plan.folds, days=plan.fold_days, min_users=MIN_USERS)
+    if not folds.tasks:
+        return None
+    boundaries = (validation_start(data, folds.starts[0], plan), folds.starts[0])
     validation = temporal(data, boundaries[0], "all", end=boundaries[1])
     test = temporal(data, boundaries[1], "all")
     if len(test) < 2 or len(test.train) == 0 or len(validation) == 0 or len(validation.train) == 0:
         return None
-    tuned = tune(zoo.fit(validation.train), validation, plan.seed)
-    fitted = zoo.fit(test.train)
+    tuned = tune(fits, zoo, validation, plan, reigning)
+    fitted = fits.of(test.train, zoo)
     models = {**fitted, "blend": blend_of(fitted, tuned.weights)}
     kinds = {"first": temporal(data, boundaries[1], "first"), "last": temporal(data, boundaries[1], "last")}
     measured = {name: _measure(model, fitted[tuned.fallback], test, kinds) for name, model in models.items()}
-    baseline = max(RECENT, key=lambda name: measured[name][0].mean())
+    baseline = max(RECENT, key=lambda name: measured[name][0].ndcg.mean())
     rows = [
         Row(
             name,
-            bootstrap_mean(ndcg, resamples=plan.resamples, level=plan.level, seed=plan.seed),
-            paired_bootstrap(ndcg, measured[baseline][0], resamples=plan.resamples, level=plan.level, seed=plan.seed),
+            bootstrap_mean(scores.ndcg, resamples=plan.resamples, level=plan.level, seed=plan.seed),
+            paired_bootstrap(
+                scores.ndcg, measured[baseline][0].ndcg, resamples=plan.resamples, level=plan.level, seed=plan.seed
+            ),
             metrics,
         )
-        for name, (ndcg, metrics) in measured.items()
+        for name, (scores, metrics) in measured.items()
     ]
-    return Trial(tuple(rows), tuned, baseline, len(test), test.cold, boundaries)
+    return Trial(
+        tuple(rows), tuned, baseline, len(test), test.cold, boundaries, folds, test, measured[tuned.candidate][0]
+    )
 
 
-def split_times(data: Interactions, plan: Plan) -> tuple[float, float]:
-    """Where validation and test begin: shares of the time covered, or of the interactions where time is too uneven."""
-    start, end = float(data.times[0]), float(data.times[-1])
-    test = start + (end - start) * (1 - plan.test_share)
-    validation = start + (test - start) * (1 - plan.validation_share)
-    sizes = [
-        len(np.unique(data.users[(data.times >= a) & (data.times < b)]))
-        for a, b in ((validation, test), (test, np.inf))
-    ]
-    if min(sizes) >= MIN_USERS and (data.times < validation).mean() >= 0.4:
-        return validation, test
-    kept = 1 - plan.test_share
-    return quantile_boundary(data, kept * (1 - plan.validation_share)), quantile_boundary(data, kept)
+def validation_start(data: Interactions, test: float, plan: Plan) -> float:
+    """Where validation begins: a share of the time before the test, or of the interactions where time is uneven."""
+    past = data.where(data.times < test)
+    start = float(past.times[0]) + (test - float(past.times[0])) * (1 - plan.validation_share)
+    users = len(np.unique(past.users[past.times >= start]))
+    if users >= MIN_USERS and (past.times < start).mean() >= 0.5:
+        return start
+    return quantile_boundary(past, 1 - plan.validation_share)
 
 
-def tune(fitted: dict[str, Fitted], validation: Task, seed: int = 0) -> Tuned:
+def tune(fits: Fits, zoo: Zoo, validation: Task, plan: Plan, reigning: Recipe | None = None) -> Recipe:
     """Choose by NDCG@10 on (a sample of) validation; the test is not looked at."""
-    sample = validation.sample(_VALIDATION_ROWS, seed)
+    fitted = fits.of(validation.train, zoo)
+    sample = validation.sample(_VALIDATION_ROWS, plan.seed)
     weights = choose_weights(fitted, sample)
     fallback = max(RECENT, key=lambda name: _reached(fitted[name], fitted[name], sample))
     models = {**fitted, "blend": blend_of(fitted, weights)}
-    candidate = max(PERSONAL, key=lambda name: _reached(models[name], fitted[fallback], sample))
-    return Tuned(weights, candidate, fallback)
+    reached = {name: _reached(models[name], fitted[fallback], sample) for name in PERSONAL if name in models}
+    candidate = max(reached, key=lambda name: reached[name])
+    if reigning is not None:
+        kept = fits.complete(reigning, validation.train)
+        if reached[candidate] <= _reached(kept.model, kept.fallback, sample) * (1 + plan.least_gain):
+            return reigning
+    return Recipe(zoo, candidate, weights, fallback)
 
 
 def _reached(model: Fitted, fallback: Fitted, task: Task) -> float:
     return float(evaluate(lambda rows: with_fallback(model, fallback, rows), task).ndcg.mean())
 
 
-def blend_of(fitted: dict[str, Fitted], weights: dict[str, float]) -> Blend:
+def blend_of(fitted: dict[str, Fitted], weights: Mapping[str, float]) -> Blend:
     used = {name: weight for name, weight in weights.items() if weight > 0}
     return Blend({name: fitted[name] for name in used}, used)
 
 
-def _measure(
-    model: Fitted, fallback: Fitted, test: Task, kinds: dict[str, Task]
-) -> tuple[NDArray[np.float64], dict[str, float]]:
+def _measure(model: Fitted, fallback: Fitted, test: Task, kinds: dict[str, Task]) -> tuple[Scores, dict[str, float]]:
     started = time.perf_counter()
     scores = evaluate(lambda rows: with_fallback(model, fallback, rows), test)
     metrics = scores.summary(test.train)
     metrics["score_seconds"] = time.perf_counter() - started
-    warm = test.histories.lengths > 0
-    metrics["ndcg_at_10_warm"] = float(scores.ndcg[warm].mean()) if warm.any() else 0.0
     for kind, task in kinds.items():
         metrics[f"ndcg_at_10_{kind}"] = _reached(model, fallback, task)
-    return scores.ndcg, metrics
+    return scores, metrics

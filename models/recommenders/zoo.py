@@ -1,6 +1,8 @@
 """Every model that is compared, and how fitted ones are stored as plain arrays."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +16,22 @@ from models.recommenders.ials import Ials, IalsFitted
 from models.recommenders.items import ItemWeights
 from models.recommenders.knn import TransitionKnn
 from models.recommenders.popularity import Popularity, PopularityFitted
+from models.recommenders.segments import SegmentPopularityFitted
+from models.recommenders.sequence.fit import SequenceFitted
+from models.recommenders.two_tower import TwoTowerFitted
 
 RECENT = ("popularity_7d", "popularity_14d", "popularity_30d")
 PERSONAL = ("ease", "ease_decay", "knn", "ials", "blend")
-_KINDS = {"popularity": PopularityFitted, "ease": ItemWeights, "knn": ItemWeights, "ials": IalsFitted}
+# By the name of a part: it is of the kind whose name it begins with.
+_KINDS = {
+    "popularity": PopularityFitted,
+    "ease": ItemWeights,
+    "knn": ItemWeights,
+    "ials": IalsFitted,
+    "two_tower": TwoTowerFitted,
+    "segments": SegmentPopularityFitted,
+    "sequence": SequenceFitted,
+}
 
 
 @dataclass(frozen=True)
@@ -29,17 +43,55 @@ class Zoo:
     knn: TransitionKnn = field(default_factory=TransitionKnn)
     ials: Ials = field(default_factory=Ials)
 
-    def fit(self, data: Interactions) -> dict[str, Fitted]:
-        """Every model by name; the blend is made of them once its weights are chosen."""
-        ease = self.ease.fit(data)
-        popular = {model.name: model.fit(data) for model in (Popularity(7), Popularity(14), Popularity(30))}
-        return {
-            **popular,
-            "ease": ease,
-            "ease_decay": replace(ease, decay=self.decay),
-            "knn": self.knn.fit(data),
-            "ials": self.ials.fit(data),
-        }
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `fit` makes; the blend is made of them once its weights are chosen."""
+        return (*RECENT, "ease", "ease_decay", "knn", "ials")
+
+    def fit(
+        self, data: Interactions, names: Collection[str] | None = None, known: Mapping[str, Fitted] | None = None
+    ) -> dict[str, Fitted]:
+        """These models by name (default: all); `known`: those that were fitted to the same data before."""
+        wanted = self.names if names is None else tuple(name for name in self.names if name in set(names))
+        made: dict[str, Fitted] = dict(known or {})
+        for name in wanted:
+            if name.startswith("popularity"):
+                made[name] = Popularity(int(name.removeprefix("popularity_").removesuffix("d"))).fit(data)
+            elif name == "ease_decay":
+                made[name] = replace(self._ease(made, data), decay=self.decay)
+            else:
+                made[name] = self._ease(made, data) if name == "ease" else getattr(self, name).fit(data)
+        return {name: made[name] for name in wanted}
+
+    def _ease(self, made: Mapping[str, Fitted], data: Interactions) -> ItemWeights:
+        known = made.get("ease")
+        return known if isinstance(known, ItemWeights) else self.ease.fit(data)
+
+    def parameters(self) -> dict[str, Any]:
+        """As JSON holds them."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> "Zoo":
+        """The way back from `parameters`.
+
+        Raises:
+            ModelError: there are parameters that this code does not know.
+        """
+        default = cls()
+        try:
+            made = {
+                own.name: type(getattr(default, own.name))(**value) if isinstance(value, dict) else value
+                for own in fields(cls)
+                if (value := parameters.get(own.name)) is not None
+            }
+            if unknown := sorted(set(parameters) - {own.name for own in fields(cls)}):
+                raise TypeError(f"unknown: {', '.join(unknown)}")
+            return cls(**made)
+        except TypeError as error:
+            raise ModelError(
+                f"recorded parameters do not fit this code ({error}): use the code that wrote them"
+            ) from None
 
 
 def pack(model: Fitted, name: str) -> dict[str, NDArray]:
@@ -70,7 +122,7 @@ def unpack(arrays: dict[str, NDArray]) -> Fitted:
 
 
 def _restored(name: str, arrays: dict[str, NDArray]) -> Fitted:
-    kind = _KINDS.get(name.partition("_")[0])
+    kind = next((known for prefix, known in _KINDS.items() if name.startswith(prefix)), None)
     if kind is None:
         raise ModelError(f"stored model has a part {name!r} of no known kind: train again with `matinee build`")
     return kind.restored(arrays)

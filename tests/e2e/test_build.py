@@ -11,7 +11,6 @@ import duckdb
 import httpx
 import psycopg
 import pytest
-import redis
 
 from matinee.settings import Settings
 from simulation.catalogue import write_feed
@@ -106,13 +105,14 @@ async def test_from_a_feed_and_a_film_to_recommendations(settings: Settings, cli
 def test_a_failing_asset_is_one_line_and_keeps_what_was_published(settings: Settings) -> None:
     from matinee.stack.session import services
 
-    with services(settings), redis.Redis.from_url(settings.redis()) as client:
-        client.set("recs:popular", b"what served before")
-        failed = matinee(settings, "build", 'key:"models/top_lists"')
-        assert client.get("recs:popular") == b"what served before"
+    (settings.home.models / "before").mkdir(parents=True)
+    (settings.home.models / "current").symlink_to("before")
+    with services(settings):
+        failed = matinee(settings, "build", 'key:"models/exported"')
+    assert (settings.home.models / "current").readlink().name == "before", "what served goes on"
     assert failed.returncode == 1
     lines = failed.stderr.strip().splitlines()
     assert len(lines) == 1, failed.stderr
-    assert "models__top_lists" in lines[0]
+    assert "models__exported" in lines[0]
     assert "matinee build" in lines[0]
     assert "Traceback" not in failed.stderr

@@ -191,7 +191,9 @@ def busy(home: Settings) -> Busy:
 
 async def _live(settings: Settings) -> Busy:
     from features.store import apply_and_materialise
-    from models.recommenders.serve import publish_lists
+    from models.recommenders.assemble import popularity_system
+    from models.recommenders.export import export
+    from models.recommenders.marts import read_marts
     from warehouse import dbt
     from warehouse.export import export_tables
     from warehouse.load import load_days
@@ -248,7 +250,7 @@ async def _live(settings: Settings) -> Busy:
         publish(settings)
         publish(settings)
         apply_and_materialise(settings)
-        publish_lists(settings)
+        export(popularity_system(read_marts(settings)), settings.home)
         write_report(settings)
         # A file that is landed and not loaded, and events that nobody has fetched yet.
         later = {"profile_id": profiles[0], "session_id": visit}

@@ -23,7 +23,7 @@ def test_a_model_that_beats_recent_popularity_becomes_champion(tracked: Settings
     assert result.promoted, result.verdict
     assert result.verdict.startswith("promoted: ")
     assert result.winner not in RECENT
-    champion = registry.champion(tracked)
+    champion = registry.by_alias(tracked, "champion")
     assert champion is not None
     assert champion.version == result.version == "1"
     (version,) = registry.versions(tracked)
@@ -33,7 +33,8 @@ def test_a_model_that_beats_recent_popularity_becomes_champion(tracked: Settings
     assert {"git_sha", "feature_service", "verdict"} <= set(version.tags)
     api = registry.client(tracked)
     files = {file.path for file in api.list_artifacts(result.run_id)}
-    assert {"model_card.md", "golden.json", "metrics.json", "metrics.csv", "metrics.png"} <= files
+    wanted = {"model_card.md", "golden.json", "recipe.json", "gate.md", "gate.json", "metrics.csv", "segments.csv"}
+    assert {*wanted, "comparison.png", "coverage_accuracy.png", "tables"} <= files
     card = Path(api.download_artifacts(result.run_id, "model_card.md")).read_text()
     assert result.verdict in card
     assert "95 % interval" in result.table()
@@ -52,9 +53,8 @@ def test_a_loaded_champion_repeats_its_golden_lists(tracked: Settings, make) -> 
     api = registry.client(tracked)
     golden = json.loads(Path(api.download_artifacts(result.run_id, "golden.json")).read_text())
     loaded = mlflow.pyfunc.load_model(f"models:/{registry.MODEL}@champion")
-    assert loaded.predict(pd.DataFrame({"history": [row["history"] for row in golden]})) == [
-        row["top"] for row in golden
-    ]
+    asked = pd.DataFrame({"history": [list(row["asked"]["history"]) for row in golden]})
+    assert loaded.predict(asked) == [[title for title, _ in row["top"]] for row in golden]
 
 
 def test_refusal_says_why_and_leaves_no_champion(tracked: Settings, make) -> None:
@@ -69,7 +69,7 @@ def test_refusal_says_why_and_leaves_no_champion(tracked: Settings, make) -> Non
     result = train(tracked)
     assert not result.promoted
     assert result.verdict.startswith("refused: ")
-    assert registry.champion(tracked) is None
+    assert registry.by_alias(tracked, "champion") is None
     (version,) = registry.versions(tracked)
     assert version.aliases == ("challenger",)
     assert version.tags["verdict"] == result.verdict

@@ -1,4 +1,4 @@
-"""What is fitted to data: experiment readouts, the recommender, the lists that it serves."""
+"""What is fitted to data: experiment readouts, the recommender, and its export for serving."""
 
 import dagster as dg
 
@@ -27,7 +27,7 @@ def experiment_result(matinee: MatineeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"results": len(results), "table": dg.MetadataValue.md(table)})
 
 
-@dg.asset(**room("models"), deps=[["warehouse", "snapshot"]], kinds={"mlflow", "numpy"})
+@dg.asset(**room("models"), deps=[["warehouse", "snapshot"], ["features", "online"]], kinds={"mlflow", "numpy"})
 def recommender(matinee: MatineeResource) -> dg.MaterializeResult:
     """Every recommender fitted, compared and recorded; the champion changes only where the gate says so."""
     from models.recommenders.train import train
@@ -40,13 +40,14 @@ def recommender(matinee: MatineeResource) -> dg.MaterializeResult:
             "verdict": result.verdict,
             "run": result.run_id,
             "table": dg.MetadataValue.md(result.table()),
+            "gate": dg.MetadataValue.md(result.gate or result.verdict),
         }
     )
 
 
-@dg.asset(**room("models"), deps=[recommender], kinds={"redis"})
-def top_lists(matinee: MatineeResource) -> dg.MaterializeResult:
-    """The lists that the API serves: for each viewer, for everybody, and beside each title."""
-    from models.recommenders.serve import publish_lists
+@dg.asset(**room("models"), deps=[recommender], kinds={"numpy"})
+def exported(matinee: MatineeResource) -> dg.MaterializeResult:
+    """The champion (without one, popularity) as plain arrays where the API looks; what fails leaves what serves."""
+    from models.recommenders.follow import bring
 
-    return dg.MaterializeResult(metadata=dict(vars(publish_lists(matinee.settings()))))
+    return dg.MaterializeResult(metadata=dict(vars(bring(matinee.settings()))))
