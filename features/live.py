@@ -171,30 +171,24 @@ def done(state: State, names: Iterable[str], catalogue: Catalogue) -> set[str]:
     return found
 
 
-def rows(profile_key: str, state: State, catalogue: Catalogue) -> dict[str, Row]:
-    """View -> its row for this profile, as of the newest day that counts in it.
+def rows(profile_key: str, state: State, catalogue: Catalogue) -> dict[str, Row | None]:
+    """View -> its row for this profile, as of the newest day that counts in it; None where nothing does (any more).
 
-    `event_timestamp` is the newest moment that counts. Where nothing counts any more (a client turned out to be a bot)
-    the values are None.
+    `event_timestamp` is the newest moment that counts.
     """
-    newest = max((entry.ts for entry in state.values()), default=None)
-    if newest is None:
-        return {}
     made = {"profile_activity": _activity(state, catalogue), "profile_taste": _taste(state, catalogue)}
-    return {
-        view: {PROFILE.join_key: profile_key, EVENT_TIMESTAMP: _moment(newest if ts is None else ts), **values}
-        for view, (ts, values) in made.items()
-    }
+    return {view: row and {PROFILE.join_key: profile_key, **row} for view, row in made.items()}
 
 
-def _activity(state: State, catalogue: Catalogue) -> tuple[int | None, Row]:
+def _activity(state: State, catalogue: Catalogue) -> Row | None:
     plays = [entry for entry in state.values() if isinstance(entry, Play) and not entry.bot]
     if not plays:
-        return None, dict.fromkeys(("plays_7d", "plays_30d", "hours_30d", "completion_30d"))
+        return None
     newest = max(play.ts for play in plays)
     month = [play for play in plays if _day(play.ts) > _day(newest) - 30]
     completions = sum(_is_completed(play, catalogue) for play in month)
-    return newest, {
+    return {
+        EVENT_TIMESTAMP: _moment(newest),
         "plays_7d": sum(_day(play.ts) > _day(newest) - 7 for play in month),
         "plays_30d": len(month),
         "hours_30d": sum(play.played_ms for play in month) / 3.6e6,
@@ -202,19 +196,22 @@ def _activity(state: State, catalogue: Catalogue) -> tuple[int | None, Row]:
     }
 
 
-def _taste(state: State, catalogue: Catalogue) -> tuple[int | None, Row]:
-    found = [(entry.ts, catalogue.get(entry.title_id)) for entry in state.values() if entry.title_id is not None]
+def _taste(state: State, catalogue: Catalogue) -> Row | None:
+    known = [(entry, catalogue.get(entry.title_id or "")) for entry in state.values()]
     positive = [
-        (ts, title.genres)
-        for (ts, title), entry in zip(found, (e for e in state.values() if e.title_id is not None), strict=True)
-        if title is not None and title.genres and _positive(entry, title)
+        (entry.ts, title.genres) for entry, title in known if title and title.genres and _positive(entry, title)
     ]
     if not positive:
-        return None, dict.fromkeys(("top_genre", "top_genre_share", "genres_watched"))
+        return None
     newest = max(ts for ts, _ in positive)
     times = Counter(genre for ts, genres in positive if _day(ts) > _day(newest) - DAYS for genre in genres)
     genre, most = min(times.items(), key=lambda found: (-found[1], found[0]))
-    return newest, {"top_genre": genre, "top_genre_share": most / times.total(), "genres_watched": len(times)}
+    return {
+        EVENT_TIMESTAMP: _moment(newest),
+        "top_genre": genre,
+        "top_genre_share": most / times.total(),
+        "genres_watched": len(times),
+    }
 
 
 def _positive(entry: Play | Said, title: Title) -> bool:

@@ -90,7 +90,7 @@ class Worker:
         end = log.end(self.events)
         if log.position(end) < log.position(self.last_id):
             _log.warning("the event log ends at %s, before %s: Redis lost or replaced its data", end, self.last_id)
-            self.last_id = end
+            self.last_id = max(end, landed_until(self.connection), key=log.position)
         self.store.set(POSITION, self.last_id)
         self._push_ready()
 
@@ -263,7 +263,7 @@ def drain(settings: Settings) -> LiveSummary:
     """
     try:
         with _parties(settings) as worker:
-            target = log.end(worker.events)
+            target = max(log.end(worker.events), landed_until(worker.connection), key=log.position)
             while not _lock(worker.connection):
                 if log.position(_place(worker.store)) >= log.position(target):
                     return LiveSummary(0, 0, _place(worker.store))
