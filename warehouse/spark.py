@@ -80,8 +80,8 @@ def build(settings: Settings, select: str | None = None) -> dbt.DbtResult:
 
 
 @contextmanager
-def session(settings: Settings) -> "Iterator[SparkSession]":
-    """Spark in this process, or on the cluster of MATINEE_SPARK_URL; what was built before is gone.
+def session(settings: Settings, root: Path | None = None) -> "Iterator[SparkSession]":
+    """Spark in this process, or on the cluster of MATINEE_SPARK_URL; what was in `root` (the marts) is gone.
 
     Raises:
         WarehouseError: PySpark is not installed.
@@ -90,7 +90,7 @@ def session(settings: Settings) -> "Iterator[SparkSession]":
         from pyspark.sql import SparkSession  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise WarehouseError("PySpark is not installed: run `make install-spark`, then try again") from None
-    root = folder(settings)
+    root = root or folder(settings)
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     os.environ |= _java(root)
