@@ -7,6 +7,7 @@ geometric mean of what viewers and items have on average: the same model where a
 Its viewers are folded in with its own kind of penalty.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ class IalsSpark:
         folder = self.settings.lake.root / "ials"
         with session(self.settings, folder) as spark:
             taken = spark.createDataFrame(pa.table({"user": data.users, "item": data.items}))
-            return self.fit_frame(taken, data.n_items, folder / "checkpoints")
+            fitted = self.fit_frame(taken, data.n_items, folder / "checkpoints")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        return fitted
 
     def fit_frame(self, taken: "DataFrame", n_items: int, checkpoints: Path) -> IalsFitted:
         """Fit to columns `user` and `item` (whole numbers from 0); only the items' factors come to this machine.
