@@ -27,8 +27,8 @@ class SequenceModel:
     Training ends after `epochs`, or `max_seconds` if that comes first: the learning rate (warm-up, then a cosine down
     to 0) follows whichever is further. `negatives`: items that the softmax compares with in a batch. `tokens`: places
     of histories in a batch. `lengths`: window lengths that steps are made for (default: `length` alone). `jit`: compile
-    them by XLA, which pays where training takes minutes. The same seed gives the same model as long as `max_seconds`
-    does not strike. The seconds count from the end of the first step, which has to be compiled first.
+    them by XLA, which pays where training takes minutes, and on JAX always. The same seed gives the same model as long
+    as `max_seconds` does not strike. The seconds count from the end of the first step, which has to be compiled first.
     """
 
     kind: Kind = "sasrec"
