@@ -1,5 +1,6 @@
 """Training sets: what was shown, what was known of viewer and title at that moment, and what came of it."""
 
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from features.asof import asof_join
 from features.errors import FeatureError
 from features.views import EVENT_TIMESTAMP, VIEWS
 from matinee.settings import Settings
-from warehouse.snapshot import hold
+from warehouse.snapshot import hold, named
 
 WINDOW = timedelta(hours=24)  # within which a label is decided; fct_impression's
 LABELS = ("is_played",)
@@ -25,24 +26,28 @@ ORDER BY shown_at, event_id
 """
 
 
-def training_set(settings: Settings, *, as_of: datetime | None = None, label: str = "is_played") -> pl.DataFrame:
+def training_set(
+    settings: Settings, *, as_of: datetime | None = None, label: str = "is_played", snapshot_id: str | None = None
+) -> pl.DataFrame:
     """Impressions whose label was decided before `as_of`, oldest first, with all features as they were known then.
 
     Columns: `profile_key`, `title_id` (the item: film or series), `event_timestamp` (when it was shown), the label
     (Boolean), `surface_row`, `surface_position`, `propensity` and what else `fct_impression` says, then
     `<view>__<feature>`.
-    `as_of` is when the snapshot was made unless given. Nothing that happens at or after `as_of` changes a row, and no
-    feature of a row knows what happened after its `event_timestamp`; bots and people without a profile are left out.
+    `as_of` is when the snapshot (`snapshot_id`, None: the current one) was made unless given. Nothing that happens at
+    or after `as_of` changes a row, and no feature of a row knows what happened after its `event_timestamp`; bots and
+    people without a profile are left out.
 
     Raises:
         FeatureError: there is no such label, `as_of` has no time zone, or the snapshot has no impressions yet.
-        NoSnapshotError: nothing is published yet.
+        NoSnapshotError: nothing is published yet, or there is no such snapshot.
     """
     if label not in LABELS:
         raise FeatureError(f"there is no label {label!r}: choose one of {', '.join(LABELS)}")
     if as_of is not None and as_of.tzinfo is None:
         raise FeatureError(f"as_of={as_of.isoformat()} has no time zone: add one (datetime.UTC)")
-    with hold(settings.lake) as snapshot:
+    chosen = hold(settings.lake) if snapshot_id is None else nullcontext(named(settings.lake, snapshot_id))
+    with chosen as snapshot:
         shown = _impressions(snapshot.parquet("fct_impression"), as_of or snapshot.created_at)
         return asof_join(shown, snapshot.path / "marts", VIEWS)
 

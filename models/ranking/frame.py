@@ -156,14 +156,16 @@ def source_columns(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
     """What candidate_frame takes of one source: standardised scores and ranks [m] of the `chosen` columns.
 
     `scores` [n_items]: of all titles, masked or not, so that a number means the same in training and at serving. NaN
-    where the source tells no title from another.
+    for titles that the source does not know, and where it tells none from another.
     """
-    own, spread = scores[chosen], scores.std()
+    own, known = scores[chosen], scores[~np.isnan(scores)]
+    spread = known.std() if len(known) else 0.0
     if not spread > 0:
         nothing = np.full(len(chosen), np.nan, dtype=np.float32)
         return nothing, nothing
-    better = len(scores) - np.searchsorted(np.sort(scores), own, side="right")
-    return ((own - scores.mean()) / spread).astype(np.float32), better.astype(np.float32)
+    better = len(known) - np.searchsorted(np.sort(known), own, side="right")
+    ranks = np.where(np.isnan(own), np.nan, better)
+    return ((own - known.mean()) / spread).astype(np.float32), ranks.astype(np.float32)
 
 
 def as_served(X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix

@@ -25,6 +25,7 @@ from models.ranking.pages import paged
 from models.recommenders.base import Fitted
 
 _BATCH = 256  # pages scored at once
+_NOT_CHOSEN = ("continue", "search")  # rows that viewers fill themselves: nothing is learned of candidates
 
 
 def ranking_set(
@@ -47,7 +48,8 @@ def ranking_set(
         ModelError: an impression is older than what the sources were fitted to, so that they would know its outcome.
     """
     number = {item: column for column, item in enumerate(items)}
-    shown = paged(impressions.filter(pl.col("title_id").is_in(list(number))))
+    judged = ~pl.col("surface_row").is_in(_NOT_CHOSEN)
+    shown = paged(impressions.filter(pl.col("title_id").is_in(list(number)) & judged))
     if shown.is_empty():
         return _empty()
     if (first := _seconds(shown)[0]) < fitted_until:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from features.views import TITLE, VIEWS
+from matinee.settings import Settings
 from models.errors import ModelError
 from models.interactions import Interactions, Ragged
 from models.ranking.base import RankingSet
@@ -24,11 +26,14 @@ from models.ranking.frame import (
     source_columns,
     taste_of,
 )
+from models.ranking.learn import learn
 from models.ranking.pages import learned_rows, paged
+from models.ranking.served import Ranking
 from models.ranking.sets import ranking_set
 from models.ranking.titles import title_table
 from models.recommenders.base import Fitted
 from models.recommenders.blend import Blend
+from models.recommenders.marts import read_marts
 from models.recommenders.zoo import Zoo
 from simulation.parameters import Business, Dirt, Plan
 from simulation.viewers import Generated, generate
@@ -89,8 +94,10 @@ class Simulated:
 
     @cached_property
     def sources(self) -> dict[str, Fitted]:
-        names = ("popularity_7d", "ease_decay", "knn")
-        fitted = Zoo().fit(self.data.where(self.data.times < HALF), names)
+        return self.fit(self.data.where(self.data.times < HALF))
+
+    def fit(self, past: Interactions) -> dict[str, Fitted]:
+        fitted = Zoo().fit(past, ("popularity_7d", "ease_decay", "knn"))
         return fitted | {"blend": Blend(fitted, {"popularity_7d": 0.5, "ease_decay": 1.0, "knn": 0.5})}
 
     @cached_property
@@ -183,6 +190,74 @@ def test_the_row_chosen_for_viewers_is_worth_more_than_it_seems(simulated: Simul
     assert set(values) == {"popular", "for_you"}
     assert sum(values.values()) == pytest.approx(0)
     assert learned_rows(simulated.impressions.clear()) == {}
+
+
+def publish(settings: Settings, simulated: Simulated, make: SimpleNamespace) -> Path:
+    """A snapshot of what a run left, with the marts that learning reads."""
+    world, plays, shown = simulated.world, simulated.plays, simulated.impressions
+    rows = plays.select(profile="profile_key", item="title_id", at="played_at").sort("at").to_dicts()
+    genres = [list(map(str, simulated.titles.genres[number])) for number in range(len(world.items))]
+    folder = make.publish(settings, make.titles(list(world.items), genres=genres), make.interactions(rows))
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(make.start.isoformat(), "2026-11-03T00:00:00+00:00"))
+    nothing = {"request_id": None, "experiments": None, "model": None, "version": None, "source": None}
+    shown.select(
+        "event_id", "session_id", "seq", "propensity", "profile_key", "title_id", "is_played",
+        item_id="title_id", shown_at="event_timestamp", row_id="surface_row", position="surface_position",
+        origin=pl.lit("simulate"), is_bot=pl.lit(value=False),
+        **{name: pl.lit(value, pl.String) for name, value in nothing.items()},
+    ).write_parquet(folder / "marts" / "fct_impression.parquet")  # fmt: skip
+    kinds = {"string": pl.String, "int32": pl.Int32, "int64": pl.Int64, "double": pl.Float64}
+    for view in VIEWS:
+        key = shown[view.entity.join_key].unique().sort()
+        columns = [pl.lit(None, kinds[kind]).alias(name) for name, kind in view.columns]
+        known = pl.DataFrame({view.entity.join_key: key}).with_columns(*columns, event_timestamp=make.start)
+        if "plays_30d" in view.names:
+            known = known.with_columns(plays_30d=pl.int_range(pl.len()))
+        known.write_parquet(folder / "marts" / f"{view.mart}.parquet")
+    return folder
+
+
+def test_a_snapshot_teaches_a_ranking_that_is_stored_and_serves(
+    settings: Settings, simulated: Simulated, make: SimpleNamespace
+) -> None:
+    folder = publish(settings, simulated, make)
+    marts, seen = read_marts(settings), []
+
+    def fit(past: Interactions) -> dict[str, Fitted]:
+        seen.append(past)
+        return simulated.fit(past)
+
+    made = learn(settings, marts, fit, kinds=("gbdt",))
+    assert made.ranking is not None
+    assert made.result.metrics["gbdt"]["ndcg"] > made.result.metrics["blend"]["ndcg"]
+    assert set(made.rows) == {"popular", "for_you"}
+    assert 0.3 < len(seen[0]) / len(marts.data) < 0.7
+
+    again = Ranking.restored(made.ranking.ranker.kind, made.ranking.arrays(), marts.genres)
+    row = int(np.argmax(marts.data.histories().lengths))
+    history = marts.data.histories().take([row])
+    sources = {name: model.score(history)[0] for name, model in simulated.fit(marts.data).items()}
+    chosen = np.arange(len(marts.items))
+    scores = again.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(
+        scores, made.ranking.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
+    )
+    assert spearmanr(scores, sources["blend"]).statistic > 0.2
+    # A title of this minute is known by its genres, to no source.
+    grown = again.with_titles([("genre1",)])
+    unknown = {name: np.append(values, np.float32(np.nan)) for name, values in sources.items()}
+    of_all = grown.scores(np.arange(len(marts.items) + 1), unknown, history.values, {}, False, 1.8e9)
+    assert np.isfinite(of_all).all()
+    older = again.arrays() | {"ranker/names": again.arrays()["ranker/names"][:-1]}
+    with pytest.raises(ModelError, match="other features"):
+        Ranking.restored("gbdt", older, marts.genres)
+
+    (folder / "marts" / "fct_impression.parquet").unlink()
+    without = learn(settings, marts, fit)
+    assert without.ranking is None
+    assert "no impressions" in without.result.reason
 
 
 def test_titles_are_served_as_they_would_be_trained_on(tmp_path: Path) -> None:
