@@ -34,9 +34,9 @@ def _rows(folder: Path, retrain: bool) -> Iterator[Row]:
 
     ordered = data.sasrec_order(folder)
     yield from loo.untimed_rows(ordered)
-    spread = data.with_spread_times(folder)
-    yield from sequence.sequence_rows(ordered, spread, retrain)
-    yield from recorded.stack_rows(ordered, spread, retrain)
+    sequences = sequence.retrained(ordered, data.with_spread_times(folder)) if retrain else None
+    yield from sequence.sequence_rows()
+    yield from recorded.stack_rows(folder, sequences)
     yield from loo.anchor_rows()
     yield from temporal.temporal_rows(data.with_times(folder))
     yield from strong.strong_rows(data.liked(folder))

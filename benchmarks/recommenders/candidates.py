@@ -16,7 +16,19 @@ CANDIDATES = 150
 _AGES = 8  # so many of the newest titles are looked at one by one
 # What chooses the candidates, and ranks whatever is not among them. By hand, the same for every table.
 _CHOICE = {"after10": 1.0, "after5": 0.5, "ease_0.9": 0.5, "ease_0.7": 0.3, "near": 0.3, "ahead": 0.3, "gaps": 1.5}
-_LOGS = ("after1", "after5", "after10", "after20", "after20_slow", "before5", "before20", "near", "ahead", "gaps")
+_LOGS = (
+    "after1",
+    "after5",
+    "after10",
+    "after20",
+    "after20_slow",
+    "before5",
+    "before20",
+    "near",
+    "ahead",
+    "sharp",
+    "gaps",
+)
 # Decay and how many of the newest are asked; the rest has faded.
 _EASE = {
     "ease_0.5": (0.5, 15),
@@ -85,6 +97,9 @@ def source_scores(memory: Memory, histories: Ragged) -> dict[str, Floats]:
     part, weights = asked(6, hyperbolic)
     rare = np.maximum(memory.counts, 1)[part.values] ** -0.3
     made["ahead"] = memory.ahead.score(part.matrix(len(memory.counts), weights * rare))
+    part, weights = asked(4, hyperbolic)
+    rare = np.maximum(memory.counts, 1)[part.values] ** -0.15
+    made["sharp"] = memory.sharp.score(part.matrix(len(memory.counts), weights * rare))
     if memory.moments is not None:
         made["gaps"] = _gaps(memory, histories)
     return made
@@ -130,8 +145,21 @@ def _pairs(memory: Memory, histories: Ragged, items: Ints) -> dict[str, Floats]:
     order = [beside(memory.order["history"], age) for age in range(_AGES)]
     made |= {f"order_{age}": order[age] for age in range(3)}
     made |= {"order_mean": np.mean(order, axis=0), "order_least": np.min(order, axis=0)}
+    # how well the history itself went by these transitions so far
+    for age in range(4):
+        known = titles[:, age + 1, None] >= 0
+        went = memory.lift["after"][np.maximum(titles[:, age + 1], 0), np.maximum(titles[:, age], 0)]
+        made[f"went_{age}"] = np.broadcast_to(np.where(known, went[:, None], 0), items.shape)
     if memory.moments is None:
         return made
+    assert histories.at is not None  # of every split
+    part = np.searchsorted(memory.edges[1:-1], histories.at, side="right")
+    for age in range(3):
+        lifts = np.zeros(items.shape, dtype=np.float32)
+        for which in np.unique(part):
+            rows = np.flatnonzero((part == which) & (titles[:, age] >= 0))
+            lifts[rows] = memory.local[which][titles[rows, age, None], items[rows]]
+        made[f"local_{age}"] = lifts
     made |= {f"page_{age}": beside(memory.order["page"], age) for age in range(3)}
     kinds = gap_of(since)
     for age in range(_AGES):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from models.interactions import Interactions
 
@@ -43,6 +44,12 @@ def _ordered(folder: Path) -> pl.DataFrame:
 def liked(folder: Path) -> Interactions:
     """Ratings of 4 and 5, of all items."""
     return _counted(pl.read_parquet(folder / "interactions.parquet").filter(pl.col("rating") >= 4).sort("ts"))
+
+
+def sasrec_items(folder: Path) -> NDArray[np.int64]:
+    """[items] of each item of `with_times` its number in `sasrec_order`."""
+    known = np.loadtxt(folder / "sas_to_original_items.txt", dtype=np.int64)
+    return known[np.argsort(known[:, 1]), 0] - 1
 
 
 def _counted(frame: pl.DataFrame) -> Interactions:

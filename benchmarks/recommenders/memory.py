@@ -1,5 +1,6 @@
 """What a training part tells about which title follows which: counted once, asked by the features of candidates."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from models.recommenders.ease import Ease
 # Upper bounds, in seconds, of the time between two events: one page of titles, the same sitting, the same hour, later.
 GAPS = (0.0, 60.0, 3600.0)
 WINDOWS_S = tuple(86_400.0 * days for days in (1 / 24, 1, 7, 30))
+Within = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.bool_]]  # times of the first, of the second
+PARTS = 8  # of time, equally many events each
 _PRIOR = 10.0  # pseudo-counts at the popularity of the following title
 _WINDOW = 10
 
@@ -30,8 +33,9 @@ class Sessions:
     power: int
 
     def score(self, asked: sp.csr_matrix) -> Floats:
-        found = sp.csr_matrix(asked @ self.matched).power(self.power)
-        return np.asarray((found @ self.recommended).todense(), dtype=np.float32)
+        found = _strongest(sp.csr_matrix(asked @ self.matched))
+        np.power(found.data, self.power, out=found.data)
+        return sp.csr_matrix(found @ self.recommended).toarray().astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,23 @@ class Memory:
     place: dict[str, NDArray[np.float64]]
     near: Sessions
     ahead: Sessions
+    sharp: Sessions
     arrivals: Floats  # [gaps, items] log of how often a title came after such a gap
     moments: NDArray[np.float64] | None  # of all events, ascending, and their titles: what was popular when
     items: Ints
+    edges: NDArray[np.float64]  # of the parts of time, and the lift of pairs within each
+    local: list[NDArray[np.float16]]
+
+
+def _strongest(found: sp.csr_matrix, keep: int = 400) -> sp.csr_matrix:
+    """Each row without those below its `keep`-th largest: a stretch that shares one old title says nothing."""
+    kept = np.ones(len(found.data), dtype=np.bool_)
+    for start, stop in itertools.pairwise(found.indptr):
+        if stop - start > keep:
+            values = found.data[start:stop]
+            kept[start:stop] = values >= np.partition(values, -keep)[-keep]
+    rows = np.repeat(np.arange(len(found.indptr) - 1), np.diff(found.indptr))[kept]
+    return sp.csr_matrix((found.data[kept], (rows, found.indices[kept])), shape=found.get_shape())
 
 
 def remember(train: Interactions, *, timed: bool) -> Memory:
@@ -62,6 +80,8 @@ def remember(train: Interactions, *, timed: bool) -> Memory:
     near = _followed(every, train.n_items, _WINDOW)
     order = {"history": _order(_followed(every, train.n_items, 20, power=0.5))}
     lift = {"after": _lift(near), "before": _lift(near.T), "next": _lift(_followed(every, train.n_items, 1))}
+    edges = np.quantile(train.times, np.linspace(0, 1, PARTS + 1))
+    edges[[0, -1]] = -np.inf, np.inf
     arrivals = np.zeros((len(GAPS) + 1, train.n_items), dtype=np.float32)
     if timed:
         for gap, within in enumerate(_apart()):
@@ -78,9 +98,12 @@ def remember(train: Interactions, *, timed: bool) -> Memory:
         _places(every, counts),
         _near(every, train.n_items),
         _ahead(every, train.n_items),
+        _ahead(every, train.n_items, before=4, after=3, stride=1, fading=1.0, power=3),
         arrivals,
         train.times if timed else None,
         train.items,
+        edges,
+        _local(every, train.n_items, near, edges) if timed else [],
     )
 
 
@@ -89,8 +112,8 @@ def gap_of(seconds: NDArray[np.float64]) -> Ints:
     return np.searchsorted(GAPS, seconds, side="left").astype(np.int64)
 
 
-def _apart() -> list[Callable[[NDArray[np.float64]], NDArray[np.bool_]]]:
-    return [lambda seconds, kind=kind: gap_of(seconds) == kind for kind in range(len(GAPS) + 1)]
+def _apart() -> list[Within]:
+    return [lambda first, second, kind=kind: gap_of(second - first) == kind for kind in range(len(GAPS) + 1)]
 
 
 def _followed(
@@ -99,14 +122,14 @@ def _followed(
     window: int,
     *,
     power: float = 1.0,
-    within: Callable[[NDArray[np.float64]], NDArray[np.bool_]] | None = None,
+    within: Within | None = None,
 ) -> sp.csr_matrix:
     """[items, items] the row's title came up to `window` places before the column's, 1 / distance ** power each."""
     rows, made = every.rows, sp.csr_matrix((items, items), dtype=np.float32)
     for distance in range(1, window + 1):
         kept = rows[distance:] == rows[:-distance]
         if within is not None and every.times is not None:
-            kept &= within(every.times[distance:] - every.times[:-distance])
+            kept &= within(every.times[:-distance], every.times[distance:])
         pairs = (every.values[:-distance][kept], every.values[distance:][kept])
         weight = np.full(int(kept.sum()), distance**-power, dtype=np.float32)
         made = made + sp.csr_matrix((weight, pairs), shape=(items, items))
@@ -132,9 +155,23 @@ def _order(followed: sp.csr_matrix) -> Floats:
     return np.log((dense + 1) / (dense.T + 1)).astype(np.float32)
 
 
-def _arrivals(every: Ragged, items: int, within: Callable[[NDArray[np.float64]], NDArray[np.bool_]]) -> Floats:
+def _local(every: Ragged, items: int, near: sp.csr_matrix, edges: NDArray[np.float64]) -> list[NDArray[np.float16]]:
+    """As `_lift`, of pairs of one part of time each; where there are few, that of all time: what is offered changes."""
+    whole = near.toarray()
+    popular = whole.sum(axis=0, keepdims=True) / max(float(whole.sum()), 1.0) + 1e-9
+    likely = (whole + _PRIOR * popular) / (whole.sum(axis=1, keepdims=True) + _PRIOR)
+    made = []
+    for low, high in itertools.pairwise(edges):
+        found = _followed(every, items, _WINDOW, within=lambda _, at, low=low, high=high: (at >= low) & (at < high))
+        dense = found.toarray()
+        share = (dense + _PRIOR * likely) / (dense.sum(axis=1, keepdims=True) + _PRIOR)
+        made.append(np.log(share / popular).astype(np.float16))
+    return made
+
+
+def _arrivals(every: Ragged, items: int, within: Within) -> Floats:
     assert every.times is not None  # of `Interactions.histories`
-    kept = (every.rows[1:] == every.rows[:-1]) & within(np.diff(every.times))
+    kept = (every.rows[1:] == every.rows[:-1]) & within(every.times[:-1], every.times[1:])
     return np.log1p(np.bincount(every.values[1:][kept], minlength=items)).astype(np.float32)
 
 
@@ -171,11 +208,20 @@ def _near(every: Ragged, items: int, size: int = 10, stride: int = 5) -> Session
     return Sessions(sp.csr_matrix(made.T), made, 4)
 
 
-def _ahead(every: Ragged, items: int, before: int = 6, after: int = 4) -> Sessions:
-    """Around every second event: the `before` events in front of it are matched, it and what follows recommended."""
+def _ahead(
+    every: Ragged,
+    items: int,
+    *,
+    before: int = 6,
+    after: int = 4,
+    stride: int = 2,
+    fading: float = 0.5,
+    power: int = 2,
+) -> Sessions:
+    """Around each `stride`-th event: the `before` events in front of it are matched, it and the next recommended."""
     length = every.lengths[every.rows]
     place = length - 1 - every.age
-    middle = np.flatnonzero((place % 2 == 0) & (place > 0))
+    middle = np.flatnonzero((place % stride == 0) & (place > 0))
 
     def stretch(steps: range, weight: Callable[[int], float]) -> sp.csr_matrix:
         parts = []
@@ -185,5 +231,5 @@ def _ahead(every: Ragged, items: int, before: int = 6, after: int = 4) -> Sessio
         weights, rows, columns = (np.concatenate(part) for part in zip(*parts, strict=True))
         return sp.csr_matrix((weights, (rows, columns)), shape=(len(middle), items))
 
-    matched = stretch(range(-before, 0), lambda step: (-step) ** -0.5)
-    return Sessions(sp.csr_matrix(matched.T), stretch(range(after), lambda step: 1 / (step + 1)), 2)
+    matched = stretch(range(-before, 0), lambda step: (-step) ** -fading)
+    return Sessions(sp.csr_matrix(matched.T), stretch(range(after), lambda step: 1 / (step + 1)), power)

@@ -38,11 +38,17 @@ MODELS = {
 _WATCHED_ROWS = 1000
 
 
-def sequence_rows(ordered: Interactions, spread: Interactions, retrain: bool) -> Iterator[Row]:
-    """Both models, as recorded; none where nothing is. `spread`: the data with their seconds."""
-    if retrain:
-        for name, data in (("untimed", ordered), ("timed", spread)):
-            record(name, measure(data, MODELS[name])[0])
+def retrained(ordered: Interactions, spread: Interactions) -> dict[str, SequenceFitted]:
+    """Both models, fitted anew and recorded. `spread`: the data with their seconds."""
+    made = {}
+    for name, data in (("untimed", ordered), ("timed", spread)):
+        found, made[name] = measure(data, MODELS[name])
+        record(name, found)
+    return made
+
+
+def sequence_rows() -> Iterator[Row]:
+    """Both models, as recorded; none where nothing is."""
     tables = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, found in tables.items():
         yield from (made | {"recorded": True} for made in _table(name, found))

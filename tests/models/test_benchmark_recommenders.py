@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.recommenders import listwise, recorded, stack
+from benchmarks.recommenders.blending import choose, judged, log_shares, pooled
 from benchmarks.recommenders.candidates import frame, newest
 from benchmarks.recommenders.memory import Memory, gap_of, remember
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import Task, leave_one_out
 from models.interactions import Interactions, Ragged
+from models.recommenders.knn import TransitionKnn
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +126,36 @@ def test_labels_were_never_counted(data: Interactions) -> None:
     assert min(stack.LABELS) > 2  # the second last is validation, the last the test
 
 
+def test_a_pool_is_a_weighted_sum_of_log_shares_of_unseen_titles() -> None:
+    histories = Ragged.of([[0], [2]])
+    shares = log_shares(np.array([[9, 1, 2], [1, 1, 30]], dtype=np.float32), histories)
+    np.testing.assert_allclose(shares[0, 1:], [1 - np.log(np.exp(1) + np.exp(2)), 2 - np.log(np.exp(1) + np.exp(2))])
+    np.testing.assert_allclose(shares[1, :2], [-np.log(2)] * 2, rtol=1e-6)
+    assert shares[0, 0] == shares[1, 2] == -16
+    both = pooled({"one": shares, "two": 3 * shares, "none": shares}, {"one": 1.0, "two": 0.5, "none": 0.0})
+    np.testing.assert_allclose(both, 2.5 * shares)
+
+
+def test_a_model_gets_a_say_where_it_helps_on_validation(memory: Memory, task: Task) -> None:
+    noise = np.random.default_rng(0).normal(size=(len(task), 200)).astype(np.float32)
+    knows = np.zeros_like(noise)
+    knows[np.arange(len(task)), task.targets.values] = 3
+    shares = {name: log_shares(values, task.histories) for name, values in (("noise", noise), ("knows", knows))}
+    weights = choose(shares, task)
+    assert weights["noise"] == 1
+    assert weights["knows"] == 2
+    assert choose({"knows": shares["knows"], "noise": shares["noise"]}, task) == {"knows": 1.0, "noise": 0.0}
+    assert judged(shares["knows"], task).ndcg.mean() == 1
+
+
+def test_items_under_other_numbers_are_the_same_items(data: Interactions, task: Task) -> None:
+    other = np.random.default_rng(3).permutation(200)
+    renamed = Interactions(data.users, other[data.items], data.times, 60, 200)
+    model = recorded.Renamed(TransitionKnn().fit(leave_one_out(renamed).train), other)
+    expected = TransitionKnn().fit(task.train).score(task.histories)
+    np.testing.assert_allclose(model.score(task.histories), expected, atol=1e-6)
+
+
 def test_the_record_says_what_it_is() -> None:
     if not recorded.RESULTS.exists():
         pytest.skip("nothing is recorded yet")
@@ -131,6 +163,7 @@ def test_the_record_says_what_it_is() -> None:
     assert record["recorded"] is True
     assert {"measured_at", "machine", "commit", "seeds", "tables"} <= set(record)
     for table in record["tables"].values():
-        low, high = table["ndcg_interval"]
-        assert low < table["ndcg"] < high
+        for part in (table["pool"], table["stack"]):
+            low, high = part["ndcg_interval"]
+            assert low < part["ndcg"] < high
         assert len(table["ndcg_of_seed"]) == len(record["seeds"])
