@@ -142,7 +142,7 @@ def every_seed(steps: int) -> list[int]:
     return [coin << 64 | pick for coin in points for pick in points]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(1, 8), st.integers(0, 6), st.floats(0, 1), st.integers(0, 1000))
 def test_propensities_are_exact_and_those_of_a_place_sum_to_one(size: int, pool: int, rate: float, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -47,7 +47,7 @@ def logged(pages: int, seed: int) -> tuple[RankingSet, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def past() -> RankingSet:
-    return logged(2_500, 0)[0]
+    return logged(2_000, 0)[0]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_network_scores_in_numpy_as_in_keras_and_competes(past: RankingSet) ->
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
-    data = past.take(np.flatnonzero(past.group < 800))
+    data = past.take(np.flatnonzero(past.group < 600))
     made = fit.fit_ranker(data, seed=1, kinds=("mlp",))
     assert isinstance(made.ranker, mlp.Mlp)
     assert made.metrics["mlp"]["ndcg"] > made.metrics["blend"]["ndcg"] + 0.03
