@@ -143,7 +143,7 @@ def test_little_data_is_no_error_and_equal_data_gives_an_equal_model(fitted: Two
 @pytest.mark.timeout(1800)
 def test_movielens_titles_without_a_single_rating_are_ranked_better_than_by_genre(shared: Path) -> None:
     """A tenth of the films and a tenth of the viewers are kept out of training; full ranking of the films kept out."""
-    folder = shared / "ml-1m"
+    folder = shared / "data" / "ml-1m"
     if not (folder / "movies_extrainfos.dat").exists():
         pytest.skip(f"no texts of films in {folder}")
     titles = {int(title.title_id): title for title in movielens(folder / "movies_extrainfos.dat")}
