@@ -1,14 +1,17 @@
 """The recommendations endpoint against bare Starlette with one Redis GET of the same bytes; the intake of events.
 
 Both servers are uvicorn processes on loopback with the same options and get the same requests, from `wrk` where the
-system has it, else from a small client in a process of its own. Rounds alternate between the two; medians count.
-Every request carries a token; 200 profiles take turns, so that no single answer is repeated.
+system has it, else from a small client in a process of its own. Rounds alternate between the two; medians count. Every
+request carries a token; 1,200 viewers take turns. Beside every round a thread changes what Redis knows of a viewer for
+each twentieth request, as the worker does, so that the page of that viewer has to be composed anew. The hard rules are
+checked on a page of every viewer before and after the timed rounds.
 
     matinee bench serving [--json]   (or python -m benchmarks.serving)
 """
 
 import argparse
 import asyncio
+import itertools
 import json as json_module
 import os
 import shutil
@@ -18,28 +21,34 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import psutil
 
+from benchmarks.serving_load import ROUND_S, pace, saturate
+from benchmarks.serving_world import TITLES, World, prepare
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
-PROFILES, TITLES, LISTED = 200, 600, 100
-CONNECTIONS = 32
 EVENTS_A_REQUEST = 20
 WAITS = 300
-ROUND_S = 2.0
+FETCHES = 500
+WRITES = 0.05  # of requests
+LIVE_S, READY_S, MEMORY_MB = 1.5, 10.0, 600
 _HOT = "recommendations, whole request with token"
 
 
@@ -49,11 +58,12 @@ class Server:
 
     process: psutil.Process
     port: int
-    rates: list[float]
-    cpu_rates: list[float]
+    seconds: dict[str, float] = field(default_factory=dict)  # until it was live and ready
+    rates: list[float] = field(default_factory=list)
+    cpu_rates: list[float] = field(default_factory=list)
 
 
-def run(json: bool = False, seconds: float = 24.0) -> list[dict[str, Any]]:
+def run(json: bool = False, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
     from matinee.stack.session import services
 
@@ -71,22 +81,46 @@ def run(json: bool = False, seconds: float = 24.0) -> list[dict[str, Any]]:
 
 
 def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
-    tokens = _prepare(settings)
-    requests = [
-        _get(f"/api/recommendations?surface=home&profile_id={viewer}", token) for viewer, token in tokens.items()
-    ]
-    intake = [_post("/api/events", token, _batch()) for token in list(tokens.values())[:20]]
+    world = prepare(settings)
+    requests = [_get(viewer, token) for viewer, token in world.tokens.items()]
+    file = settings.home_path / "requests.bin"
+    file.write_bytes(b"\0".join(requests))
+    rounds = max(2, int(seconds / 6 / ROUND_S))
     with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.serving:bare") as bare:
-        length = _copy_pages(settings, ours.port, tokens)
-        rounds = max(2, int(seconds * 0.75 / ROUND_S / 2))
+        pages = _checked(ours.port, world)
+        length = int(statistics.median(map(len, pages.values())))
+        _copy(settings, pages)
+        checked = len(pages)
+        quiet = Server(ours.process, ours.port)
         for _ in range(rounds):
-            for server in (ours, bare):
-                _round(settings, server, requests)
-        events = Server(ours.process, ours.port, [], [])
-        for _ in range(max(2, int(seconds * 0.25 / ROUND_S))):
-            _round(settings, events, intake)
-        waits = _waits(settings, ours.port, intake)
-    return [*_rows(ours, bare, events, length), *_wait_rows(*waits)]
+            _round(quiet, file)
+        with _Writer(settings, world) as writer:
+            before = _composed(ours.port)
+            for server in itertools.islice(itertools.cycle((bare, ours)), 2 * rounds):
+                writer.rate = WRITES * (server.rates[-1] if server.rates else statistics.median(quiet.rates))
+                _round(server, file)
+            hits = 1 - (_composed(ours.port) - before) / sum(rate * ROUND_S for rate in ours.rates)
+        live, times = _live(settings, ours, world, file, requests, seconds / 6)
+        checked += len(_checked(ours.port, world))
+        rows = _page_rows(ours, bare, quiet, length, hits)
+        rows += [*_live_rows(live, times), *_rest_rows(settings, ours, world, checked)]
+        rows += _event_rows(settings, ours, world, rounds)
+    return rows
+
+
+def _event_rows(settings: Settings, ours: Server, world: World, rounds: int) -> list[dict[str, Any]]:
+    intake = [_post("/api/events", token, _batch()) for token in list(world.tokens.values())[:20]]
+    file = settings.home_path / "intake.bin"
+    file.write_bytes(b"\0".join(intake))
+    events = Server(ours.process, ours.port)
+    for _ in range(rounds):
+        _round(events, file)
+    taken = statistics.median(events.rates) * EVENTS_A_REQUEST
+    row = {
+        "name": f"events on disk before 202, {EVENTS_A_REQUEST} a request", "value": round(taken), "unit": "events/s",
+        "reference": None, "ratio": None, "goal": 5_000, "holds": taken >= 5_000,
+    }  # fmt: skip
+    return [row, *_wait_rows(*_waits(settings, ours.port, intake))]
 
 
 def _waits(settings: Settings, port: int, requests: list[bytes]) -> tuple[list[float], list[float]]:
@@ -133,7 +167,7 @@ def _wait_rows(answered: list[float], written: list[float]) -> list[dict[str, An
     return rows
 
 
-def _rows(ours: Server, bare: Server, events: Server, length: int) -> list[dict[str, Any]]:
+def _page_rows(ours: Server, bare: Server, quiet: Server, length: int, hits: float) -> list[dict[str, Any]]:
     def compare(name: str, unit: str, value: list[float], reference: list[float]) -> dict[str, Any]:
         mine, theirs = statistics.median(value), statistics.median(reference)
         ratio = mine / theirs
@@ -142,58 +176,140 @@ def _rows(ours: Server, bare: Server, events: Server, length: int) -> list[dict[
             "goal": 1.0, "holds": ratio >= 1.0,
         }  # fmt: skip
 
-    taken = statistics.median(events.rates) * EVENTS_A_REQUEST
+    mixed = f"{_HOT}, {WRITES:.0%} writes, {hits:.1%} of the pages kept"
     return [
-        compare(f"{_HOT} ({length:,} bytes)", "requests/s", ours.rates, bare.rates),
-        compare(f"{_HOT}, by server CPU", "requests/CPU-s", ours.cpu_rates, bare.cpu_rates),
-        {
-            "name": f"events on disk before 202, {EVENTS_A_REQUEST} a request", "value": round(taken),
-            "unit": "events/s", "reference": None, "ratio": None, "goal": 5_000, "holds": taken >= 5_000,
-        },
-    ]  # fmt: skip
-
-
-def _prepare(settings: Settings) -> dict[str, str]:
-    """A catalogue, viewers and a list for each in Redis; returns a token for each viewer."""
-    import redis
-
-    from ingest.catalog import upsert_titles
-    from matinee.contracts.feed import FeedTitle
-    from matinee.db.connect import connect
-    from matinee.db.viewers import Viewer, add_viewers
-    from matinee.pseudonyms import salts
-    from serving.commands import issue_token
-
-    genres = ("drama", "comedy", "nature", "crime", "family")
-    titles = [
-        FeedTitle(
-            id=f"title-{n}",
-            kind="film",
-            titles={"en": f"The film of number {n}", "ru": f"Фильм под номером {n}"},
-            year=1960 + n % 66,
-            genres=(genres[n % 5], genres[n % 3]),
-            maturity=12,
-        )
-        for n in range(TITLES)
+        compare(f"{mixed} ({length:,} bytes)", "requests/s", ours.rates, bare.rates),
+        compare(f"{mixed}, by server CPU", "requests/CPU-s", ours.cpu_rates, bare.cpu_rates),
+        compare(f"{_HOT}, nothing written", "requests/s", quiet.rates, bare.rates),
     ]
-    viewers = [f"viewer-{n}" for n in range(PROFILES)]
-    store = redis.Redis.from_url(settings.redis())
-    with connect(settings) as connection:
-        upsert_titles(connection, titles)
-        add_viewers(connection, [Viewer(viewer, viewer, "simulate") for viewer in viewers])
-        keys = {viewer: salt.key(viewer) for viewer, salt in salts(connection, viewers).items()}
-    store.set("recs:popular", _list("popularity", range(LISTED)))
-    for number, viewer in enumerate(viewers):
-        places = range(number, number + 5 * LISTED, 5)
-        store.set(f"recs:profile:{keys[viewer]}", _list("matinee-recommender", [n % TITLES for n in places]))
-    store.close()
-    return {viewer: issue_token(settings, viewer, "viewer", timedelta(hours=1)) for viewer in viewers}
 
 
-def _list(model: str, numbers: Sequence[int]) -> bytes:
-    reason = {"code": "because_you_watched", "params": {"title_id": "title-1"}}
-    items = [{"title_id": f"title-{n}", "score": 1.0, "source": model, "reason": reason} for n in numbers]
-    return orjson.dumps({"model": {"name": model, "version": "1", "snapshot_id": "bench"}, "items": items})
+def _live_rows(live: Server, times: list[float]) -> list[dict[str, Any]]:
+    rate = statistics.median(live.rates)
+    middle, slow = (times[int(share * len(times))] for share in (0.5, 0.99))
+    half = f"at half of that load ({rate / 2:.0f} requests/s)"
+    return [
+        _row("recommendations, every page composed when asked", rate, "requests/s", None, None),
+        _row(f"recommendations, every page composed, {half}, p50", middle, "ms", None, None),
+        _row(f"recommendations, every page composed, {half}, p99", slow, "ms", 25, slow <= 25),
+    ]
+
+
+def _rest_rows(settings: Settings, ours: Server, world: World, checked: int) -> list[dict[str, Any]]:
+    fetch = asyncio.run(_fetches(settings, world))
+    memory = ours.process.memory_info().rss / 2**20
+    live, ready = ours.seconds["live"], ours.seconds["ready"]
+    return [
+        _row(f"hard rules broken on {checked:,} pages, checked outside the timed part", 0, "pages", 0, True),
+        _row("what is known of one viewer, p50 of a fetch", fetch, "ms", 0.5, fetch <= 0.5),
+        _row(f"memory of the API with {TITLES:,} titles", memory, "MB", MEMORY_MB, memory < MEMORY_MB),
+        _row("API live after", live, "s", LIVE_S, live <= LIVE_S),
+        _row("API ready after", ready, "s", READY_S, ready <= READY_S),
+    ]
+
+
+def _row(name: str, value: float, unit: str, goal: float | None, holds: bool | None) -> dict[str, Any]:
+    return {
+        "name": name, "value": round(value, 3 if value < 10 else 0), "unit": unit, "reference": None, "ratio": None,
+        "goal": goal, "holds": holds,
+    }  # fmt: skip
+
+
+async def _fetches(settings: Settings, world: World) -> float:
+    """Milliseconds of one read of all that is known of a viewer; each another one."""
+    from redis.asyncio import Redis
+
+    from features.online import Online
+
+    async with Redis.from_url(settings.redis()) as client:
+        online, times = Online(client), []
+        for key in itertools.islice(itertools.cycle(world.keys.values()), FETCHES):
+            begun = time.perf_counter()
+            known = await online.viewer(key)
+            times.append((time.perf_counter() - begun) * 1000)
+            assert known.titles
+    return statistics.median(times)
+
+
+class _Writer(threading.Thread):
+    """Changes what is known of viewers, `rate` of them a second, as the worker writes it."""
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        super().__init__(daemon=True)
+        self.rate = 0.0
+        self._settings, self._keys = settings, list(world.keys.values())
+        self._over = threading.Event()
+
+    def __enter__(self) -> "_Writer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        import redis
+
+        from features.keys import HISTORY, VERSION
+
+        store = redis.Redis.from_url(self._settings.redis())
+        due, number = 0.0, 0
+        while not self._over.wait(0.02):
+            due = min(due + self.rate * 0.02, self.rate)
+            pipeline = store.pipeline()
+            while due >= 1:
+                key = self._keys[number * 7 % len(self._keys)]
+                pipeline.zadd(HISTORY + key, {f"title-{number * 31 % TITLES}": time.time()}, lt=True)
+                pipeline.incr(VERSION + key)
+                due, number = due - 1, number + 1
+            pipeline.execute()
+        store.close()
+
+
+def _live(
+    settings: Settings, ours: Server, world: World, file: Path, requests: list[bytes], seconds: float
+) -> tuple[Server, list[float]]:
+    """Every request finds its page outdated: the rate that the server bears, and the times at half of it."""
+    live = Server(ours.process, ours.port)
+    with _Writer(settings, world) as writer:
+        writer.rate = 4 * len(world.keys)  # each viewer several times between two requests of theirs
+        before, done = _composed(ours.port), 0
+        for _ in range(2):
+            done += _round(live, file)
+        composed = _composed(ours.port) - before
+        if composed < 0.95 * done:
+            raise RuntimeError(f"only {composed:.0f} of {done} pages were composed: the others were kept ones")
+        times = pace(ours.port, requests, statistics.median(live.rates) / 2, seconds)
+    return live, times
+
+
+def _composed(port: int) -> float:
+    """How many pages the API has made."""
+    text = _fetch(port, "/metrics").decode()
+    name = "matinee_recommendations_composing_seconds_count "
+    return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
+
+
+def _checked(port: int, world: World) -> dict[str, bytes]:
+    """A page of every viewer, each held against the hard rules.
+
+    Raises:
+        RuntimeError: a page shows what it may not.
+    """
+    pages = {}
+    for viewer, token in world.tokens.items():
+        page = orjson.loads(body := _fetch(port, _path(viewer), token))
+        if page["degraded"]:  # Redis took too long on a busy machine: once more when it is asked again
+            time.sleep(1.1)
+            page = orjson.loads(body := _fetch(port, _path(viewer), token))
+        pages[viewer] = body
+        shown = [item["title_id"] for row in page["rows"] for item in row["items"]]
+        wrong = {title for title, count in Counter(shown).items() if count > 1}
+        wrong |= (world.forbidden | world.finished[viewer]) & set(shown) | world.secret & page["titles"].keys()
+        if wrong or page["degraded"] or len(shown) < 50:
+            raise RuntimeError(f"the page of {viewer} breaks a rule: {sorted(wrong)[:5]}, {len(shown)} titles")
+    return pages
 
 
 def _batch() -> bytes:
@@ -211,8 +327,12 @@ def _batch() -> bytes:
     return orjson.dumps({"events": events})
 
 
-def _get(path: str, token: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+def _path(viewer: str) -> str:
+    return f"/api/recommendations?surface=home&profile_id={viewer}"
+
+
+def _get(viewer: str, token: str) -> bytes:
+    return f"GET {_path(viewer)} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
 def _post(path: str, token: str, body: bytes) -> bytes:
@@ -223,25 +343,19 @@ def _post(path: str, token: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def _copy_pages(settings: Settings, port: int, tokens: dict[str, str]) -> int:
-    """Store our own answers for the bare server to read; returns the length of one in bytes."""
-    import urllib.request
+def _fetch(port: int, path: str, token: str = "") -> bytes:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request if token else request.full_url, timeout=30) as answer:
+        return answer.read()
 
+
+def _copy(settings: Settings, pages: dict[str, bytes]) -> None:
+    """Store our own answers for the bare server to read."""
     import redis
 
-    store = redis.Redis.from_url(settings.redis())
-    length = 0
-    for viewer, token in tokens.items():
-        url = f"http://127.0.0.1:{port}/api/recommendations?surface=home&profile_id={viewer}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            page = answer.read()
-        if json_module.loads(page)["degraded"]:
-            raise RuntimeError(f"the page of {viewer} is degraded: its list was not found")
-        store.set(f"page:{viewer}", page)
-        length = len(page)
-    store.close()
-    return length
+    with redis.Redis.from_url(settings.redis()) as store:
+        for viewer, page in pages.items():
+            store.set(f"page:{viewer}", page)
 
 
 def bare() -> "Starlette":
@@ -270,114 +384,51 @@ def _uvicorn(settings: Settings, factory: str) -> Iterator[Server]:
         sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port),
         "--no-access-log", "--log-level", "warning", "--app-dir", str(_REPOSITORY),
     ]  # fmt: skip
+    begun = time.monotonic()
     process = subprocess.Popen(argv, env={**os.environ, **settings.environment()}, cwd=_REPOSITORY)
     try:
         if (os.cpu_count() or 1) > 1:
             os.sched_setaffinity(process.pid, {0})  # the client gets the others
-        deadline = time.monotonic() + 30
-        while not _listens(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{factory} did not start: exit code {process.poll()}")
-            time.sleep(0.05)
-        yield Server(psutil.Process(process.pid), port, [], [])
+        server = Server(psutil.Process(process.pid), port)
+        for state in ("live", "ready"):
+            while not _is(state, port):
+                if process.poll() is not None or time.monotonic() > begun + 30:
+                    raise RuntimeError(f"{factory} did not start: exit code {process.poll()}")
+                time.sleep(0.1)
+            server.seconds[state] = time.monotonic() - begun
+        yield server
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(15)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _is(state: str, port: int) -> bool:
+    try:
+        return bool(_fetch(port, f"/health/{state}"))
+    except urllib.error.HTTPError as error:
+        return error.code == 404  # the bare server has no such route, but it answers
+    except OSError:
+        return False
 
 
-def _round(settings: Settings, server: Server, requests: list[bytes]) -> None:
+def _round(server: Server, file: Path) -> int:
     def spent() -> float:
         times = server.process.cpu_times()
         return times.user + times.system
 
-    file = settings.home_path / "requests.bin"
-    file.write_bytes(b"\0".join(requests))
     before = spent()
-    rate, done = _wrk(server.port, file) if shutil.which("wrk") else _own_client(server.port, file)
+    rate, done = saturate(server.port, file)
     server.rates.append(rate)
     server.cpu_rates.append(done / max(1e-6, spent() - before))
-
-
-_LUA = """
-local requests, i = {}, 0
-function init(args)
-  local file = io.open(os.getenv("BENCH_REQUESTS"), "rb")
-  for request in (file:read("*a") .. "\\0"):gmatch("(.-)%z") do requests[#requests + 1] = request end
-end
-function request() i = i % #requests + 1; return requests[i] end
-function done(summary, latency, _)
-  local e = summary.errors
-  local failed = e.connect + e.read + e.write + e.status + e.timeout
-  io.write(string.format('RESULT {"done": %d, "us": %d, "failed": %d}', summary.requests, summary.duration, failed))
-end
-"""
-
-
-def _wrk(port: int, file: Path) -> tuple[float, int]:
-    script = file.with_name("bench.lua")
-    script.write_text(_LUA)
-    argv = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{ROUND_S:.0f}s", "-s", str(script), f"http://127.0.0.1:{port}"]
-    done = subprocess.run(
-        argv, env={**os.environ, "BENCH_REQUESTS": str(file)}, capture_output=True, text=True, check=True
-    )
-    return _checked(json_module.loads(done.stdout.rsplit("RESULT ", 1)[1]))
-
-
-def _own_client(port: int, file: Path) -> tuple[float, int]:
-    argv = [sys.executable, "-m", "benchmarks.serving", "--client", str(port), str(file)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=_REPOSITORY)
-    return _checked(json_module.loads(done.stdout))
-
-
-def _checked(result: dict[str, int]) -> tuple[float, int]:
-    if result["failed"] or not result["done"]:
-        raise RuntimeError(f"{result['failed']} of {result['done']} requests failed")
-    return result["done"] / result["us"] * 1e6, result["done"]
-
-
-async def _client(port: int, requests: list[bytes]) -> dict[str, int]:
-    """Keep-alive connections that send one request after the other for a round."""
-    end = time.monotonic() + ROUND_S
-    counts = [0, 0]
-
-    async def one(first: int) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        number = first
-        while time.monotonic() < end:
-            writer.write(requests[number % len(requests)])
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-            await reader.readexactly(length)
-            counts[0] += 1
-            counts[1] += head[9:10] != b"2"
-            number += CONNECTIONS
-        writer.close()
-
-    start = time.monotonic()
-    await asyncio.gather(*(one(number) for number in range(CONNECTIONS)))
-    return {"done": counts[0], "us": int((time.monotonic() - start) * 1e6), "failed": counts[1]}
+    return done
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seconds", type=float, default=24.0)
-    parser.add_argument("--client", nargs=2, metavar=("PORT", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
-    if given.client:
-        print(
-            json_module.dumps(
-                asyncio.run(_client(int(given.client[0]), Path(given.client[1]).read_bytes().split(b"\0")))
-            )
-        )
-    else:
-        found = run(json=given.json, seconds=given.seconds)
-        if not given.json:
-            for row in found:
-                print(row)
+    found = run(json=given.json, seconds=given.seconds)
+    if not given.json:
+        for row in found:
+            print(row)

@@ -151,21 +151,30 @@ class Catalogues:
         self._confirmed = -1e9
         self.current: Catalogue | None = None
         self._shelves: dict[tuple[int, str | None], tuple[Catalogue, datetime, Shelf]] = {}
+        self._building: dict[tuple[int, str | None], asyncio.Lock] = {}
 
     async def shelf(self, viewer: Viewer, now: datetime) -> Shelf:
         """What this viewer may be shown now; the same object as long as nothing in it changes."""
         catalogue = await self._confirmed_one()
         key = (viewer.maturity, viewer.region if viewer.region in catalogue.regions else None)
+        if (shelf := self._ready(key, catalogue, now)) is not None:
+            return shelf
+        async with self._building.setdefault(key, asyncio.Lock()):
+            if (shelf := self._ready(key, catalogue, now)) is None:
+                # Judging some thousand titles takes longer than a request may wait for another.
+                shelf = await asyncio.to_thread(catalogue.shelf, viewer, now)
+                kept = self._shelves.get(key)
+                if kept is not None and shelf.same(kept[2]):
+                    shelf = kept[2]
+                if len(self._shelves) >= _SHELVES:
+                    self._shelves.clear()
+                    self._building.clear()
+                self._shelves[key] = (catalogue, catalogue.until(now), shelf)
+        return shelf
+
+    def _ready(self, key: tuple[int, str | None], catalogue: Catalogue, now: datetime) -> Shelf | None:
         kept = self._shelves.get(key)
-        if kept is not None and kept[0] is catalogue and now < kept[1]:
-            return kept[2]
-        fresh = catalogue.shelf(viewer, now)
-        if kept is not None and fresh.same(kept[2]):
-            fresh = kept[2]
-        if len(self._shelves) >= _SHELVES:
-            self._shelves.clear()
-        self._shelves[key] = (catalogue, catalogue.until(now), fresh)
-        return fresh
+        return kept[2] if kept is not None and kept[0] is catalogue and now < kept[1] else None
 
     async def contents(self, title_ids: Sequence[str]) -> list[Row]:
         """What is known of these titles, as `models.recommenders.content.content_of` reads it."""

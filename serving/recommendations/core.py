@@ -23,7 +23,7 @@ from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.gather import Gather
 from serving.recommendations.live import GoneError, Live
-from serving.recommendations.page import Page, Visit, home_page, onboarding_page
+from serving.recommendations.page import Visit, home_page, onboarding_page
 from serving.recommendations.pages import Kept, Pages
 from serving.recommendations.progress import progress
 from serving.recommendations.systems import Systems
@@ -100,8 +100,9 @@ class Homes:
         made_of = (version, shelf, served, now.toordinal(), positions)
         if kept is None or not kept.is_of(made_of):
             around = _Around(surface, shelf, served, variants, positions, now)
-            page, version = await self._composed(viewer, version, around)
-            kept = self._pages.put((surface, profile), Kept((version, *made_of[1:]), page.body))
+            visit, version = await self._visit(viewer, version, around, kept.done if kept else frozenset())
+            body = self._composed(visit, around)
+            kept = self._pages.put((surface, profile), Kept((version, *made_of[1:]), body, visit.done))
         if version is not _GONE:
             await self._exposures.tell(account_id, session_id, variants, bot)
         return b'{"request_id":"%b",%b' % (request_id.encode(), kept.body)
@@ -125,8 +126,10 @@ class Homes:
         except GoneError:
             return _GONE
 
-    async def _composed(self, viewer: Viewer, version: bytes | None, around: _Around) -> tuple[Page, bytes | None]:
-        """A new page, and the version that it is of: Redis may go between two reads."""
+    async def _visit(
+        self, viewer: Viewer, version: bytes | None, around: _Around, done: frozenset[str]
+    ) -> tuple[Visit, bytes | None]:
+        """Whom the page is made for, and the version that it is of: Redis may go between two reads."""
         known: Known | None = None
         if version is not _GONE:
             try:
@@ -140,16 +143,20 @@ class Homes:
             kids=viewer.maturity <= KIDS,
             now=around.now,
             known=known,
+            done=known.done if known else done,
             progress=progress(around.positions, around.shelf),
             arms={experiment.name: variant for experiment, variant in around.variants.items()},
             share=HOME_ORDER.shares[arm],
             for_you_first=arm == "treatment",
         )
+        return visit, version
+
+    def _composed(self, visit: Visit, around: _Around) -> bytes:
         with self._metrics.composing.time():
             page = SURFACES[around.surface](visit, around.shelf, around.served)
         if page.degraded:
             self._metrics.degraded.inc()
-        return page, version
+        return page.body
 
     def _assigned(self, account_id: str) -> dict[Experiment, str]:
         known = self._variants.get(account_id)

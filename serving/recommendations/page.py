@@ -49,14 +49,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Visit:
-    """Whom a page is made for. `known`: None where Redis does not answer; `arms`: the account's variant of each
-    experiment, `share` of the accounts have the one that orders the rows."""
+    """Whom a page is made for. `known`: None where Redis does not answer; `done`: what was finished or rated, as far as
+    this process knows; `arms`: the account's variant of each experiment, `share` of the accounts have the one that
+    orders the rows."""
 
     profile_id: str
     region: str | None
     kids: bool
     now: datetime
     known: "Known | None"
+    done: frozenset[str]
     progress: Progress
     arms: Mapping[str, str]
     share: float
@@ -70,7 +72,7 @@ class Visit:
     def hidden(self) -> frozenset[str]:
         """What no row but `continue` may show."""
         resumed = frozenset(pick.title_id for pick in self.progress.resume)
-        return resumed | self.progress.watched | (self.known.done if self.known else frozenset())
+        return resumed | self.progress.watched | self.done
 
 
 @dataclass(frozen=True)

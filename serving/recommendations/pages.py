@@ -18,10 +18,12 @@ MadeOf = tuple[bytes | None, Shelf, "Served | None", int, Sequence[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`made_of`: the viewer's version, the shelf, the system, the day, the positions."""
+    """`made_of`: the viewer's version, the shelf, the system, the day, the positions; `done`: what the viewer had
+    finished or rated then, to be left out while Redis is gone."""
 
     made_of: MadeOf
     body: bytes
+    done: frozenset[str]
 
     @property
     def positions(self) -> Sequence[Row]:

@@ -1,6 +1,7 @@
 """The home page: planning as pure functions, and the endpoint on a real system."""
 
 import asyncio
+import shutil
 import socket
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from matinee.clock import ManualClock, SystemClock
 from matinee.settings import Settings
 from models.experiments.assignment import assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
+from serving.recommendations.live import PAUSE_S
 from serving.recommendations.rows import MAX_ITEMS, MAX_ROW, List, Pick, deal, with_arm
 from serving.recommendations.types import Home
 
@@ -147,13 +149,16 @@ async def test_without_redis_what_is_popular_comes_in_time(catalogue, running, b
         async with running(dead) as app, browser(app) as client:
             await client.sign_up()
             await app.state.context.systems.look()
-            begun = time.perf_counter()
-            page = await home(client)
-            took = time.perf_counter() - begun
+            times = []
+            for _ in range(4):
+                begun = time.perf_counter()
+                page = await home(client)
+                times.append(time.perf_counter() - begun)
+                await asyncio.sleep(PAUSE_S)  # so that the next one tries Redis again
     assert page.degraded
     assert page.model.name == "matinee-recommender"
     assert shown(page, "trending")[0] == "otters"
-    assert took < 0.3
+    assert min(times) < 0.3, "each of them waited for Redis"
 
 
 async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, export_system, known_as, ready):
@@ -258,3 +263,37 @@ async def test_who_may_ask(client, ada, problem):
     answer = await ada.get("/api/recommendations", params={"surface": "fridge"})
     assert problem(answer) == (422, "unknown_surface")
     assert problem(await ada.get("/api/recommendations", params={"profile_id": "x"})) == (404, "unknown_profile")
+
+
+async def test_a_model_that_is_damaged_or_answers_wrongly_does_not_serve(ada, app, export_system, ready, settings):
+    async def serves(version, failures):
+        await ready()
+        assert (await home(ada)).model.version == version
+        assert (await ada.get("/health/ready")).status_code == 200
+        text = (await ada.get("/metrics")).text
+        assert f"matinee_model_failures_total {failures}.0" in text
+        assert f'version="{version}"' in text
+
+    link = settings.home.models / "current"
+
+    def switch(folder):
+        link.unlink()
+        link.symlink_to(folder.name)
+
+    export_system(GENRES, HISTORIES, version="7")
+    await serves("7", 0)
+    broken = shutil.copytree(link.resolve(), settings.home.models / "8")
+    (broken / "model.npz").write_bytes((broken / "model.npz").read_bytes()[:700])
+    switch(broken)
+    await serves("7", 1)
+    await serves("7", 1)
+    wrong = shutil.copytree(settings.home.models / "7", settings.home.models / "9")
+    golden = orjson.loads((wrong / "golden.json").read_bytes())
+    golden[0]["top"][0][1] += 1
+    (wrong / "golden.json").write_bytes(orjson.dumps(golden))
+    switch(wrong)
+    await serves("7", 2)
+    link.unlink()
+    await serves("7", 2)
+    export_system(GENRES, HISTORIES, version="10")
+    await serves("10", 2)
