@@ -1,6 +1,7 @@
 """Training rows from logged impressions: what each source would have said then, and what was known then."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -62,7 +63,7 @@ def ranking_set(
     at = _seconds(shown)[starts]
     profiles = [shown["profile_key"][int(start)] for start in starts]
     rows = np.array([users.get(profile, -1) for profile in profiles], dtype=np.int64)
-    histories = _before(data, rows, at)
+    histories, logged = _before(data, rows, at), _Logged.of(shown)
     chosen = np.array([number[item] for item in shown["title_id"].to_list()], dtype=np.int64)
     X = np.empty((len(shown), len(FEATURES)), dtype=np.float32)  # noqa: N806  the field's name for a feature matrix
     for begin in range(0, len(page), _BATCH):
@@ -73,7 +74,7 @@ def ranking_set(
             of = {name: source_columns(scores[index - begin], chosen[part]) for name, scores in scored.items()}
             taste = taste_of([titles.genres[item] for item in histories[index]])
             own = bool(kids.get(profiles[index], False)) if kids is not None else None
-            X[part] = _page_frame(shown[part], of, titles.take(chosen[part]), float(at[index]), taste, own)
+            X[part] = logged.frame(part, of, titles.take(chosen[part]), float(at[index]), taste, own)
     return RankingSet(
         X=X,
         label=shown["is_played"].to_numpy().astype(np.float32),
@@ -84,35 +85,51 @@ def ranking_set(
     )
 
 
-def _page_frame(
-    page: pl.DataFrame,
-    of: Mapping[str, tuple[Floats, Floats]],
-    titles: TitleTable,
-    at: float,
-    taste: Mapping[str, float],
-    kids: bool | None,
-) -> Floats:
-    then = {
-        name: page[column].cast(pl.Float32).to_numpy()
-        for name, column in TITLE_FEATURES.items()
-        if column in page.columns
-    }
-    user: dict[str, float | str | None] = {
-        name: page[name][0] for name in (*VIEWER_NUMBERS, TOP_GENRE) if name in page.columns
-    }
-    if kids is not None:
-        user["kids"] = float(kids)
-    return candidate_frame(
-        {name: scores for name, (scores, _) in of.items()},
-        {name: ranks for name, (_, ranks) in of.items()},
-        titles.known(then),
-        user,
-        at,
-        page["surface_position"].cast(pl.Float32).to_numpy(),
-        taste=taste,
-        row=page["surface_row"].to_list(),
-        vertical=page["vertical"].to_numpy(),
-    )
+@dataclass(frozen=True)
+class _Logged:
+    """The columns that a page's frame reads, one element an impression."""
+
+    position: Floats
+    vertical: Floats
+    rows: list[str]
+    titles: dict[str, Floats]  # by TITLE_NUMBERS, as known then
+    viewer: dict[str, list[float | str | None]]
+
+    @classmethod
+    def of(cls, shown: pl.DataFrame) -> "_Logged":
+        def numbers(column: str) -> Floats:
+            return shown[column].cast(pl.Float32).to_numpy()
+
+        known = {name: column for name, column in TITLE_FEATURES.items() if column in shown.columns}
+        return cls(
+            numbers("surface_position"),
+            numbers("vertical"),
+            shown["surface_row"].to_list(),
+            {name: numbers(column) for name, column in known.items()},
+            {name: shown[name].to_list() for name in (*VIEWER_NUMBERS, TOP_GENRE) if name in shown.columns},
+        )
+
+    def frame(
+        self,
+        part: slice,
+        of: Mapping[str, tuple[Floats, Floats]],
+        titles: TitleTable,
+        at: float,
+        taste: Mapping[str, float],
+        kids: bool | None,
+    ) -> Floats:
+        user = {name: values[part.start] for name, values in self.viewer.items()}
+        return candidate_frame(
+            {name: scores for name, (scores, _) in of.items()},
+            {name: ranks for name, (_, ranks) in of.items()},
+            titles.known({name: values[part] for name, values in self.titles.items()}),
+            user if kids is None else {**user, "kids": float(kids)},
+            at,
+            self.position[part],
+            taste=taste,
+            row=self.rows[part],
+            vertical=self.vertical[part],
+        )
 
 
 def _before(data: Interactions, rows: Ints, at: NDArray[np.float64]) -> Ragged:
