@@ -29,6 +29,7 @@ SAYS = {
     "subscribers": ("opening and movements make the closing in each",),
     "intake": ("came more than an hour late",),
     "experiments": ("home_order: ", "hours an account"),
+    "training_set": ("impressions, ", "area under the curve on the last fifth", "the beginning of the later set: True"),
 }
 
 
