@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
@@ -44,6 +44,7 @@ def rankings(draw):
     return np.array(scores, dtype=np.float32), histories, targets
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.integers(1, 12))
 def test_metrics_equal_their_definition(case, k) -> None:
     scores, histories, targets = case
@@ -65,6 +66,7 @@ def test_metrics_equal_their_definition(case, k) -> None:
         assert made.reciprocal_rank[row] == pytest.approx(1 / min(ranks))
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.integers(1, 12), st.randoms(use_true_random=False))
 def test_parts_of_scores_are_the_scores_of_the_parts(case, k, random) -> None:
     """A cut, a choice of rows and a choice of titles made afterwards equal what is measured so from the start."""
@@ -87,6 +89,7 @@ def test_parts_of_scores_are_the_scores_of_the_parts(case, k, random) -> None:
                 np.testing.assert_allclose(getattr(part, name), getattr(fresh, name))
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.integers(1, 12), st.floats(0, 2))
 def test_debiased_ndcg_weighs_each_target_by_its_inverse_propensity(case, k, power) -> None:
     scores, histories, targets = case
@@ -106,6 +109,7 @@ def test_debiased_ndcg_weighs_each_target_by_its_inverse_propensity(case, k, pow
         assert made.debiased_ndcg(popularity, power=0) == pytest.approx(np.average(made.ndcg, weights=ideal))
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.randoms(use_true_random=False))
 def test_what_is_not_allowed_neither_comes_out_nor_stands_before_a_target(case, random) -> None:
     scores, histories, targets = case
@@ -118,6 +122,7 @@ def test_what_is_not_allowed_neither_comes_out_nor_stands_before_a_target(case, 
     np.testing.assert_array_equal(made.top, fresh.top)
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.integers(1, 15))
 def test_lists_are_the_best_unseen_items_in_a_stable_order(case, k) -> None:
     scores, histories, targets = case
@@ -127,6 +132,7 @@ def test_lists_are_the_best_unseen_items_in_a_stable_order(case, k) -> None:
         assert [item for item in made[row] if item >= 0] == left[:k]
 
 
+@settings(max_examples=60, deadline=None)
 @given(rankings(), st.integers(1, 12))
 def test_lists_made_elsewhere_are_judged_like_those_of_scores(case, k) -> None:
     """Distinct scores, so that no place is shared: the two differ beyond `k` only."""
@@ -270,6 +276,7 @@ def test_random_folds_ask_for_everything_once() -> None:
         assert abs(task.targets.lengths - data.histories().lengths[task.users] / 5).max() < 1
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40, unique=True), st.integers(1, 4)
 )

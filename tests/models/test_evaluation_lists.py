@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation import lists
@@ -34,6 +34,7 @@ def shown(draw):
     return top, whole, histories, genres.astype(np.float32), allowed
 
 
+@settings(max_examples=60, deadline=None)
 @given(shown())
 def test_lists_equal_their_definitions(case) -> None:
     top, whole, histories, genres, allowed = case
@@ -105,6 +106,7 @@ def test_segments_partition_the_viewers_and_keep_their_means() -> None:
     assert ((table["low"] <= table["ndcg"]) & (table["ndcg"] <= table["high"])).all()
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.lists(st.integers(0, 4), min_size=1, max_size=40))
 def test_drift_of_categories_is_symmetric_and_zero_only_without_change(before, now) -> None:
     counts = [np.bincount(values, minlength=5) for values in (before, now)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from models.errors import ModelError
-from models.evaluation.checks import Bars, Measured, cold_viewers, drift
+from models.evaluation.bootstrap import paired_bootstrap
+from models.evaluation.checks import Bars, Measured, cold_viewers, drift, surely_better
 from models.evaluation.gate import Contender, Verdict, judge, measure
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import DAY_S, Rolling, Task, rolling
@@ -193,6 +194,19 @@ def test_the_champions_recipe_on_newer_data_is_a_refresh(world: World) -> None:
 def test_nothing_to_judge_on_is_an_error_that_says_so(world: World) -> None:
     with pytest.raises(ModelError, match="0 baselines"):
         judge(Contender("x", better), None, [], world.folds)
+
+
+def test_a_gain_that_may_be_chance_is_not_sure() -> None:
+    """Thirteen viewers gain and seven lose; each has ten rows, which are no ten viewers."""
+    viewers = np.repeat(np.arange(20), 10)
+    gains = np.where(np.arange(20) < 13, 0.1, -0.1)[viewers]
+    base = np.full(200, 0.5)
+    ours, theirs = (Measured(name, (ndcg,), 1, 1, 1, 0, 1) for name, ndcg in (("a", base + gains), ("b", base)))
+    made = surely_better(ours, theirs, viewers, Bars())
+    assert not made.passed
+    lows = [paired_bootstrap(ours.pooled, theirs.pooled, seed=seed, groups=viewers).low for seed in (0, 1, 2)]
+    assert made.value == min(lows) < 0, "the least favourable seed decides"
+    assert surely_better(ours, theirs, np.arange(200), Bars()).passed, "two hundred viewers would be enough"
 
 
 def test_viewers_without_a_history_must_not_lose() -> None:
