@@ -259,7 +259,7 @@ def _build(settings: Settings) -> dict[str, float]:
     """The first build, and one that does it all again in the living process."""
     import duckdb
 
-    from warehouse import dbt
+    from warehouse import build_file, dbt
 
     seconds = []
     for _ in range(2):
@@ -279,7 +279,7 @@ def _build(settings: Settings) -> dict[str, float]:
 
 def _increment(settings: Settings) -> dict[str, float]:
     """An increment in a process that has built before, as a worker has."""
-    from warehouse import dbt
+    from warehouse import build_file, dbt
     from warehouse.load import load_days
 
     assert dbt.run(settings, ["test", "--select", "stg_titles"]).success
@@ -295,14 +295,14 @@ def _sql_only(settings: Settings) -> dict[str, float]:
     """The models as dbt compiled them, in dependency order, from nothing, in a file of their own."""
     import duckdb
 
-    from warehouse import dbt
+    from warehouse import build_file, dbt
 
     path = settings.home.root / "sql_only.duckdb"
     shutil.copyfile(settings.lake.build_file, path)
     manifest = json_module.loads(dbt.parse(settings).read_text())
     models = {key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"}
     compiled = {key: _compiled(settings, node) for key, node in models.items()}
-    with duckdb.connect(str(path), config={"threads": 2, "memory_limit": "500MB"}) as connection:
+    with duckdb.connect(str(path), config={"threads": 2, "memory_limit": build_file.MEMORY}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET preserve_insertion_order = false")
         for schema in ("marts", "intermediate", "staging"):
@@ -319,7 +319,7 @@ def _sql_only(settings: Settings) -> dict[str, float]:
 
 def _compiled(settings: Settings, node: dict[str, Any]) -> str:
     """A model as SQL; incremental models in the form that builds them from nothing."""
-    from warehouse import dbt
+    from warehouse import build_file, dbt
 
     if node["config"]["materialized"] == "incremental":
         dbt.run(settings, ["compile", "--full-refresh", "--select", node["name"]])

@@ -1,9 +1,12 @@
 """The one DuckDB file that builds happen in: one writer at a time, behind a lock file."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from matinee.settings import Settings
 from warehouse.errors import WarehouseError
@@ -11,8 +14,21 @@ from warehouse.errors import WarehouseError
 if TYPE_CHECKING:
     import duckdb
 
-# What DuckDB may hold in memory before it works on disk; with Python around it, a build stays below 1 GB.
-MEMORY = "500MB"
+_LEAST_MB, _MOST_MB = 500, 4_000
+
+
+def _memory() -> str:
+    """A quarter of the machine's memory within bounds, or what `MATINEE_BUILD_MEMORY` says (`2GB`).
+
+    Groups whose values are text are kept in memory by DuckDB while they are made: the visits and playbacks of a million
+    events fit into the least, those of ten million need more.
+    """
+    share = psutil.virtual_memory().total // 4_000_000
+    return os.environ.get("MATINEE_BUILD_MEMORY") or f"{min(_MOST_MB, max(_LEAST_MB, share))}MB"
+
+
+# What DuckDB may hold in memory before it works on disk.
+MEMORY = _memory()
 _WAIT_S = 600
 _SCHEMA = Path(__file__).parent / "raw.sql"
 
