@@ -259,7 +259,7 @@ def _build(settings: Settings) -> dict[str, float]:
     """The first build, and one that does it all again in the living process."""
     import duckdb
 
-    from warehouse import build_file, dbt
+    from warehouse import dbt
 
     seconds = []
     for _ in range(2):
@@ -279,7 +279,7 @@ def _build(settings: Settings) -> dict[str, float]:
 
 def _increment(settings: Settings) -> dict[str, float]:
     """An increment in a process that has built before, as a worker has."""
-    from warehouse import build_file, dbt
+    from warehouse import dbt
     from warehouse.load import load_days
 
     assert dbt.run(settings, ["test", "--select", "stg_titles"]).success
@@ -319,7 +319,7 @@ def _sql_only(settings: Settings) -> dict[str, float]:
 
 def _compiled(settings: Settings, node: dict[str, Any]) -> str:
     """A model as SQL; incremental models in the form that builds them from nothing."""
-    from warehouse import build_file, dbt
+    from warehouse import dbt
 
     if node["config"]["materialized"] == "incremental":
         dbt.run(settings, ["compile", "--full-refresh", "--select", node["name"]])
