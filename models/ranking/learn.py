@@ -57,7 +57,8 @@ def learn(
     shown = training_set(settings, snapshot_id=marts.snapshot_id)
     if shown.is_empty():
         return _nothing("nothing was shown yet whose outcome is known")
-    titles = title_table(snapshot.path / "marts", marts.items, marts.created, marts.genres, snapshot.created_at)
+    created = np.where(marts.created > 0, marts.created, np.nan)
+    titles = title_table(snapshot.path / "marts", marts.items, created, marts.genres, snapshot.created_at)
     result = _fitted(shown, marts, titles, fit, kids, kinds, seed)
     return Learned(result, None if result.ranker is None else Ranking(result.ranker, titles), learned_rows(shown))
 

@@ -1,18 +1,21 @@
 """From simulated impressions to a ranker: rows as serving makes them, freed of place, better than the blend."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import spearmanr
 
+from features.views import TITLE, VIEWS
+from matinee.settings import Settings
 from models.errors import ModelError
 from models.interactions import Interactions, Ragged
 from models.ranking.base import RankingSet
-from models.ranking.fit import fit_ranker
 from models.ranking.frame import (
     FEATURES,
     TITLE_FEATURES,
@@ -22,10 +25,14 @@ from models.ranking.frame import (
     source_columns,
     taste_of,
 )
+from models.ranking.learn import learn
 from models.ranking.pages import learned_rows, paged
+from models.ranking.served import Ranking
 from models.ranking.sets import ranking_set
+from models.ranking.titles import title_table
 from models.recommenders.base import Fitted
 from models.recommenders.blend import Blend
+from models.recommenders.marts import read_marts
 from models.recommenders.zoo import Zoo
 from simulation.parameters import Business, Dirt, Plan
 from simulation.viewers import Generated, generate
@@ -147,7 +154,6 @@ def test_a_row_at_serving_is_the_row_of_training(simulated: Simulated) -> None:
     assert np.isnan(told["score_sequence"]).all()
     assert set(told["vertical"]) == {0, 1}
     assert set(told["plays_7d"]) == {11}
-    assert set(TITLE_FEATURES) == set(TITLE_NUMBERS)
 
 
 def test_rows_stand_in_the_order_of_the_experiment_and_what_says_no_place_is_left_out(simulated: Simulated) -> None:
@@ -171,20 +177,98 @@ def test_an_impression_that_the_sources_have_learned_from_is_refused(simulated: 
         simulated.ranking_set(simulated.impressions)
 
 
-def test_the_ranker_beats_the_blend_on_what_simulated_viewers_do_later(simulated: Simulated) -> None:
-    result = fit_ranker(simulated.ranking_set(simulated.later), kinds=("gbdt",))
-    assert result.kind == "gbdt"
-    assert result.metrics["gbdt"]["ndcg"] > 1.05 * result.metrics["blend"]["ndcg"]
-    # As in the truth: the row that stands first is looked at more, and of it the first place.
-    truth = np.array([r["odds"] for r in simulated.made.documents["examination"][:10]]).reshape(2, 5)
-    effect = result.position_effect
-    assert effect.shape == (2, 5)
-    assert (effect[1] < effect[0]).all()
-    assert spearmanr(effect.ravel(), truth.ravel()).statistic > 0.9
-
-
 def test_the_row_chosen_for_viewers_is_worth_more_than_it_seems(simulated: Simulated) -> None:
     values = learned_rows(simulated.impressions)
     assert set(values) == {"popular", "for_you"}
     assert sum(values.values()) == pytest.approx(0)
     assert learned_rows(simulated.impressions.clear()) == {}
+
+
+def publish(settings: Settings, simulated: Simulated, make: SimpleNamespace) -> Path:
+    """A snapshot of what a run left, with the marts that learning reads."""
+    world, plays, shown = simulated.world, simulated.plays, simulated.impressions
+    rows = plays.select(profile="profile_key", item="title_id", at="played_at").sort("at").to_dicts()
+    genres = [list(map(str, simulated.titles.genres[number])) for number in range(len(world.items))]
+    folder = make.publish(settings, make.titles(list(world.items), genres=genres), make.interactions(rows))
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(make.start.isoformat(), "2026-11-03T00:00:00+00:00"))
+    nothing = {"request_id": None, "experiments": None, "model": None, "version": None, "source": None}
+    shown.select(
+        "event_id", "session_id", "seq", "propensity", "profile_key", "title_id", "is_played",
+        item_id="title_id", shown_at="event_timestamp", row_id="surface_row", position="surface_position",
+        origin=pl.lit("simulate"), is_bot=pl.lit(value=False),
+        **{name: pl.lit(value, pl.String) for name, value in nothing.items()},
+    ).write_parquet(folder / "marts" / "fct_impression.parquet")  # fmt: skip
+    kinds = {"string": pl.String, "int32": pl.Int32, "int64": pl.Int64, "double": pl.Float64}
+    for view in VIEWS:
+        key = shown[view.entity.join_key].unique().sort()
+        columns = [pl.lit(None, kinds[kind]).alias(name) for name, kind in view.columns]
+        known = pl.DataFrame({view.entity.join_key: key}).with_columns(*columns, event_timestamp=make.start)
+        if "plays_30d" in view.names:
+            known = known.with_columns(plays_30d=pl.int_range(pl.len()))
+        known.write_parquet(folder / "marts" / f"{view.mart}.parquet")
+    return folder
+
+
+def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_serves(
+    settings: Settings, simulated: Simulated, make: SimpleNamespace
+) -> None:
+    folder = publish(settings, simulated, make)
+    marts, seen = read_marts(settings), []
+
+    def fit(past: Interactions) -> dict[str, Fitted]:
+        seen.append(past)
+        return simulated.fit(past)
+
+    made = learn(settings, marts, fit, kinds=("gbdt",))
+    assert made.ranking is not None
+    assert made.result.metrics["gbdt"]["ndcg"] > 1.05 * made.result.metrics["blend"]["ndcg"]
+    # As in the truth: the row that stands first is looked at more, and of it the first place.
+    truth = np.array([r["odds"] for r in simulated.made.documents["examination"][:10]]).reshape(2, 5)
+    effect = made.result.position_effect
+    assert effect.shape == (2, 5)
+    assert (effect[1] < effect[0]).all()
+    assert spearmanr(effect.ravel(), truth.ravel()).statistic > 0.9
+    assert set(made.rows) == {"popular", "for_you"}
+    assert 0.3 < len(seen[0]) / len(marts.data) < 0.7
+
+    again = Ranking.restored(made.ranking.ranker.kind, made.ranking.arrays(), marts.genres)
+    row = int(np.argmax(marts.data.histories().lengths))
+    history = marts.data.histories().take([row])
+    sources = {name: model.score(history)[0] for name, model in simulated.fit(marts.data).items()}
+    chosen = np.arange(len(marts.items))
+    scores = again.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
+    assert np.isfinite(scores).all()
+    np.testing.assert_array_equal(
+        scores, made.ranking.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
+    )
+    assert spearmanr(scores, sources["blend"]).statistic > 0.2
+    # A title of this minute is known by its genres, to no source.
+    grown = again.with_titles([("genre1",)])
+    unknown = {name: np.append(values, np.float32(np.nan)) for name, values in sources.items()}
+    of_all = grown.scores(np.arange(len(marts.items) + 1), unknown, history.values, {}, False, 1.8e9)
+    assert np.isfinite(of_all).all()
+    older = again.arrays() | {"ranker/names": again.arrays()["ranker/names"][:-1]}
+    with pytest.raises(ModelError, match="other features"):
+        Ranking.restored("gbdt", older, marts.genres)
+
+    (folder / "marts" / "fct_impression.parquet").unlink()
+    without = learn(settings, marts, fit)
+    assert without.ranking is None
+    assert "no impressions" in without.result.reason
+
+
+def test_titles_are_served_as_they_would_be_trained_on(tmp_path: Path) -> None:
+    day = datetime(2026, 10, 1, tzinfo=UTC)
+    for view in (view for view in VIEWS if view.entity == TITLE):
+        kinds = {"string": pl.String, "int32": pl.Int32, "int64": pl.Int64, "double": pl.Float64}
+        columns = {name: pl.Series([None, None], dtype=kinds[kind]) for name, kind in view.columns}
+        frame = pl.DataFrame({"title_id": ["a", "a"], "event_timestamp": [day, day.replace(day=5)], **columns})
+        if "plays_7d" in view.names:
+            frame = frame.with_columns(plays_7d=pl.Series([3, 9], dtype=pl.Int64))
+        frame.write_parquet(tmp_path / f"{view.mart}.parquet")
+    made = title_table(tmp_path, ["b", "a"], [0.0, 1.0], [(), ("drama",)], day.replace(day=2))
+    assert made.numbers[1, TITLE_NUMBERS.index("plays_7d")] == 3
+    assert set(TITLE_FEATURES) == set(TITLE_NUMBERS)
+    assert np.isnan(made.numbers[0]).all()
+    assert made.genres[1] == ("drama",)
