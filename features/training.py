@@ -34,9 +34,10 @@ def training_set(
     Columns: `profile_key`, `title_id` (the item: film or series), `event_timestamp` (when it was shown), the label
     (Boolean), `surface_row`, `surface_position`, `propensity` and what else `fct_impression` says, then
     `<view>__<feature>`.
-    `as_of` is when the snapshot (`snapshot_id`, None: the current one) was made unless given. Nothing that happens at
-    or after `as_of` changes a row, and no feature of a row knows what happened after its `event_timestamp`; bots and
-    people without a profile are left out.
+    `as_of` is when the snapshot (`snapshot_id`, None: the current one) was made unless given. What happens at or after
+    `as_of` changes no row, and no feature of a row knows what began after its `event_timestamp`: of a playback that
+    goes on past midnight (UTC) the day on which it began knows how it ended. Bots and people without a profile are
+    left out.
 
     Raises:
         FeatureError: there is no such label, `as_of` has no time zone, or the snapshot has no impressions yet.

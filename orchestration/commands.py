@@ -152,7 +152,8 @@ def lineage(
 @app.command()
 def bench(
     name: Annotated[
-        str, typer.Argument(help="demo, warehouse, transcoding, recommenders, serving, intake or intake-chaos.")
+        str,
+        typer.Argument(help="demo, erase, features, intake, recommenders, serving, transcoding or warehouse."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,
