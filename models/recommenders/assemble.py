@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from models.interactions import Interactions
+from models.ranking.served import Ranking
 from models.recommenders.base import Fitted
 from models.recommenders.marts import Marts
 from models.recommenders.popularity import Popularity
+from models.recommenders.segments import SegmentPopularity
 from models.recommenders.similar import neighbours
 from models.recommenders.system import HISTORY, About, Asked, Popular, System, golden_of
 
@@ -25,6 +27,7 @@ def assemble(
     *,
     days: int = DEFAULT_DAYS,
     rows: Mapping[str, float] | None = None,
+    ranking: Ranking | None = None,
 ) -> System:
     """A system with its golden requests: nobody's history, an empty one and the longest ones, without anybody's key."""
     made = System(
@@ -36,6 +39,8 @@ def assemble(
         recent=recent(marts.data, days),
         neighbours=neighbours(marts.data, marts.genres),
         rows=rows or {},
+        segments=SegmentPopularity(days).fit(marts.data, marts.regions, marts.kids),
+        ranking=ranking,
     )
     return replace(made, golden=golden_of(made, golden_requests(marts)))
 

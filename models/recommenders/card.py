@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.ranking.learn import Learned
 from models.recommenders.marts import Marts
 from models.recommenders.promotion import Judged
 from models.recommenders.trial import Trial
@@ -34,7 +35,7 @@ def table(trial: Trial) -> str:
     return "\n".join(lines)
 
 
-def model_card(trial: Trial, marts: Marts, judged: Judged, segments: "pl.DataFrame") -> str:
+def model_card(trial: Trial, marts: Marts, judged: Judged, segments: "pl.DataFrame", learned: Learned) -> str:
     """Markdown: what the model is, what it was fitted to, how it was judged, what it must not be used for."""
     used = ", ".join(f"{name} {trial.tuned.weights[name]:g}" for name in trial.tuned.used) or "it is no blend"
     return f"""# matinee-recommender: {trial.tuned.candidate}
@@ -61,11 +62,22 @@ profiles; the one against the baseline is paired. NDCG@10 counts all later title
 ## The gate
 {judged.verdict.markdown.partition("**")[2].partition("**")[2].strip()}
 
+## The ranker
+{_ranker(learned)}
+
 ## Limits
 Trained on what people took, so it inherits what they were shown. What nobody has taken is known by its content alone,
 if at all. The gate judges the order of the model; what a ranker makes of it is judged on logged impressions. Accuracy
 says nothing about children's profiles or rights: serving masks those before anything is ranked.
 """
+
+
+def _ranker(learned: Learned) -> str:
+    result = learned.result
+    if learned.ranking is None:
+        return f"None: {result.reason}."
+    told = ", ".join(f"{who} {own['ndcg']:.4f}" for who, own in result.metrics.items())
+    return f"`{result.kind}` orders the candidates. Debiased NDCG@10 on the last part of the impressions: {told}."
 
 
 def _segments(segments: "pl.DataFrame") -> str:

@@ -11,6 +11,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.errors import ModelError
+from models.ranking.served import Ranking
+from models.recommenders.segments import SegmentPopularityFitted
 from models.recommenders.similar import Neighbours, tags
 from models.recommenders.system import About, Golden, Popular, System, asked_of, golden_json
 from models.recommenders.zoo import pack, unpack
@@ -28,6 +30,10 @@ def save(system: System, folder: Path) -> None:
     arrays |= {f"popular/{days}": counts for days, counts in system.recent.counts.items()}
     together = system.neighbours.together
     arrays |= {"together/data": together.data, "together/indices": together.indices, "together/indptr": together.indptr}
+    if system.segments is not None:
+        arrays |= {f"segments/{key}": array for key, array in system.segments.arrays().items()}
+    if system.ranking is not None:
+        arrays |= {f"ranking/{key}": array for key, array in system.ranking.arrays().items()}
     np.savez(folder / "model.npz", allow_pickle=False, **arrays)
     meta = {
         "format": FORMAT,
@@ -36,6 +42,7 @@ def save(system: System, folder: Path) -> None:
         "genres": system.titles,
         "popular_days": system.recent.days,
         "rows": dict(system.rows),
+        "ranker": system.ranking.ranker.kind if system.ranking else None,
     }
     (folder / "model.json").write_text(json.dumps(meta))
     (folder / "golden.json").write_text(json.dumps(golden_json(system.golden), indent=1))
@@ -72,6 +79,7 @@ def _system(meta: dict[str, Any], golden: list[dict[str, Any]], arrays: dict[str
         group("model/"),
         group("together/"),
     )
+    segments, ranking = group("segments/"), group("ranking/")
     shape = (len(items), len(items))
     return System(
         about=About(**meta["about"]),
@@ -82,6 +90,8 @@ def _system(meta: dict[str, Any], golden: list[dict[str, Any]], arrays: dict[str
         recent=Popular({int(days): counts for days, counts in group("popular/").items()}, meta["popular_days"]),
         neighbours=Neighbours(sp.csr_matrix((near["data"], near["indices"], near["indptr"]), shape), tags(genres)),
         rows=meta["rows"],
+        segments=SegmentPopularityFitted.restored(segments) if segments else None,
+        ranking=Ranking.restored(meta["ranker"], ranking, genres) if ranking else None,
         golden=tuple(
             Golden(asked_of(one["asked"]), tuple((title, score) for title, score in one["top"])) for one in golden
         ),

@@ -110,7 +110,7 @@ def _serve(settings: Settings, version: Version, why: str) -> Serving:
 
 def _gate(marts: Marts, plan: Plan, recipe: "registry.Recipe") -> Gate:
     folds = rolling(marts.data, folds=plan.folds, days=plan.fold_days, min_users=MIN_USERS)
-    return Gate(marts, folds, Fits(), recipe.zoo)
+    return Gate(marts, folds, Fits(marts.side), recipe.zoo)
 
 
 def _marts(settings: Settings, version: Version) -> Marts:

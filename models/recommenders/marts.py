@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from matinee.settings import Settings
 from models.interactions import Interactions, Ragged
+from models.recommenders.content import TitleContent, read_contents
+from models.recommenders.segments import read_profiles
+from models.recommenders.zoo import Side
 from warehouse.snapshot import hold, named
 
 # A title counts once for a viewer: at the first time that it was positive.
@@ -61,6 +64,13 @@ class Marts:
     data: Interactions
     finished: Ragged  # [n_profiles] what is not to be discovered again
     watched_here: bool  # whether anything was watched in this service, and not only imported
+    content: list[TitleContent]  # row = item
+    regions: list[str | None]  # row = profile
+    kids: NDArray[np.bool_]  # [n_profiles]
+
+    @property
+    def side(self) -> Side:
+        return Side(self.content, self.regions, self.kids)
 
     @property
     def offered(self) -> NDArray[np.bool_]:
@@ -88,6 +98,9 @@ def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
         positives = connection.execute(_POSITIVES).fetchnumpy()
         finished = connection.execute(_FINISHED).fetchnumpy()
         here = connection.execute("SELECT count(*) FROM fct_interaction WHERE origin <> 'import'").fetchone()
+        there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        known = read_contents(connection) if "dim_title_content" in there else {}
+        about = read_profiles(connection) if "dim_profile" in there else {}
     return Marts(
         snapshot_id=snapshot.snapshot_id,
         data_hash=snapshot.data_hash,
@@ -101,6 +114,9 @@ def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
         ),
         finished=_grouped(finished["profile"], finished["item"], len(profiles)),
         watched_here=bool(here and here[0]),
+        content=[known.get(row[1]) or TitleContent(row[1], genres=tuple(row[3])) for row in items],
+        regions=[about[key].region if key in about else None for key in profiles],
+        kids=np.array([key in about and about[key].kids for key in profiles], dtype=np.bool_),
     )
 
 

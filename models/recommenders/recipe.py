@@ -13,7 +13,7 @@ from models.errors import ModelError
 from models.interactions import Floats, Interactions, Ragged
 from models.recommenders.base import Fitted, with_fallback
 from models.recommenders.blend import Blend
-from models.recommenders.zoo import Zoo
+from models.recommenders.zoo import Side, Zoo
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Complete:
 class Fits:
     """Models fitted once to each part of the data, whoever asks: trial, gate and what serves share them."""
 
-    def __init__(self) -> None:
+    def __init__(self, side: Side | None = None) -> None:
+        self._side = side
         self._made: dict[tuple[str, str], dict[str, Fitted]] = {}
 
     def of(self, data: Interactions, zoo: Zoo, names: Collection[str] | None = None) -> dict[str, Fitted]:
@@ -96,7 +97,7 @@ class Fits:
         wanted = zoo.names if names is None else names
         known = self._made.setdefault((_digest(data), repr(zoo)), {})
         missing = [name for name in wanted if name not in known]
-        known |= zoo.fit(data, missing, known) if missing else {}
+        known |= zoo.fit(data, missing, known, self._side) if missing else {}
         return {name: known[name] for name in wanted}
 
     def complete(self, recipe: Recipe, data: Interactions) -> Complete:

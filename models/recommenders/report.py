@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.evaluation.checks import RECORDED
+from models.ranking.learn import Learned
 from models.recommenders.card import model_card, plot_comparison, plot_curves, plot_tradeoff
 from models.recommenders.marts import Marts
 from models.recommenders.promotion import Judged
@@ -25,12 +26,16 @@ class Report:
     trial: Trial
     judged: Judged
     segments: "pl.DataFrame"
+    learned: Learned
     curves: Mapping[str, list[float]] = field(default_factory=dict)
-    extra: Mapping[str, float] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
         """Everything that the recipe says, flat, and what it was compared with."""
-        made = {"baseline": self.trial.baseline, "recipe": self.trial.tuned.mark}
+        made = {
+            "baseline": self.trial.baseline,
+            "recipe": self.trial.tuned.mark,
+            "ranker": self.learned.result.kind or "none",
+        }
         return made | dict(_flat(self.trial.tuned.data()))
 
 
@@ -49,12 +54,13 @@ def metrics(report: Report) -> Iterator[tuple[str, float]]:
         name = row["segment"].replace(" ", "_")
         yield from ((f"segment.{name}.{key}", float(row[key])) for key in ("users", "ndcg", "recall", "mrr"))
     yield from report.judged.recorded.items()
-    yield from report.extra.items()
+    for who, own in report.learned.result.metrics.items():
+        yield from ((f"ranker.{who}.{name}", float(value)) for name, value in own.items())
 
 
 def curves(report: Report) -> Iterator[tuple[str, int, float]]:
     """(series, epoch from 1, value)"""
-    for name, values in report.curves.items():
+    for name, values in _series(report).items():
         yield from ((name, epoch, float(value)) for epoch, value in enumerate(values, 1))
 
 
@@ -83,7 +89,9 @@ def tables(report: Report) -> "dict[str, pl.DataFrame]":
 def write_artifacts(folder: Path, system: System, report: Report) -> None:
     folder.mkdir()
     made = tables(report)
-    (folder / "model_card.md").write_text(model_card(report.trial, report.marts, report.judged, report.segments))
+    (folder / "model_card.md").write_text(
+        model_card(report.trial, report.marts, report.judged, report.segments, report.learned)
+    )
     (folder / "golden.json").write_text(json.dumps(golden_json(system.golden), indent=1))
     (folder / "recipe.json").write_text(report.trial.tuned.json())
     (folder / "gate.md").write_text(report.judged.verdict.markdown)
@@ -92,8 +100,13 @@ def write_artifacts(folder: Path, system: System, report: Report) -> None:
     made["segments"].write_csv(folder / "segments.csv")
     plot_comparison(report.trial, folder / "comparison.png")
     plot_tradeoff(report.trial, folder / "coverage_accuracy.png")
-    if report.curves:
-        plot_curves(report.curves, folder / "curves.png")
+    if series := _series(report):
+        plot_curves(series, folder / "curves.png")
+
+
+def _series(report: Report) -> dict[str, list[float]]:
+    ranker = {f"ranker.{kind}.ndcg": list(curve) for kind, curve in report.learned.result.curves.items()}
+    return {**report.curves, **ranker}
 
 
 def fold_metrics(recorded: Mapping[str, float]) -> dict[str, float]:

@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.interactions import Floats, Ints, Ragged
+from models.ranking.served import Ranking
 from models.recommenders.base import Fitted, standardised
 from models.recommenders.blend import Blend
+from models.recommenders.segments import SegmentPopularityFitted
 from models.recommenders.similar import Neighbours, tags
 
 HISTORY = 200  # newest titles of a history that are asked
 _TREND = 1.5  # a title trends when its share of the last week is this much above its share of the month
 _TREND_LEAST = 2.0
+_RANKED = 200  # the best of the sources, which the ranker puts in its order
 _TOLERANCE = 1e-3  # between a golden score and the one of a loaded copy, of scores with standard deviation 1
 
 
@@ -125,10 +128,15 @@ class System:
     recent: Popular
     neighbours: Neighbours
     rows: Mapping[str, float] = field(default_factory=dict)  # learned worth of kinds of rows
+    segments: SegmentPopularityFitted | None = None
+    ranking: Ranking | None = None  # None: the sum of the sources ranks
     fitted: int | None = None  # how many of the items the model was fitted to; None: all
     golden: tuple[Golden, ...] = ()
     _last: list[tuple[Asked, Ragged, dict[str, Floats]]] = field(
         init=False, default_factory=list, compare=False, repr=False
+    )
+    _orders: dict[tuple[str | None, bool], tuple[Floats, Ints]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
     )
 
     # -- what may come out
@@ -152,7 +160,13 @@ class System:
         if not shares:
             return self.popular(asked.region, asked.kids, allowed, limit)
         total = _sum(shares)
-        best = _best(total, allowed, limit)
+        best = _best(total, allowed, limit if self.ranking is None else max(limit, _RANKED))
+        if self.ranking is not None and len(best):
+            sources = {**shares, "blend": total}
+            order = self.ranking.scores(best, sources, history.values, asked.features, asked.kids, asked.now)
+            total = np.zeros_like(total)
+            total[best] = order
+            best = best[np.argsort(-order, kind="stable")[:limit]]
         picks = self._explained(history, best, total, shares)
         if len(picks) == limit:
             return picks
@@ -180,9 +194,7 @@ class System:
 
     def popular(self, region: str | None, kids: bool, allowed: NDArray[np.bool_], limit: int = 100) -> list[Scored]:
         """What everybody watches, the newest titles first among equals; what rises says so."""
-        del region, kids  # one popularity for all so far
-        counts, rising = self.recent.counts[self.recent.days], self.recent.rising
-        order = self._by_popularity
+        (counts, order), rising = self._popularity(region, kids), self.recent.rising
         return [
             Scored(
                 self.items[item],
@@ -222,6 +234,7 @@ class System:
             recent=replace(self.recent, counts=grown),
             neighbours=replace(self.neighbours, tags=tags(titles)),
             fitted=len(self.items) if self.fitted is None else self.fitted,
+            ranking=self.ranking and self.ranking.with_titles([tuple(content.genres) for content in new]),
         )
 
     def check(self) -> None:
@@ -267,10 +280,16 @@ class System:
     def _number(self) -> dict[str, int]:
         return {title: row for row, title in enumerate(self.items)}
 
-    @cached_property
-    def _by_popularity(self) -> Ints:
-        counts = self.recent.counts[self.recent.days]
-        return np.lexsort((np.arange(len(counts)), -self.created, -counts))
+    def _popularity(self, region: str | None, kids: bool) -> tuple[Floats, Ints]:
+        """What counts there [n_items], and the items in its order."""
+        if (region, kids) not in self._orders:
+            counts = self.recent.counts[self.recent.days]
+            if self.segments is not None and (region is not None or kids):
+                shares = self.segments.of(region, kids).counts
+                counts = np.concatenate([shares, np.zeros(len(self.items) - len(shares), dtype=np.float32)])
+            order = np.lexsort((np.arange(len(counts)), -self.created, -counts))
+            self._orders[region, kids] = counts, order
+        return self._orders[region, kids]
 
     @cached_property
     def _sources(self) -> dict[str, "_Source"]:

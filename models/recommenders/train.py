@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,15 +13,20 @@ import numpy as np
 from features.views import SERVICE, VIEWS
 from matinee.settings import Settings
 from models.evaluation.segments import by_segment, segments_of
+from models.interactions import Interactions
+from models.ranking.learn import Learned, learn
 from models.recommenders import registry
 from models.recommenders.assemble import assemble, until
+from models.recommenders.base import Fitted
 from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
 from models.recommenders.promotion import Gate
 from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.report import Report
+from models.recommenders.sequence.fit import SequenceFitted
 from models.recommenders.system import About, System
 from models.recommenders.trial import Plan, run_trial
+from models.recommenders.two_tower import TwoTowerFitted
 from models.recommenders.zoo import Zoo
 
 RECORD = "recommenders.json"  # below the home's mlflow folder: the last training, so that nothing is fitted twice
@@ -99,19 +105,48 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
 
 def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Report, System] | None:
     """The comparison, the gate's verdict and the fitted system; None where there is too little data."""
-    fits, reigning = Fits(), _reigning(settings)
+    fits, reigning = Fits(marts.side), _reigning(settings)
     trial = run_trial(marts.data, zoo, plan, fits, reigning)
     if trial is None:
         return None
     judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, reigning)
-    segments = by_segment(trial.scores, segments_of(trial.test))
-    system = fit_system(marts, trial.tuned, fits)
-    return Report(marts, trial, judged, segments), system
+    new = marts.created >= trial.folds.starts[0]
+    segments = by_segment(
+        trial.scores, segments_of(trial.test, kids=marts.kids, regions=marts.regions), {"new titles": new}
+    )
+    learned = _learned(settings, marts, trial.tuned, fits)
+    system = fit_system(marts, trial.tuned, fits, learned)
+    fitted = fits.of(marts.data, trial.tuned.zoo, trial.tuned.parts)
+    return Report(marts, trial, judged, segments, learned, curves_of(fitted)), system
 
 
-def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None) -> System:
+def _learned(settings: Settings, marts: Marts, recipe: Recipe, fits: Fits) -> Learned:
+    """The ranker of the recipe's candidates; the network competes where the zoo has networks anyway."""
+
+    def sources(past: Interactions) -> dict[str, Fitted]:
+        fitted = fits.of(past, recipe.zoo, recipe.parts)
+        own = recipe.used if recipe.candidate == "blend" else (recipe.candidate,)
+        return {**{name: fitted[name] for name in own}, "blend": recipe.assembled(fitted)}
+
+    kids = dict(zip(marts.profiles, marts.kids.tolist(), strict=True))
+    kinds = ("gbdt",) if recipe.zoo.sequence is None else ("gbdt", "mlp")
+    return learn(settings, marts, sources, kids=kids, kinds=kinds)
+
+
+def curves_of(fitted: Mapping[str, Fitted]) -> dict[str, list[float]]:
+    """The losses of the networks, by epoch or over the course of training."""
+    made = {}
+    for name, model in fitted.items():
+        if isinstance(model, TwoTowerFitted):
+            made[f"{name}.loss"] = list(model.curve)
+        elif isinstance(model, SequenceFitted):
+            made[f"{name}.loss"] = model.history.get("loss", [])
+    return {name: values for name, values in made.items() if values}
+
+
+def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None, learned: Learned | None = None) -> System:
     """The recipe fitted to everything: what will serve, once a version is registered."""
-    complete = (fits or Fits()).complete(recipe, marts.data)
+    complete = (fits or Fits(marts.side)).complete(recipe, marts.data)
     about = About(
         name=registry.MODEL,
         version="",
@@ -120,9 +155,12 @@ def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None) -> System
         kind=recipe.candidate,
         feature_views=view_versions(),
         fitted_until=until(marts.data),
+        ranker=learned.ranking.ranker.kind if learned and learned.ranking else None,
     )
     days = int(recipe.fallback.removeprefix("popularity_").removesuffix("d"))
-    return assemble(marts, about, complete.model, days=days)
+    if learned is None:
+        return assemble(marts, about, complete.model, days=days)
+    return assemble(marts, about, complete.model, days=days, rows=learned.rows, ranking=learned.ranking)
 
 
 def view_versions() -> dict[str, str]:

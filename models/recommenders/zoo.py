@@ -1,6 +1,6 @@
 """Every model that is compared, and how fitted ones are stored as plain arrays."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -11,17 +11,18 @@ from models.errors import ModelError
 from models.interactions import Interactions
 from models.recommenders.base import Fitted
 from models.recommenders.blend import Blend
+from models.recommenders.content import TitleContent
 from models.recommenders.ease import Ease
 from models.recommenders.ials import Ials, IalsFitted
 from models.recommenders.items import ItemWeights
 from models.recommenders.knn import TransitionKnn
 from models.recommenders.popularity import Popularity, PopularityFitted
 from models.recommenders.segments import SegmentPopularityFitted
-from models.recommenders.sequence.fit import SequenceFitted
-from models.recommenders.two_tower import TwoTowerFitted
+from models.recommenders.sequence.fit import SequenceFitted, SequenceModel
+from models.recommenders.two_tower import TwoTower, TwoTowerFitted
 
 RECENT = ("popularity_7d", "popularity_14d", "popularity_30d")
-PERSONAL = ("ease", "ease_decay", "knn", "ials", "blend")
+PERSONAL = ("ease", "ease_decay", "knn", "ials", "two_tower", "sequence", "blend")
 # By the name of a part: it is of the kind whose name it begins with.
 _KINDS = {
     "popularity": PopularityFitted,
@@ -35,28 +36,59 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
+class Side:
+    """What is known beside interactions: `content` [n_items], `regions` and `kids` [n_users]."""
+
+    content: Sequence[TitleContent] = ()
+    regions: Sequence[str | None] = ()
+    kids: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+
+
+@dataclass(frozen=True)
 class Zoo:
-    """The parameters of all models. EASE is fitted once and asked twice: with the whole history, and as it fades."""
+    """The parameters of all models. EASE is fitted once and asked twice: with the whole history, and as it fades.
+
+    The two that Keras trains are left out unless they are given: importing TensorFlow takes 9 s.
+    """
 
     ease: Ease = field(default_factory=lambda: Ease(decay=1.0, max_items=5000, keep=300))
     decay: float = 0.9
     knn: TransitionKnn = field(default_factory=TransitionKnn)
     ials: Ials = field(default_factory=Ials)
+    two_tower: TwoTower | None = None
+    sequence: SequenceModel | None = None
+
+    @classmethod
+    def whole(cls) -> "Zoo":
+        """With the networks, each kept to some seconds: they are fitted several times, to folds and to everything."""
+        sequence = SequenceModel(dim=32, blocks=1, heads=1, length=50, tokens=1600, epochs=15, max_seconds=30.0)
+        return cls(two_tower=TwoTower(examples=60_000, max_seconds=30.0), sequence=sequence)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What `fit` makes; the blend is made of them once its weights are chosen."""
-        return (*RECENT, "ease", "ease_decay", "knn", "ials")
+        networks = tuple(name for name in ("two_tower", "sequence") if getattr(self, name) is not None)
+        return (*RECENT, "ease", "ease_decay", "knn", "ials", *networks)
 
     def fit(
-        self, data: Interactions, names: Collection[str] | None = None, known: Mapping[str, Fitted] | None = None
+        self,
+        data: Interactions,
+        names: Collection[str] | None = None,
+        known: Mapping[str, Fitted] | None = None,
+        side: Side | None = None,
     ) -> dict[str, Fitted]:
-        """These models by name (default: all); `known`: those that were fitted to the same data before."""
+        """These models by name (default: all); `known`: those that were fitted to the same data before.
+
+        Raises:
+            ModelError: a model that reads content is asked for, and `side` has none.
+        """
         wanted = self.names if names is None else tuple(name for name in self.names if name in set(names))
         made: dict[str, Fitted] = dict(known or {})
         for name in wanted:
             if name.startswith("popularity"):
                 made[name] = Popularity(int(name.removeprefix("popularity_").removesuffix("d"))).fit(data)
+            elif name == "two_tower":
+                made[name] = self._tower(data, side or Side())
             elif name == "ease_decay":
                 made[name] = replace(self._ease(made, data), decay=self.decay)
             else:
@@ -66,6 +98,11 @@ class Zoo:
     def _ease(self, made: Mapping[str, Fitted], data: Interactions) -> ItemWeights:
         known = made.get("ease")
         return known if isinstance(known, ItemWeights) else self.ease.fit(data)
+
+    def _tower(self, data: Interactions, side: Side) -> Fitted:
+        if self.two_tower is None or len(side.content) != data.n_items:
+            raise ModelError(f"a two-tower model reads the content of {data.n_items} titles, not {len(side.content)}")
+        return self.two_tower.fit(data, side.content, side.regions, side.kids)
 
     def parameters(self) -> dict[str, Any]:
         """As JSON holds them."""
@@ -78,10 +115,10 @@ class Zoo:
         Raises:
             ModelError: there are parameters that this code does not know.
         """
-        default = cls()
+        default = cls.whole()
         try:
             made = {
-                own.name: type(getattr(default, own.name))(**value) if isinstance(value, dict) else value
+                own.name: _made(type(getattr(default, own.name)), value) if isinstance(value, dict) else value
                 for own in fields(cls)
                 if (value := parameters.get(own.name)) is not None
             }
@@ -92,6 +129,11 @@ class Zoo:
             raise ModelError(
                 f"recorded parameters do not fit this code ({error}): use the code that wrote them"
             ) from None
+
+
+def _made(kind: type, values: Mapping[str, Any]) -> Any:
+    """Parameters as JSON gave them back: it knows no tuples."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def pack(model: Fitted, name: str) -> dict[str, NDArray]:

@@ -41,6 +41,8 @@ def ring(viewers: int = 120, seed: int = 0) -> Interactions:
 
 
 MARTS.data = ring()
+MARTS.regions = ["DE" if row % 2 else None for row in range(MARTS.data.n_users)]
+MARTS.kids = np.arange(MARTS.data.n_users) % 3 == 0
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +121,7 @@ def test_new_titles_come_in_by_what_is_known_of_them(system: System) -> None:
 
 def test_a_system_without_titles_answers_nothing(system: System) -> None:
     empty = SimpleNamespace(**vars(MARTS) | {"items": [], "genres": [], "created": np.zeros(0)})
-    empty.data = Interactions.sorted([], [], [], 0, 0)
+    empty.data, empty.regions, empty.kids = Interactions.sorted([], [], [], 0, 0), [], np.zeros(0, dtype=bool)
     made = popularity_system(empty)
     assert made.rank(Asked(("t01",)), made.mask(["t01"])) == []
     made.check()

@@ -27,7 +27,9 @@ def experiment_result(matinee: MatineeResource) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"results": len(results), "table": dg.MetadataValue.md(table)})
 
 
-@dg.asset(**room("models"), deps=[["warehouse", "snapshot"], ["features", "online"]], kinds={"mlflow", "numpy"})
+@dg.asset(
+    **room("models"), deps=[["warehouse", "snapshot"], ["features", "online"]], kinds={"mlflow", "numpy", "keras"}
+)
 def recommender(matinee: MatineeResource) -> dg.MaterializeResult:
     """Every recommender fitted, compared and recorded; the champion changes only where the gate says so."""
     from models.recommenders.train import train
