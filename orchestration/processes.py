@@ -23,7 +23,15 @@ def processes(settings: Settings) -> list[Service]:
     """Everything above PostgreSQL and Redis."""
     from serving.process import service as api
 
-    return [api(settings), collector(settings), marts(settings), *mlflow(settings), *dagster(settings)]
+    return [
+        api(settings),
+        collector(settings),
+        marts(settings),
+        recommendations(settings),
+        *mlflow(settings),
+        models(settings),
+        *dagster(settings),
+    ]
 
 
 def collector(settings: Settings) -> Service:
@@ -47,6 +55,19 @@ def marts(settings: Settings) -> Service:
         address="landed files",
         after=("collector",),
         env=settings.environment(),
+    )
+
+
+def recommendations(settings: Settings) -> Service:
+    """Event log to what is known of viewers, within a second."""
+    return Service(
+        name="recommendations",
+        argv=(str(_BIN / "matinee"), "worker", "recommendations"),
+        ready=lambda: _follows(settings),
+        address="event log",
+        after=("postgres", "redis"),
+        env=settings.environment(),
+        ready_timeout=120,
     )
 
 
@@ -83,6 +104,18 @@ def mlflow(settings: Settings) -> list[Service]:
             ready_timeout=120,
         )
     ]
+
+
+def models(settings: Settings) -> Service:
+    """The registry's champion to where the API looks."""
+    return Service(
+        name="models",
+        argv=(str(_BIN / "matinee"), "worker", "models"),
+        ready=lambda: True,
+        address="the champion's export",
+        after=("postgres",) if settings.mlflow_url else ("mlflow",),
+        env=settings.environment(),
+    )
 
 
 def dagster(settings: Settings) -> list[Service]:
@@ -178,6 +211,13 @@ def _collects(settings: Settings) -> bool:
             return is_running(connection)
     except psycopg.Error:
         return False
+
+
+def _follows(settings: Settings) -> bool:
+    """Whether the worker of recommendations has taken in what waited in the event log."""
+    from serving.recommendations.worker import is_caught_up
+
+    return is_caught_up(settings)
 
 
 def _beats(settings: Settings) -> bool:
