@@ -92,6 +92,7 @@ class Homes:
         version = await self._version(viewer)
         now = self._clock.now()
         shelf = await self._catalogues.shelf(viewer, now)
+        await self._systems.found()
         served, profile = self._systems.current, str(viewer.profile_id)
         kept = self._pages.get((surface, profile))
         positions = self._recent.get(profile)

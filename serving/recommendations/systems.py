@@ -5,6 +5,7 @@ load or answers wrongly, the last good one goes on serving. Titles that came aft
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("matinee.api")
 POLL_S = 1.0
+FIRST_S = 5.0  # a page that is asked for before the first look waits so long at most
 _FILES = ("model.npz", "model.json", "golden.json")
 
 _MOST_NEW = 1_000  # titles that are added at once; the next build knows them all
@@ -47,6 +49,12 @@ class Systems:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    async def found(self) -> None:
+        """Wait until a model was looked for once, as whoever asks right after the start does."""
+        if not self.looked.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.looked.wait(), FIRST_S)
 
     async def look(self) -> None:
         """Take what is new: another system, or titles that the system does not know."""

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 
+import hypothesis
 import orjson
 import psycopg
 import pytest
@@ -22,7 +23,7 @@ from serving.recommendations.live import PAUSE_S
 from serving.recommendations.rows import MAX_ITEMS, MAX_ROW, List, Pick, deal, with_arm
 from serving.recommendations.types import Home
 
-picks = st.lists(st.integers(0, 90).map(lambda n: Pick(f"t{n}", "s", "c")), max_size=90)
+picks = st.lists(st.integers(0, 90).map(lambda n: Pick(f"t{n}", "s", "c")), max_size=50)
 ids = st.sampled_from(["for_you", "trending", "new", "gems", "genre:a", "genre:b", "genre:c", "genre:d", "because:x"])
 GENRES = {
     "otters": ["nature", "family"], "harbour": ["drama"], "midnight": ["drama"], "abroad": ["drama"],
@@ -36,7 +37,8 @@ HISTORIES = [
 ]
 
 
-@given(st.dictionaries(ids, picks), st.sets(st.integers(0, 90).map(lambda n: f"t{n}")), st.sets(ids))
+@hypothesis.settings(max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@given(st.dictionaries(ids, picks, max_size=6), st.sets(st.integers(0, 90).map(lambda n: f"t{n}")), st.sets(ids))
 def test_titles_are_dealt_to_one_row_each_and_nothing_taken_comes_back(lists, taken, exploring):
     rows = deal(
         [List(row, {}, found, ahead=3 * (row == "new")) for row, found in lists.items()], taken, exploring=exploring

@@ -137,6 +137,7 @@ async def test_no_page_breaks_a_rule_whatever_happens(settings, world, running, 
     dead = Settings.model_validate({**values, "redis_url": "redis://127.0.0.1:9/0"})
     async with AsyncExitStack() as stack:
         bare = await stack.enter_async_context(running(settings))
+        await bare.state.context.systems.found()
         await bare.state.context.systems.stop()  # never finds the model that comes now
         random_histories = [world.random.sample(world.titles[6:], 8) for _ in range(40)]
         export_system({title: world.genres[title] for title in world.titles[4:]}, random_histories)
@@ -179,5 +180,10 @@ async def test_no_page_breaks_a_rule_whatever_happens(settings, world, running, 
                         assert page["degraded"] == (app is not apps[-1])
                         done = set() if app is apps[1] else done_of[profile]  # without Redis nobody knows
                         count += check(page, viewer, home._clock.now(), world, done)
-    assert KIDS == 12
     assert count > 500
+
+
+def test_children_are_who_the_models_take_for_children():
+    from models.recommenders.segments import KIDS_MATURITY
+
+    assert KIDS == KIDS_MATURITY
