@@ -4,6 +4,7 @@ That is the state of the viewer in Redis (a version that each event raises), pos
 serves, and what viewers like this one may see at this moment.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,7 @@ class Homes:
         self._positions: Gather[list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
         self._pages = Pages()
+        self._composing = asyncio.Lock()
         self._variants: dict[str, dict[Experiment, str]] = {}
 
     async def page(
@@ -102,7 +104,10 @@ class Homes:
         if kept is None or not kept.is_of(made_of):
             around = _Around(surface, shelf, served, variants, positions, now)
             visit, version = await self._visit(viewer, version, around, kept.done if kept else frozenset())
-            body = self._composed(visit, around)
+            # One after the other with a turn of the loop between: many at once would let reads of Redis time out.
+            async with self._composing:
+                body = self._composed(visit, around)
+                await asyncio.sleep(0)
             kept = self._pages.put((surface, profile), Kept((version, *made_of[1:]), body, visit.done))
         if version is not _GONE:
             await self._exposures.tell(account_id, session_id, variants, bot)

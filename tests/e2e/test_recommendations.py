@@ -191,7 +191,7 @@ def test_what_a_new_viewer_does_changes_the_next_page_within_a_second(
             assert {item["reason"]["params"]["title_id"] for item in reasons(page)} <= set(history)
             assert_true(page, history, cinema)
             follows = [r["items"][0]["title_id"] for r in page["rows"] if r["id"].startswith("because:")]
-            assert {TITLES[title] for title in follows} <= {"war", "crime"}
+            assert {TITLES[title] for title in follows} & {"war", "crime"}
 
         picker = Visitor(address, "picker")
         offered = picker.page("onboarding")["rows"][0]["items"]
