@@ -153,7 +153,7 @@ def lineage(
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="demo, erase, features, intake, recommenders, serving, transcoding or warehouse."),
+        typer.Argument(help="demo, erase, features, intake(-chaos), recommenders, serving, transcoding or warehouse."),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,

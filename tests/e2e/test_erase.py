@@ -114,6 +114,8 @@ def _redis(settings: Settings) -> Iterator[tuple[str, bytes]]:
             value = client.hgetall(name)
         elif kind == b"string":
             value = client.get(name)
+        elif kind == b"set":
+            value = client.smembers(name)
         else:
             value = client.execute_command("ZRANGE" if kind == b"zset" else "LRANGE", name, 0, -1)
         yield f"redis {kind.decode()}", name + b" " + repr(value).encode()
@@ -190,6 +192,7 @@ def busy(home: Settings) -> Busy:
 
 
 async def _live(settings: Settings) -> Busy:
+    from features.seed import seed
     from features.store import apply_and_materialise
     from models.recommenders.assemble import popularity_system
     from models.recommenders.export import export
@@ -250,6 +253,7 @@ async def _live(settings: Settings) -> Busy:
         publish(settings)
         publish(settings)
         apply_and_materialise(settings)
+        assert seed(settings).changed > 0
         export(popularity_system(read_marts(settings)), settings.home)
         write_report(settings)
         # A file that is landed and not loaded, and events that nobody has fetched yet.
