@@ -116,7 +116,7 @@ def _freshness(settings: Settings) -> list[dict[str, Any]]:
     finally:
         worker.terminate()
         worker.wait(10)
-    p50, p95 = np.quantile(took, [0.5, 0.95])
+    p50, p95 = np.quantile(took, [0.5, 0.95]).tolist()
     return [
         _row("event to online features, p50", p50, "s", "goal of p95", 1.0, 1.0, smaller=True),
         _row("event to online features, p95", p95, "s", "goal", 1.0, 1.0, smaller=True),
