@@ -8,6 +8,7 @@ read from benchmarks/results unless `retrain`.
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -30,8 +31,9 @@ def run(json: bool = False, retrain: bool = False) -> list[Row]:  # noqa: ARG001
 
 
 def _rows(folder: Path, retrain: bool) -> Iterator[Row]:
-    from . import data, loo, recorded, sequence, strong, temporal  # heavy, and in vain where the ratings are missing
-
+    # heavy, and in vain where the ratings are missing; the command loads this package without its parent
+    parts = ("data", "loo", "recorded", "sequence", "strong", "temporal")
+    data, loo, recorded, sequence, strong, temporal = (import_module(f"{__name__}.{part}") for part in parts)
     ordered = data.sasrec_order(folder)
     yield from loo.untimed_rows(ordered)
     sequences = sequence.retrained(ordered, data.with_spread_times(folder)) if retrain else None

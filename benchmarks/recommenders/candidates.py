@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from benchmarks.recommenders.memory import GAPS, WINDOWS_S, Memory, gap_of
 from models.interactions import Floats, Ints, Ragged
 from models.recommenders.base import standardised
+
+from .memory import GAPS, WINDOWS_S, Memory, gap_of
 
 Weight = Callable[[Floats], Floats]  # of a title of the history, by its age
 

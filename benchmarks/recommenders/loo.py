@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from benchmarks.recommenders.anchors import LEAVE_ONE_OUT, MEASURED
-from benchmarks.recommenders.rows import Row, accuracy, row
 from matinee.console import errors
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import leave_one_out
@@ -22,6 +20,9 @@ from models.recommenders.ials import Ials
 from models.recommenders.items import ItemWeights
 from models.recommenders.knn import TransitionKnn
 from models.recommenders.popularity import Popularity
+
+from .anchors import LEAVE_ONE_OUT, MEASURED
+from .rows import Row, accuracy, row
 
 TUNING_ROWS = 1200
 _SHOWN = ("popularity", "ials", "ease_decay", "knn")

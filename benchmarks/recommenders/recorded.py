@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recommenders import data, stack
-from benchmarks.recommenders.anchors import BEST_TIMED, BEST_UNTIMED, LEAVE_ONE_OUT
-from benchmarks.recommenders.blending import choose, judged, log_shares, pooled, shares_of
-from benchmarks.recommenders.memory import remember
-from benchmarks.recommenders.rows import Row, interval, row
 from models.evaluation.metrics import Scores
 from models.evaluation.splits import Task, leave_one_out
 from models.interactions import Floats, Interactions, Ragged
 from models.recommenders.base import Fitted
+
+from .anchors import BEST_TIMED, BEST_UNTIMED, LEAVE_ONE_OUT
+from .blending import choose, judged, log_shares, pooled, shares_of
+from .data import sasrec_items, sasrec_order, with_spread_times
+from .memory import remember
+from .rows import Row, interval, row
+from .stack import HELD, learn
 
 RESULTS = Path(__file__).parents[1] / "results" / "recommenders.json"
 SEEDS = (0, 1, 2)
@@ -70,15 +72,15 @@ def stack_rows(folder: Path, retrain: Mapping[str, Fitted] | None) -> Iterator[R
 def tables(folder: Path, sequences: Mapping[str, Fitted]) -> dict[str, Any]:
     """The moment of the target is known in the second table alone; there the model without time has a say too."""
     untimed = {"sasrec": sequences["untimed"]}
-    timed = {"hstu": sequences["timed"], "sasrec": Renamed(sequences["untimed"], data.sasrec_items(folder))}
+    timed = {"hstu": sequences["timed"], "sasrec": Renamed(sequences["untimed"], sasrec_items(folder))}
     return {
-        "untimed": measure(data.sasrec_order(folder), untimed, timed=False),
-        "timed": measure(data.with_spread_times(folder), timed, timed=True),
+        "untimed": measure(sasrec_order(folder), untimed, timed=False),
+        "timed": measure(with_spread_times(folder), timed, timed=True),
     }
 
 
 def measure(interactions: Interactions, sequences: Mapping[str, Fitted], *, timed: bool) -> dict[str, Any]:
-    learnt, seconds = stack.learn(interactions, timed=timed, seeds=SEEDS)
+    learnt, seconds = learn(interactions, timed=timed, seeds=SEEDS)
     validation, test = tasks(interactions)
     anew = learnt.with_memory(remember(test.train, timed=timed))
     early = log_shares(learnt.score(validation.histories), validation.histories)
@@ -92,8 +94,8 @@ def measure(interactions: Interactions, sequences: Mapping[str, Fitted], *, time
 
 
 def tasks(interactions: Interactions) -> tuple[Task, Task]:
-    """Validation: the second last item, by models that know nothing of the last `stack.HELD`; test: the last."""
-    return leave_one_out(interactions, holdout=2, train_holdout=stack.HELD), leave_one_out(interactions)
+    """Validation: the second last item, by models that know nothing of the last `HELD`; test: the last."""
+    return leave_one_out(interactions, holdout=2, train_holdout=HELD), leave_one_out(interactions)
 
 
 def figures(opinions: Opinions, validation: Task, test: Task) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.recommenders.anchors import LEAVE_ONE_OUT
-from benchmarks.recommenders.rows import Row, interval, row
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import leave_one_out
 from models.interactions import Interactions
 from models.recommenders.sequence.fit import SequenceFitted, SequenceModel
+
+from .anchors import LEAVE_ONE_OUT
+from .rows import Row, interval, row
 
 RESULTS = Path(__file__).parents[1] / "results" / "sequence.json"
 MODELS = {

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.recommenders.candidates import Frame, frame
-from benchmarks.recommenders.listwise import Network, Scale, Training, fit_listwise
-from benchmarks.recommenders.memory import Memory, remember
 from matinee.console import progress
 from models.evaluation.splits import Task, leave_one_out
 from models.interactions import Floats, Interactions, Ints, Ragged
+
+from .candidates import Frame, frame
+from .listwise import Network, Scale, Training, fit_listwise
+from .memory import Memory, remember
 
 HELD = 6
 LABELS = tuple(range(3, HELD + 1))

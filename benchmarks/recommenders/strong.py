@@ -9,8 +9,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.recommenders.anchors import STRONG
-from benchmarks.recommenders.rows import Row, interval, row
 from models.evaluation.bootstrap import paired_bootstrap
 from models.evaluation.metrics import Scores, evaluate
 from models.evaluation.splits import Task, strong_generalisation
@@ -20,6 +18,9 @@ from models.recommenders.blend import Blend, choose_weights
 from models.recommenders.ease import Ease
 from models.recommenders.ials import Ials
 from models.recommenders.popularity import Popularity
+
+from .anchors import STRONG
+from .rows import Row, interval, row
 
 SEEDS = (0, 1, 2)
 _USERS = 1000

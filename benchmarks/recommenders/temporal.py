@@ -9,14 +9,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.recommenders.anchors import TEMPORAL, TEMPORAL_BEST, TEMPORAL_GOALS
-from benchmarks.recommenders.loo import TUNING_ROWS, blend_of, fit
-from benchmarks.recommenders.rows import Row, accuracy, row
 from models.evaluation.metrics import Scores, evaluate
 from models.evaluation.splits import Task, temporal
 from models.interactions import Interactions
 from models.recommenders.base import Fitted, with_fallback
 from models.recommenders.blend import choose_weights
+
+from .anchors import TEMPORAL, TEMPORAL_BEST, TEMPORAL_GOALS
+from .loo import TUNING_ROWS, blend_of, fit
+from .rows import Row, accuracy, row
 
 _QUANTILE = 0.9
 _FALLBACK = "popularity_14d"
