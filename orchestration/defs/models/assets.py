@@ -33,8 +33,9 @@ def experiment_result(matinee: MatineeResource) -> dg.MaterializeResult:
 def recommender(matinee: MatineeResource) -> dg.MaterializeResult:
     """Every recommender fitted, compared and recorded; the champion changes only where the gate says so."""
     from models.recommenders.train import train
+    from models.recommenders.zoo import Zoo
 
-    result = train(matinee.settings())
+    result = train(matinee.settings(), zoo=Zoo.whole())
     return dg.MaterializeResult(
         metadata={
             "winner": result.winner,
