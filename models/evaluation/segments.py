@@ -1,10 +1,10 @@
 """Accuracy by kind of viewer and of title: a mean can hide whom a model fails."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import bootstrap_mean
 from models.evaluation.metrics import Scores
@@ -17,7 +17,9 @@ Mask = NDArray[np.bool_]
 _WARM = 5
 
 
-def segments_of(task: Task, *, kids: Mask | None = None, regions: ArrayLike | None = None) -> dict[str, Mask]:
+def segments_of(
+    task: Task, *, kids: Mask | None = None, regions: Sequence[str | None] | None = None
+) -> dict[str, Mask]:
     """The rows of each segment: cold (no history), warm (1-4 titles), active (5 and more); kids; each region.
 
     `kids` [n_users] and `regions` [n_users] (None or "": unknown, in no segment) are looked up by the rows' users.
