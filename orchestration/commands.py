@@ -183,7 +183,8 @@ def bench(
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    columns = ("name", "value", "unit", "reference", "ratio", "goal", "holds")
+    columns = ["name", "value", "unit", "reference", "ratio", "goal", "holds"]
+    columns += [extra for extra in ("interval", "recorded") if any(extra in row for row in rows)]
     console.print(table(f"benchmark: {name}", columns, [[row.get(column, "") for column in columns] for row in rows]))
 
 

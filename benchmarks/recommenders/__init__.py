@@ -1,9 +1,9 @@
 """Every recommender on MovieLens-1M, against the best published figures and our own baselines, in one run.
 
 Three protocols: leave-one-out (`loo`), a global split in time (`temporal`), users that no model has seen (`strong`).
-Everything that is chosen is chosen on validation; nothing looks at the test before the one measurement. The ratings may
-not be redistributed: they are read from `$MATINEE_SHARED/data/ml-1m`, and a missing folder is said. What takes long is
-read from benchmarks/results unless `retrain`.
+What is chosen is chosen on validation; where a test was looked at more than once, benchmarks/README.md says so. The
+ratings may not be redistributed: they are read from `$MATINEE_SHARED/data/ml-1m`, and a missing folder is said. What
+takes long is read from benchmarks/results unless `retrain`.
 """
 
 import os

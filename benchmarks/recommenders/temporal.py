@@ -2,7 +2,7 @@
 
 One system, fitted once on what was before the split, with one set of blend weights for each kind of target, chosen on
 the tenth before the split by the same models fitted before it, on users with a history (the others get what was popular
-in 14 days). Nothing after the split is looked at.
+in 14 days). Nothing after the split is fitted or chosen on; benchmarks/README.md says how often the test was looked at.
 """
 
 from collections.abc import Iterator
