@@ -130,7 +130,7 @@ def exported(
 
 
 def _run(model: TwoTower, data: Interactions, viewers: Viewers, towers: Towers) -> list[float]:
-    """Train until the examples or the seconds are used up."""
+    """Train until the examples (or the seconds, if these are bounded) are used up."""
     started, losses = time.monotonic(), []
     histories = data.histories()
     places = np.flatnonzero(histories.age < histories.lengths[histories.rows] - 1)  # all but each viewer's first
@@ -140,7 +140,8 @@ def _run(model: TwoTower, data: Interactions, viewers: Viewers, towers: Towers) 
     frequency = ((counts + 1) / (counts.sum() + data.n_items)).astype(np.float32)
     labels = np.arange(batch)
     for number, step in enumerate(_steps(model, histories, places, viewers, batch, steps)):
-        used = max(number / steps, (time.monotonic() - started) / model.max_seconds)
+        spent = 0.0 if model.max_seconds is None else (time.monotonic() - started) / model.max_seconds
+        used = max(number / steps, spent)
         if used >= 1:
             break
         towers.optimizer.learning_rate = model.learning_rate * (1 - used)

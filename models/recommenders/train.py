@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from features.views import SERVICE, VIEWS
+from matinee.console import console
 from matinee.settings import Settings
+from models.errors import ModelError
 from models.evaluation.segments import by_segment, segments_of
 from models.interactions import Interactions
 from models.ranking.learn import Learned, learn
@@ -169,9 +171,13 @@ def view_versions() -> dict[str, str]:
 
 
 def _reigning(settings: Settings) -> Recipe | None:
-    """The champion's recipe; None without a champion."""
+    """The champion's recipe; None without a champion, or where this code cannot make it anew."""
     champion = registry.by_alias(settings, registry.CHAMPION)
-    return None if champion is None else registry.recipe_of(settings, champion)
+    try:
+        return None if champion is None else registry.recipe_of(settings, champion)
+    except ModelError as error:
+        console.print(f"the champion competes with no challenger: {error}", markup=False, soft_wrap=True)
+        return None
 
 
 def _tags(marts: Marts, verdict: str, mark: str) -> dict[str, str]:

@@ -60,9 +60,16 @@ class Zoo:
 
     @classmethod
     def whole(cls) -> "Zoo":
-        """With the networks, each kept to some seconds: they are fitted several times, to folds and to everything."""
-        sequence = SequenceModel(dim=32, blocks=1, heads=1, length=50, tokens=1600, epochs=15, max_seconds=30.0)
-        return cls(two_tower=TwoTower(examples=60_000, max_seconds=30.0), sequence=sequence)
+        """With the networks, each kept small: they are fitted several times, to folds and to everything."""
+        sequence = SequenceModel(dim=32, blocks=1, heads=1, length=50, tokens=1600, epochs=15, steps=240)
+        return cls(two_tower=TwoTower(examples=60_000), sequence=sequence)
+
+    def __post_init__(self) -> None:
+        for model in (self.two_tower, self.sequence):
+            if model is not None and model.max_seconds is not None:
+                raise ModelError(
+                    f"{model.name}: a fit that seconds end cannot be repeated; bound it by epochs or steps"
+                )
 
     @property
     def names(self) -> tuple[str, ...]:

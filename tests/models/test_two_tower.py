@@ -15,7 +15,7 @@ from models.recommenders import zoo
 from models.recommenders.content import ContentSpec, TitleContent, encode
 from models.recommenders.two_tower import TwoTower, TwoTowerFitted, fading
 
-SMALL = TwoTower(dim=16, hidden=32, epochs=12, batch=256, max_seconds=300)
+SMALL = TwoTower(dim=16, hidden=32, epochs=12, batch=256)
 _MATURITY = {"G": 0, "PG": 6, "PG-13": 12, "R": 16, "NC-17": 18}
 
 
@@ -160,7 +160,7 @@ def test_movielens_titles_without_a_single_rating_are_ranked_better_than_by_genr
     train = data.where(~kept_out[data.users] & (data.items < warm))
     train = replace(train, n_items=warm)
     content = [titles[int(film)] for film in films]
-    fitted = TwoTower(max_seconds=1500).fit(train, content[:warm]).with_titles(content[warm:])
+    fitted = TwoTower().fit(train, content[:warm]).with_titles(content[warm:])
 
     known = data.where(kept_out[data.users] & (data.items < warm)).histories()
     wanted = data.where(kept_out[data.users] & (data.items >= warm)).histories()

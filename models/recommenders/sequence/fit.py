@@ -1,4 +1,4 @@
-"""Fitting a sequence model within a budget of epochs and seconds, and asking the fitted one."""
+"""Fitting a sequence model within a budget of epochs or steps, and asking the fitted one."""
 
 import logging
 import math
@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 class SequenceModel:
     """`kind`: "sasrec" knows the order alone, "hstu" the moments too; the other parameters as in the papers.
 
-    Training ends after `epochs`, or `max_seconds` if that comes first: the learning rate (warm-up, then a cosine down
-    to 0) follows whichever is further. `negatives`: items that the softmax compares with in a batch. `tokens`: places
+    Training ends after `epochs`, or after `steps` or `max_seconds` if one of these comes first: the learning rate
+    (warm-up, then a cosine down to 0) follows whichever is furthest. `negatives`: items that the softmax compares with in a batch. `tokens`: places
     of histories in a batch. `lengths`: window lengths that steps are made for (default: `length` alone). `jit`: compile
     them by XLA, which pays where training takes minutes, and on JAX always. The same seed gives the same model as long
     as `max_seconds` does not strike. The seconds count from the end of the first step, which has to be compiled first.
@@ -38,7 +38,8 @@ class SequenceModel:
     length: int = 200
     lengths: tuple[int, ...] = ()
     epochs: int = 40
-    max_seconds: float = 3600.0
+    steps: int | None = None
+    max_seconds: float | None = None
     negatives: int = 512
     tokens: int = 3200
     rate: float = 2e-3
@@ -61,29 +62,31 @@ class SequenceModel:
         batches = Batches(data.histories(), data.n_items, lengths, self.tokens, self.negatives, shape.starts, noise)
         rng, clock = np.random.default_rng(self.seed), _Clock(self.max_seconds)
         curves: dict[str, list[float]] = {"loss": [], "seconds": []}
+        taken, most = 0, math.inf if self.steps is None else self.steps
         for epoch in range(self.epochs):
             losses, plan = [], batches.plan(rng)
             for number, windows in enumerate(plan):
-                done = max((epoch + number / len(plan)) / self.epochs, clock.used)
+                done = max((epoch + number / len(plan)) / self.epochs, taken / most, clock.used)
                 if done >= 1:
                     break
                 losses.append(network.step(batches.batch(windows, rng), self.rate * _schedule(done)))
+                taken += 1
                 clock.start()
             curves["loss"].append(float(np.mean(losses)) if losses else math.nan)
             curves["seconds"].append(clock.seconds)
             _log.info("epoch %d: loss %.4f, %.0f s", epoch + 1, curves["loss"][-1], clock.seconds)
             if watch is not None and epoch % _WATCHED == _WATCHED - 1:
                 curves.setdefault("watched", []).append(watch(SequenceFitted(shape, network.arrays())))
-            if clock.used >= 1:
+            if clock.used >= 1 or taken >= most:
                 break
         return SequenceFitted(shape, network.arrays(), curves)
 
 
 class _Clock:
-    """Seconds since the first `start`, against a budget."""
+    """Seconds since the first `start`, against a budget (None: without end)."""
 
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
+    def __init__(self, budget: float | None) -> None:
+        self._budget = math.inf if budget is None else budget
         self._began: float | None = None
 
     def start(self) -> None:
