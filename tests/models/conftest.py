@@ -2,7 +2,9 @@
 
 import json
 import os
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,25 +72,57 @@ def mlflow_database(base: Settings) -> str:
 @pytest.fixture
 def tracked(settings: Settings, base: Settings, mlflow_database: str) -> Iterator[Settings]:
     """Settings whose MLflow database exists and is empty."""
-    name = settings.database("mlflow").partition("?")[0].rpartition("/")[2]
+    with copied(base, mlflow_database, settings.database("mlflow")):
+        yield settings
+
+
+@contextmanager
+def copied(base: Settings, template: str, url: str) -> Iterator[None]:
+    """A copy of the database `template`, called as `url` says, for the length of the block."""
+    name = url.partition("?")[0].rpartition("/")[2]
     admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log").format(
-                sql.Identifier(name), sql.Identifier(mlflow_database)
+                sql.Identifier(name), sql.Identifier(template)
             )
         )
-    yield settings
+    yield
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def two_versions(
+    base: Settings, mlflow_database: str, make: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """A home with two trained versions, of a snapshot each: 1 was promoted, 2 was refused.
+
+    Tests share it: each begins by giving the aliases that it needs.
+    """
+    from models.recommenders.train import train
+    from models.recommenders.trial import Plan
+
+    url = base.database().replace("/matinee?", f"/test_{uuid.uuid4().hex}?")
+    values = {"MATINEE_HOME": tmp_path_factory.mktemp("versions") / "home", "database_url": url}
+    settings = Settings.model_validate({**values, "redis_url": base.redis()})
+    settings.home.create()
+    own, tracking = settings.database(), settings.database("mlflow")
+    with copied(base, "template_matinee", own), copied(base, mlflow_database, tracking):
+        for number, taken in ((1, make.chains(120, 40)), (2, make.scattered(60, 40))):
+            make.publish(settings, make.ring(40), taken, f"s{number}")
+            made = train(settings, plan=Plan(resamples=200))
+            assert (made.version, made.promoted) == (str(number), number == 1), made.verdict
+        yield settings
 
 
 @pytest.fixture(scope="session")
 def make() -> SimpleNamespace:
     """Makers of small marts, and `publish`, which switches `current` to a snapshot of them."""
     return SimpleNamespace(
-        start=START, publish=write_snapshot, titles=titles_of, interactions=interactions_of, chains=chains, ring=ring
-    )
+        start=START, publish=write_snapshot, titles=titles_of, interactions=interactions_of, chains=chains,
+        scattered=scattered, ring=ring,
+    )  # fmt: skip
 
 
 def write_snapshot(settings: Settings, titles: pl.DataFrame, interactions: pl.DataFrame, name: str = "s1") -> Path:
@@ -153,6 +187,18 @@ def chains(viewers: int, items: int, *, seed: int = 0, days: int = 60) -> pl.Dat
             for step, at in enumerate(moments)
         ]
     return interactions_of(sorted(rows, key=lambda row: row["at"]))
+
+
+def scattered(viewers: int, items: int, *, seed: int = 1) -> pl.DataFrame:
+    """Viewers who take anything: there is nothing to learn."""
+    rng = np.random.default_rng(seed)
+    return interactions_of(
+        [
+            {"profile": f"p{viewer}", "item": f"t{item:03d}", "at": START + timedelta(days=float(at))}
+            for viewer in range(viewers)
+            for item, at in zip(rng.permutation(items)[:8], np.sort(rng.uniform(0, 60, 8)), strict=True)
+        ]
+    )
 
 
 def ring(items: int) -> pl.DataFrame:

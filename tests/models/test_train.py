@@ -1,10 +1,8 @@
 """Training on a snapshot: a table with intervals, a promotion or a refusal with its reason, nothing fitted twice."""
 
 import json
-from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -58,14 +56,7 @@ def test_a_loaded_champion_repeats_its_golden_lists(tracked: Settings, make) -> 
 
 
 def test_refusal_says_why_and_leaves_no_champion(tracked: Settings, make) -> None:
-    rng = np.random.default_rng(1)
-
-    rows = [
-        {"profile": f"p{viewer}", "item": f"t{item:03d}", "at": make.start + timedelta(days=float(at))}
-        for viewer in range(60)
-        for item, at in zip(rng.permutation(40)[:8], np.sort(rng.uniform(0, 60, 8)), strict=True)
-    ]
-    make.publish(tracked, make.ring(40), make.interactions(rows))
+    make.publish(tracked, make.ring(40), make.scattered(60, 40))
     result = train(tracked)
     assert not result.promoted
     assert result.verdict.startswith("refused: ")

@@ -25,10 +25,11 @@ class SequenceModel:
     """`kind`: "sasrec" knows the order alone, "hstu" the moments too; the other parameters as in the papers.
 
     Training ends after `epochs`, or after `steps` or `max_seconds` if one of these comes first: the learning rate
-    (warm-up, then a cosine down to 0) follows whichever is furthest. `negatives`: items that the softmax compares with in a batch. `tokens`: places
-    of histories in a batch. `lengths`: window lengths that steps are made for (default: `length` alone). `jit`: compile
-    them by XLA, which pays where training takes minutes, and on JAX always. The same seed gives the same model as long
-    as `max_seconds` does not strike. The seconds count from the end of the first step, which has to be compiled first.
+    (warm-up, then a cosine down to 0) follows whichever is furthest. `negatives`: items that the softmax compares with
+    in a batch. `tokens`: places of histories in a batch. `lengths`: window lengths that steps are made for (default:
+    `length` alone). `jit`: compile them by XLA, which pays where training takes minutes, and on JAX always. The same
+    seed gives the same model as long as `max_seconds` does not strike. The seconds count from the end of the first
+    step, which has to be compiled first.
     """
 
     kind: Kind = "sasrec"
