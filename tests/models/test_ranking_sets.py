@@ -1,6 +1,6 @@
 """From simulated impressions to a ranker: rows as serving makes them, freed of place, better than the blend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from features.views import TITLE, VIEWS
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.interactions import Interactions, Ragged
-from models.ranking.base import RankingSet
+from models.ranking.base import RankerResult, RankingSet
 from models.ranking.frame import (
     FEATURES,
     TITLE_FEATURES,
@@ -25,14 +25,17 @@ from models.ranking.frame import (
     source_columns,
     taste_of,
 )
-from models.ranking.learn import learn
+from models.ranking.learn import Learned, learn
 from models.ranking.pages import learned_rows, paged
 from models.ranking.served import Ranking
 from models.ranking.sets import ranking_set
 from models.ranking.titles import title_table
 from models.recommenders.base import Fitted
 from models.recommenders.blend import Blend
-from models.recommenders.marts import read_marts
+from models.recommenders.marts import Marts, read_marts
+from models.recommenders.recipe import Recipe
+from models.recommenders.system import Asked, System
+from models.recommenders.train import fit_system
 from models.recommenders.zoo import Zoo
 from simulation.parameters import Business, Dirt, Plan
 from simulation.viewers import Generated, generate
@@ -243,6 +246,7 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
         scores, made.ranking.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
     )
     assert spearmanr(scores, sources["blend"]).statistic > 0.2
+    system_keeps_its_ranking(marts, made.ranking, made.rows, folder.parents[1] / "exported")
     # A title of this minute is known by its genres, to no source.
     grown = again.with_titles([("genre1",)])
     unknown = {name: np.append(values, np.float32(np.nan)) for name, values in sources.items()}
@@ -256,6 +260,28 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
     without = learn(settings, marts, fit)
     assert without.ranking is None
     assert "no impressions" in without.result.reason
+
+
+def system_keeps_its_ranking(marts: Marts, ranking: Ranking, rows: dict[str, float], folder: Path) -> None:
+    """What serves with a ranker puts titles into the same order after a way through files, another than without."""
+    recipe = Recipe(Zoo(), "blend", {"popularity_7d": 0.5, "ease_decay": 1.0, "knn": 0.5})
+    system = fit_system(
+        marts, recipe, learned=Learned(RankerResult(None, None, {}, {}, np.ones((1, 1))), ranking, rows)
+    )
+    system.save(folder)
+    loaded = System.load(folder)
+    loaded.check()
+    assert loaded.about.ranker == "gbdt"
+    assert loaded.rows == rows
+    history = marts.data.histories()[int(np.argmax(marts.data.histories().lengths))]
+    items, features = tuple(marts.items[item] for item in history), {"profile_activity__plays_30d": 5}
+    everything = system.mask(system.items)
+    for asked in (Asked(items, now=1.8e9), Asked(items[:2], features=features, kids=True, now=1.8e9), Asked()):
+        assert loaded.rank(asked, everything) == system.rank(asked, everything)
+    plain = replace(system, ranking=None)
+    orders = [[pick.title_id for pick in one.rank(Asked(items, now=1.8e9), everything)] for one in (loaded, plain)]
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]
 
 
 def test_titles_are_served_as_they_would_be_trained_on(tmp_path: Path) -> None:

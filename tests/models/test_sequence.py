@@ -6,12 +6,17 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from models.errors import ModelError
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import leave_one_out
 from models.interactions import Interactions, Ragged
+from models.recommenders.blend import Blend
+from models.recommenders.content import TitleContent
 from models.recommenders.popularity import Popularity
+from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.sequence.fit import SequenceFitted, SequenceModel
 from models.recommenders.sequence.forward import Shape
+from models.recommenders.zoo import Side, Zoo
 
 ITEMS, SOON, LATER = 24, 10.0, 100_000.0
 
@@ -94,6 +99,36 @@ def test_it_is_stored_as_plain_arrays(data: Interactions, fitted: SequenceFitted
     histories = leave_one_out(data).histories
     restored = SequenceFitted.restored(fitted.arrays())
     np.testing.assert_array_equal(restored.score(histories), fitted.score(histories))
+
+
+def test_two_fits_of_a_recipe_reach_the_same(data: Interactions) -> None:
+    """Whatever else the machine does: neither network is bounded by seconds, and one that is is refused."""
+    whole = Zoo.whole()
+    assert whole.sequence is not None
+    assert whole.two_tower is not None
+    zoo = replace(
+        whole,
+        sequence=replace(whole.sequence, dim=8, length=8, tokens=160, steps=40),
+        two_tower=replace(whole.two_tower, dim=8, hidden=16, batch=128, examples=4_000),
+    )
+    recipe = Recipe.of(Recipe(zoo, "blend", {"sequence": 1.0, "two_tower": 1.0}).json())
+    assert recipe == Recipe.of(recipe.json())
+    task = leave_one_out(data)
+    content = [TitleContent(f"t{item}", genres=(f"genre{item % 3}",)) for item in range(ITEMS)]
+    side = Side(content, [None] * data.n_users, np.zeros(data.n_users, dtype=np.bool_))
+    fitted = [Fits(side).complete(recipe, task.train) for _ in range(2)]
+    blend = fitted[0].model
+    assert isinstance(blend, Blend)
+    network = blend.parts["sequence"]
+    assert isinstance(network, SequenceFitted)
+    losses = network.history["loss"]
+    assert len(losses) == 5, "40 steps are five epochs of eight batches"
+    assert losses[-1] < losses[0]
+    first, second = (evaluate(model.score, task).ndcg.mean() for model in fitted)
+    assert abs(first - second) <= 0.002
+    assert first > evaluate(Popularity().fit(task.train).score, task).ndcg.mean()
+    with pytest.raises(ModelError, match="cannot be repeated"):
+        replace(zoo, sequence=replace(whole.sequence, max_seconds=30.0))
 
 
 def test_a_budget_of_seconds_ends_the_fit(data: Interactions) -> None:
