@@ -1,8 +1,8 @@
 """The models' part in forgetting people: which versions have learnt from them.
 
-What is stored of a model has a row for each title and none for a viewer (`golden.json` holds histories without
-anybody's key). So nothing in it can be taken out for one person: a version that has learnt from them is named, and the
-next build trains without them.
+What is stored of a model has a row for each title and none for a viewer (the histories in `golden.json` are made up).
+So nothing in it can be taken out for one person: a version that has learnt from them is named, and the next build
+trains without them.
 """
 
 from collections.abc import Mapping

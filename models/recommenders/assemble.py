@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.interactions import Interactions
+from models.interactions import Interactions, Ints
 from models.ranking.served import Ranking
 from models.recommenders.base import Fitted
 from models.recommenders.marts import Marts
 from models.recommenders.popularity import Popularity
 from models.recommenders.segments import SegmentPopularity
 from models.recommenders.similar import neighbours
-from models.recommenders.system import HISTORY, About, Asked, Popular, System, golden_of
+from models.recommenders.system import About, Asked, Popular, System, golden_of
 
 WINDOWS = (7, 14, 30)
 DEFAULT_DAYS = 14  # where no training has chosen one
-_GOLDEN = 5
-_GOLDEN_HISTORY = 20
+_GOLDEN = (1, 5, 10, 20, 20)  # how long the golden histories are
+_POPULAR = 50
+_DAY_S = 86_400.0
 
 
 def assemble(
@@ -29,7 +30,7 @@ def assemble(
     rows: Mapping[str, float] | None = None,
     ranking: Ranking | None = None,
 ) -> System:
-    """A system with its golden requests: nobody's history, an empty one and the longest ones, without anybody's key."""
+    """A system with its golden requests."""
     made = System(
         about=about,
         items=marts.items,
@@ -68,13 +69,21 @@ def until(data: Interactions) -> float:
 
 
 def golden_requests(marts: Marts) -> list[Asked]:
-    histories = marts.data.histories()
-    longest = np.argsort(-histories.lengths, kind="stable")[:_GOLDEN]
-    cut = histories.take(longest).newest(min(_GOLDEN_HISTORY, HISTORY))
-    now = until(marts.data)
-    requests = [Asked(now=now)]
-    for row in range(len(cut)):
-        one = cut.part(row, row + 1)
-        times = () if one.times is None else tuple(float(time) for time in one.times)
-        requests.append(Asked(tuple(marts.items[item] for item in one.values), times, now=now))
-    return requests
+    """An empty history and invented ones: popular titles and any others, a day apart at midnight (UTC).
+
+    They are kept with every version of a model, which outlives the people it was fitted to: so they are nobody's.
+    """
+    now = until(marts.data) // _DAY_S * _DAY_S
+    counts = np.bincount(marts.data.items, minlength=len(marts.items))
+    popular = np.argsort(-counts, kind="stable")[:_POPULAR]
+    return [Asked(now=now), *(_invented(marts, popular, length, seed, now) for seed, length in enumerate(_GOLDEN))]
+
+
+def _invented(marts: Marts, popular: Ints, length: int, seed: int, now: float) -> Asked:
+    """At most half of the catalogue, so that titles are left to answer with."""
+    drawn = np.random.default_rng(seed)
+    count = len(marts.items)
+    order = dict.fromkeys([*drawn.permutation(popular)[: (length + 1) // 2], *drawn.permutation(count)])
+    chosen = drawn.permutation(list(order)[: min(length, count // 2)])
+    times = tuple(now - _DAY_S * ago for ago in range(len(chosen), 0, -1))
+    return Asked(tuple(marts.items[item] for item in chosen), times, now=now)

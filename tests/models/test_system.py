@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from matinee.home import Home
 from models.errors import ModelError
 from models.interactions import Interactions
-from models.recommenders.assemble import assemble, popularity_system
+from models.recommenders.assemble import assemble, golden_requests, popularity_system
 from models.recommenders.ease import Ease
 from models.recommenders.export import current, export
+from models.recommenders.marts import Marts
 from models.recommenders.system import About, Asked, System
 from models.recommenders.trial import blend_of
 from models.recommenders.zoo import Zoo
@@ -136,6 +138,22 @@ def test_the_way_through_files_changes_nothing(system: System, tmp_path) -> None
         assert loaded.rank(asked, everything) == system.rank(asked, everything)
     assert (loaded.about, loaded.items, loaded.golden) == (system.about, system.items, system.golden)
     assert any(golden.asked.history for golden in loaded.golden)
+
+
+def test_golden_histories_are_nobodys_and_do_not_change_with_who_was_there() -> None:
+    requests = golden_requests(cast(Marts, MARTS))
+    assert [len(asked.history) for asked in requests] == [0, 1, 5, 10, 20, 20]
+    assert {moment % 86_400 for asked in requests for moment in (*asked.times, asked.now)} == {0.0}
+    moments = {moment for asked in requests for moment in asked.times}
+    assert not moments & set(MARTS.data.times.tolist())
+    longest = Interactions.sorted(  # the titles of one viewer of all, in their order, and everybody's popularity
+        np.concatenate([MARTS.data.users, np.full(ITEMS, MARTS.data.n_users)]),
+        np.concatenate([MARTS.data.items, np.arange(ITEMS)]),
+        np.concatenate([MARTS.data.times, MARTS.data.times.min() + np.arange(ITEMS)]),
+        MARTS.data.n_users + 1,
+        ITEMS,
+    )
+    assert golden_requests(cast(Marts, SimpleNamespace(**{**vars(MARTS), "data": longest}))) == requests
 
 
 def test_a_damaged_or_wrong_export_leaves_what_serves(system: System, tmp_path) -> None:
