@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.bootstrap import Interval, paired_bootstrap
 from models.interactions import Ints
 
+MIN_USERS = 20  # fewer viewers say nothing
 RECORDED = "ndcg_at_10_fold_{}"  # the metric that a run logs for each fold of the gate, counted from 1
 
 
@@ -30,6 +31,7 @@ class Bars:
     from_elsewhere: float = 0.5
     drift: float = 0.2
     p95_ms: float = 50.0
+    viewers: int = MIN_USERS
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Measured:
     """One contender on every fold. `ndcg`: NDCG@10 of each row, an array a fold; the rest over all folds.
 
     `coverage`: share of the offered titles that are in a list; `popularity`: mean interactions of what is listed;
-    `calibration`: mean KL divergence, NaN without genres; `violations`: listed titles that a hard rule forbids;
+    `calibration`: mean KL divergence, NaN without genres; `violations`: listed titles that a hard rule
+    forbids, None where the lists are the best of masked scores, which cannot break one;
     `p95_ms`: processor time for one viewer.
     """
 
@@ -46,7 +49,7 @@ class Measured:
     coverage: float
     popularity: float
     calibration: float
-    violations: int
+    violations: int | None
     p95_ms: float
 
     @property
@@ -71,6 +74,13 @@ class Check:
     value: float | None
     bar: str
     text: str
+
+
+def enough_viewers(users: Ints, bars: Bars) -> Check:
+    """`users` [rows of all folds]: a viewer who is asked on every fold is one."""
+    found = len(np.unique(users))
+    text = f"{found} viewers in all folds together; fewer than {bars.viewers} say nothing"
+    return Check("enough_viewers", found >= bars.viewers, found, f">= {bars.viewers}", text)
 
 
 def beats_baselines(challenger: Measured, champion: Measured | None, baselines: Sequence[Measured]) -> Check:
@@ -151,8 +161,12 @@ def cold_viewers(challenger: Measured, reference: Measured, users: Ints, cold: N
     return Check("cold_viewers", value >= -bars.cold_loss, value, bar, text)
 
 
-def hard_rules(challenger: Measured) -> Check:
-    text = f"{challenger.violations} forbidden titles in the lists (maturity, region, licence window, already watched)"
+def hard_rules(challenger: Measured, rules: str) -> Check:
+    """`rules`: what the masks stand for, in words; that a title is not in the viewer's history is always one."""
+    if challenger.violations is None:
+        told = "not checked: it has no lists of its own, only scores that are masked before they are ranked"
+        return Check("hard_rules", True, None, "0", told)
+    text = f"{challenger.violations} titles in its own lists break a rule (already watched, or not {rules})"
     return Check("hard_rules", challenger.violations == 0, challenger.violations, "0", text)
 
 
@@ -193,7 +207,7 @@ def drift(found: Mapping[str, float] | None, bars: Bars) -> Check:
     """`found`: population stability index of each feature that the challenger reads (`evaluation.drift.psi`)."""
     bar = f"< {bars.drift:g}"
     if not found:
-        return Check("drift", True, None, bar, "not measured: it reads no features")
+        return Check("drift", True, None, bar, "not measured: no features were given to the gate")
     name = max(found, key=lambda key: found[key])
     text = f"the feature that moved most is {name}, PSI {found[name]:.3f} of {len(found)} features"
     return Check("drift", found[name] < bars.drift, found[name], bar, text)

@@ -40,13 +40,17 @@ class Contender:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reference`: what the challenger was compared with, the champion or, without one, the strongest baseline."""
+    """`reference`: what the challenger was compared with, the champion or, without one, the strongest baseline.
+
+    `note`: what the gate has not judged.
+    """
 
     challenger: str
     reference: str
     folds: str
     checks: tuple[Check, ...]
     measured: tuple[Measured, ...]
+    note: str = ""
 
     @property
     def promoted(self) -> bool:
@@ -62,13 +66,14 @@ class Verdict:
         """One sentence: promoted or refused, and why."""
         if self.promoted:
             better = next(check for check in self.checks if check.name == "surely_better")
-            return f"promoted: {self.challenger}: {better.text}"
+            return f"promoted: {self.challenger}: {better.text}" + (f"; {self.note}" if self.note else "")
         return f"refused: {self.challenger}: " + "; ".join(check.text for check in self.checks if not check.passed)
 
     @property
     def markdown(self) -> str:
         """The report: every check with what was measured and the bar, then every contender."""
-        lines = [f"# Promotion gate: {self.challenger}", "", f"**{self.text}**", "", f"Judged on {self.folds}.", ""]
+        lines = [f"# Promotion gate: {self.challenger}", "", f"**{self.text}**", "", f"Judged on {self.folds}."]
+        lines += [f"Not judged here: {self.note}.", ""] if self.note else [""]
         lines += ["| check | passed | measured | bar |", "|---|---|---|---|"]
         lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {c.text} | {c.bar} |" for c in self.checks]
         lines += [
@@ -88,7 +93,8 @@ class Verdict:
         contenders = [{"name": m.name, "ndcg_at_10": m.mean, **m.record()} for m in self.measured]
         made = {
             "challenger": self.challenger, "reference": self.reference, "promoted": self.promoted, "text": self.text,
-            "folds": self.folds, "checks": [_plain(check) for check in self.checks], "contenders": contenders,
+            "note": self.note, "folds": self.folds, "checks": [_plain(check) for check in self.checks],
+            "contenders": contenders,
         }  # fmt: skip
         return json.dumps(made, indent=2, allow_nan=False)
 
@@ -103,12 +109,15 @@ def judge(
     genres: Floats | None = None,
     drift: Mapping[str, float] | None = None,
     bars: Bars | None = None,
+    rules: str = "allowed by the mask",
+    note: str = "",
 ) -> Verdict:
     """Whether the challenger may serve.
 
     Every contender is fitted once a fold, to that fold's `Task.train` itself; the challenger once more, to noise.
     `allowed`: one mask a fold (default: everything may be shown). `genres` [n_items, genres]: for calibration.
-    `drift`: the population stability index of every feature that the challenger reads.
+    `drift`: the population stability index of every feature that the challenger reads. `rules`: what the masks stand
+    for, in words; `note`: what is not judged here.
 
     Raises:
         ModelError: no baselines, or no fold has viewers to judge on.
@@ -130,6 +139,7 @@ def judge(
     users = np.concatenate([task.users for task in folds.tasks])
     cold = np.concatenate([task.histories.lengths == 0 for task in folds.tasks])
     made = (
+        checks.enough_viewers(users, bars),
         checks.beats_baselines(ours, reigning, bottom),
         checks.surely_better(ours, reference, users, bars, refresh=refresh),
         checks.no_fold_worse(ours, reference, bars),
@@ -137,13 +147,13 @@ def judge(
         checks.popularity(ours, reference, bars),
         checks.calibration(ours, reference, bars),
         checks.cold_viewers(ours, reference, users, cold, bars),
-        checks.hard_rules(ours),
+        checks.hard_rules(ours, rules),
         checks.latency(ours, bars),
         checks.reproducible(ours, challenger.recorded, bars),
         probe(challenger, ours, folds.tasks[-1], bars, allowed[-1] if allowed else None),
         checks.drift(drift, bars),
     )
-    return Verdict(challenger.name, reference.name, folds.text, made, (ours, *others))
+    return Verdict(challenger.name, reference.name, folds.text, made, (ours, *others), note)
 
 
 def measure(
@@ -166,7 +176,8 @@ def measure(
         popular.append(lists.mean_popularity(top, np.bincount(task.train.items, minlength=task.train.n_items)))
         if genres is not None:
             calibrated.append(lists.calibration(top, task.histories, genres))
-        violations += lists.violations(top, mask, task.histories)
+        if contender.recommend:
+            violations += lists.violations(top, mask, task.histories)
         times += _seconds(contender, model, task, mask)
     kl = np.concatenate(calibrated) if calibrated else np.array([np.nan])
     return Measured(
@@ -175,7 +186,7 @@ def measure(
         float(np.mean(covered)),
         float(np.mean(popular)),
         float("nan") if np.isnan(kl).all() else float(np.nanmean(kl)),
-        violations,
+        violations if contender.recommend else None,
         float(np.quantile(times, 0.95)) * 1000,
     )
 

@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from models.interactions import Floats, Ints, Ragged
 
-DAY_S = 86_400.0
-
 
 def coverage(top: Ints, offered: int) -> float:
     """The share of the `offered` titles that are in at least one list."""
@@ -68,13 +66,6 @@ def calibration(top: Ints, histories: Ragged, genres: Floats, *, alpha: float = 
     smooth = (1 - alpha) * shown + alpha * wanted
     terms = np.where(wanted > 0, wanted * np.log(np.where(wanted > 0, wanted, 1) / np.where(wanted > 0, smooth, 1)), 0)
     return np.where((wanted.sum(axis=1) > 0) & (shown.sum(axis=1) > 0), terms.sum(axis=1), np.nan)
-
-
-def share_new(top: Ints, released: NDArray[np.float64], at: NDArray[np.float64], *, days: float = 30) -> float:
-    """The share of what is listed that came out less than `days` before; `released` [n_items], `at` [rows] seconds."""
-    age = at[:, None] - released[top]
-    shown = top >= 0
-    return float(((age >= 0) & (age < days * DAY_S))[shown].mean()) if shown.any() else 0.0
 
 
 def violations(top: Ints, allowed: NDArray[np.bool_], histories: Ragged) -> int:

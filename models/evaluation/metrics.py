@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.evaluation import lists
 from models.evaluation.splits import Task
 from models.interactions import Floats, Interactions, Ints, Ragged
@@ -124,12 +125,18 @@ def evaluate(score: Scorer, task: Task, *, k: int = 10, allowed: NDArray[np.bool
 
     `allowed` ([n_items] or [rows, n_items]): only these may come out. A target that the history already holds, or that
     is not allowed, cannot be recommended and counts as missed.
+
+    Raises:
+        ModelError: a score is no number or infinitely high: it would take the first place. -inf says "never".
     """
     ranks, tops = [], []
     for start in range(0, len(task), _BATCH):
         stop = min(start + _BATCH, len(task))
         histories = task.histories.part(start, stop)
         scores = np.array(score(histories), dtype=np.float32)
+        if not (scores < np.inf).all():
+            wrong = int((~(scores < np.inf)).any(axis=1).sum())
+            raise ModelError(f"{wrong} of {len(scores)} rows have scores that are NaN or infinite: nothing ranks them")
         scores[histories.rows, histories.values] = -np.inf
         if allowed is not None:
             may = allowed if allowed.ndim == 1 else allowed[start:stop]

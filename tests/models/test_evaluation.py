@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.errors import ModelError
 from models.evaluation.bootstrap import bootstrap_mean, paired_bootstrap
 from models.evaluation.metrics import evaluate, of_lists, target_ranks, top_items
 from models.evaluation.splits import (
@@ -325,3 +326,14 @@ def test_pairing_removes_what_users_have_in_common() -> None:
     assert paired_bootstrap(better, base) == interval, "seeded"
     with pytest.raises(ValueError, match="shape"):
         paired_bootstrap(better, base[:-1])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_refused_and_never_rank_first(wrong: float) -> None:
+    data = Interactions.sorted([0, 0, 1, 1], [0, 1, 1, 2], [0, 5, 1, 6], 2, 3)
+    task = temporal(data, 4, "all")
+    made = np.array([[0, wrong, 1], [0, 1, -np.inf]], dtype=np.float32)
+    with pytest.raises(ModelError, match="1 of 2 rows"):
+        evaluate(lambda rows: made, task)
+    made[0, 1] = 0.5
+    assert np.isinf(evaluate(lambda rows: made, task).ranks[1]), "never is a score"

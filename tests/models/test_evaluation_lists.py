@@ -49,10 +49,6 @@ def test_lists_equal_their_definitions(case) -> None:
         assert lists.mean_popularity(top, popularity) == pytest.approx(np.mean([popularity[item] for item in flat]))
         rarity = [-math.log2(max(int(popularity[item]), 1) / 30) for item in flat]
         assert lists.novelty(top, popularity, 30) == pytest.approx(np.mean(rarity))
-    released = np.linspace(0, 60, ITEMS) * lists.DAY_S
-    at = np.full(len(top), 45 * lists.DAY_S)  # some titles come out later
-    fresh = [item for item in flat if 0 <= 45 - released[item] / lists.DAY_S < 30]
-    assert lists.share_new(top, released, at) == pytest.approx(len(fresh) / max(len(flat), 1))
     bad = sum(
         item in seen or not may[item] for own, seen, may in zip(whole, histories, allowed, strict=True) for item in own
     )

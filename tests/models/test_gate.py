@@ -8,7 +8,7 @@ import pytest
 
 from models.errors import ModelError
 from models.evaluation.bootstrap import paired_bootstrap
-from models.evaluation.checks import Bars, Measured, cold_viewers, drift, surely_better
+from models.evaluation.checks import Bars, Measured, cold_viewers, drift, enough_viewers, surely_better
 from models.evaluation.gate import Contender, Verdict, judge, measure
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import DAY_S, Rolling, Task, rolling
@@ -119,16 +119,23 @@ def world() -> World:
 
 
 def test_a_truly_better_challenger_is_promoted_with_a_report(world: World) -> None:
-    verdict = world.judge("blend", better, drift={"profile_activity__plays": 0.03})
+    def careful(fitted: Fitted, task: Task, allowed: np.ndarray) -> Ints:
+        return evaluate(fitted.score, task, allowed=allowed).top
+
+    verdict = world.judge("blend", better, drift={"profile_activity__plays": 0.03}, recommend=careful)
     assert verdict.promoted, verdict.text
     assert verdict.reference == "ease"
     assert all(check.value is not None for check in verdict.checks), "everything was measured"
     told = json.loads(verdict.json)
     assert told["promoted"]
-    assert len(told["checks"]) == len(verdict.checks) == 12
+    assert len(told["checks"]) == len(verdict.checks) == 13
     for check in verdict.checks:
         assert f"| {check.name} | yes | {check.text} | {check.bar} |" in verdict.markdown
-    assert world.judge("blend", better).checks[:6] == verdict.checks[:6], "the same question has the same answer"
+    again = world.judge("blend", better, note="its lists")
+    assert abs((again.checks[1].value or 0) - (verdict.checks[1].value or 0)) < 1e-3, "lists of the same order"
+    assert "its lists" in again.text
+    (rules,) = [check for check in again.checks if check.name == "hard_rules"]
+    assert rules.value is None, "scores that are masked cannot break a rule: then nothing is claimed"
 
 
 def test_shuffled_labels_lose_to_popularity(world: World) -> None:
@@ -191,6 +198,18 @@ def test_the_champions_recipe_on_newer_data_is_a_refresh(world: World) -> None:
     worse = world.judge("ease", shuffled, recipe="ease")
     assert {"no_fold_worse", "beats_baselines"} <= set(worse.failed)
     assert "surely_better" not in worse.failed
+
+
+@pytest.mark.parametrize("viewers", [2, 8, 19, 20])
+def test_a_handful_of_viewers_promotes_nothing(world: World, viewers: int) -> None:
+    chosen = np.unique(np.concatenate([task.users for task in world.folds.tasks]))[:viewers]
+    rows = [np.flatnonzero(np.isin(task.users, chosen)) for task in world.folds.tasks]
+    few = replace(world.folds, tasks=tuple(task.take(of) for task, of in zip(world.folds.tasks, rows, strict=True)))
+    allowed = [mask[of] for mask, of in zip(world.allowed, rows, strict=True)]
+    verdict = replace(world, folds=few, allowed=allowed).judge("blend", better)
+    assert ("enough_viewers" in verdict.failed) == (viewers < 20)
+    users = np.repeat(np.arange(viewers), 3)
+    assert enough_viewers(users, Bars()).value == viewers, "three folds with the same viewers are no more viewers"
 
 
 def test_nothing_to_judge_on_is_an_error_that_says_so(world: World) -> None:
