@@ -1,4 +1,4 @@
-"""What journeys share: a home for a whole file, the API as the supervisor runs it, and a browser."""
+"""What journeys share: a home for a whole file, and the API as the supervisor runs it."""
 
 import os
 import signal
@@ -7,20 +7,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from matinee.doctor import chromium
 from matinee.settings import Settings
 from serving.process import service
-
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +62,3 @@ def _running_api(settings: Settings) -> Iterator[str]:
         # Uvicorn shuts down in order and then hands the signal on, which ends it unless whoever started it ignores it.
         assert process.wait(15) in (-signal.SIGTERM, 0), log.read_text()
         assert "Application shutdown complete" in log.read_text()
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    executable = chromium()
-    if executable is None:
-        pytest.skip("Chromium is not installed: `make system-deps` installs it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 800})
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
-        yield page
-        browser.close()

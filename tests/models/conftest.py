@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,6 +117,27 @@ def two_versions(
             made = train(settings, plan=Plan(resamples=200))
             assert (made.version, made.promoted) == (str(number), number == 1), made.verdict
         yield settings
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(two_versions: Settings) -> Iterator[str]:
+    """The address of MLflow's own server over these versions, as the stack runs it."""
+    from orchestration.processes import mlflow
+
+    (service,) = mlflow(two_versions)
+    with (two_versions.home.logs / "mlflow.log").open("wb") as output:
+        process = subprocess.Popen(
+            service.argv, env={**os.environ, **service.env}, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not service.ready():
+            assert time.monotonic() < deadline, Path(output.name).read_text()
+            time.sleep(0.1)
+        yield service.address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
 
 
 @pytest.fixture(scope="session")

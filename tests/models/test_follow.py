@@ -2,10 +2,9 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,28 +13,16 @@ import pytest
 from matinee.ports import is_free
 from matinee.settings import Settings
 from models.recommenders import export, registry
-from models.recommenders.follow import Follower, Server, bring, server_url
+from models.recommenders.follow import Follower, Server, bring
 from models.recommenders.system import System
-from orchestration.processes import mlflow, models
+from orchestration.processes import models
 
 MEMORY_MB = 250
 
 
 @pytest.fixture(scope="module")
-def server(two_versions: Settings) -> Iterator[Server]:
-    """MLflow's own server, as the stack runs it."""
-    (service,) = mlflow(two_versions)
-    log = two_versions.home.logs / "mlflow.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            service.argv, env={**os.environ, **service.env}, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        wait(service.ready, 120)
-        yield Server(server_url(two_versions))
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+def server(mlflow_server: str) -> Server:
+    return Server(mlflow_server)
 
 
 @pytest.fixture
