@@ -79,7 +79,9 @@ def _fitted(
         return _nothing("nothing was watched before the impressions, so no source could be fitted").result
     users = {profile: row for row, profile in enumerate(marts.profiles)}
     later = shown.filter(pl.Series(seconds >= start))
-    return fit_ranker(ranking_set(later, fit(past), marts.data, users, marts.items, titles, start, kids), seed, kinds)
+    regions = dict(zip(marts.profiles, marts.regions, strict=True))
+    made = ranking_set(later, fit(past), marts.data, users, marts.items, titles, start, kids, regions)
+    return fit_ranker(made, seed, kinds)
 
 
 def _nothing(reason: str) -> Learned:

@@ -24,6 +24,7 @@ from models.ranking.frame import (
 )
 from models.ranking.pages import paged
 from models.recommenders.base import Fitted
+from models.recommenders.blend import scored
 
 _BATCH = 256  # pages scored at once
 _NOT_CHOSEN = ("continue", "search")  # rows that viewers fill themselves: nothing is learned of candidates
@@ -38,12 +39,14 @@ def ranking_set(
     titles: TitleTable,
     fitted_until: float,
     kids: Mapping[str, bool] | None = None,
+    regions: Mapping[str, str | None] | None = None,
 ) -> RankingSet:
     """One row an impression of a title that the models know, in pages.
 
     `impressions`: `features.training_set`; `sources`: by the names of SOURCES, fitted to what happened before
     `fitted_until` (epoch seconds); `data`, `users` (profile_key -> row): histories, cut at each page's moment; `items`
     and `titles` (for genres and creation; its numbers are those known at the page's moment): by column of the models.
+    `kids`, `regions`: by profile_key.
 
     Raises:
         ModelError: an impression is older than what the sources were fitted to, so that they would know its outcome.
@@ -68,10 +71,13 @@ def ranking_set(
     X = np.empty((len(shown), len(FEATURES)), dtype=np.float32)  # noqa: N806  the field's name for a feature matrix
     for begin in range(0, len(page), _BATCH):
         stop = min(begin + _BATCH, len(page))
-        scored = {name: model.score(histories.part(begin, stop)) for name, model in sources.items()}
+        places = [(regions or {}).get(profile) for profile in profiles[begin:stop]]
+        children = [bool((kids or {}).get(profile)) for profile in profiles[begin:stop]]
+        asked = histories.part(begin, stop)
+        made = {name: scored(model, asked, places, children) for name, model in sources.items()}
         for index in range(begin, stop):
             part = slice(int(bounds[index]), int(bounds[index + 1]))
-            of = {name: source_columns(scores[index - begin], chosen[part]) for name, scores in scored.items()}
+            of = {name: source_columns(scores[index - begin], chosen[part]) for name, scores in made.items()}
             taste = taste_of([titles.genres[item] for item in histories[index]])
             own = bool(kids.get(profiles[index], False)) if kids is not None else None
             X[part] = logged.frame(part, of, titles.take(chosen[part]), float(at[index]), taste, own)

@@ -1,5 +1,6 @@
 """A weighted sum of other models' standardised scores; the weights are chosen on validation, never on test."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.splits import Task
 from models.interactions import Floats, Ragged
 from models.recommenders.base import Fitted, standardised
+from models.recommenders.two_tower import TwoTowerFitted
 
 GRID = (0.0, 0.1, 0.2, 0.35, 0.5, 0.8, 1.2, 2.0)
 _SWEEPS = 3
@@ -35,12 +37,31 @@ class Blend:
         return {f"{name}/{key}": value for name, part in self.parts.items() for key, value in part.arrays().items()}
 
 
-def choose_weights(fitted: dict[str, Fitted], task: Task, *, sweeps: int = _SWEEPS, k: int = 10) -> dict[str, float]:
+def scored(
+    model: Fitted, histories: Ragged, regions: Sequence[str | None], kids: Sequence[bool] | NDArray[np.bool_]
+) -> Floats:
+    """[rows, n_items] of viewers whose region and kind of profile are known [rows]: to whoever asks for them."""
+    if isinstance(model, Blend):
+        parts = {name: scored(part, histories, regions, kids) for name, part in model.parts.items()}
+        own = [np.float32(model.weights[name]) * standardised(scores) for name, scores in parts.items()]
+        return np.stack(own).sum(axis=0, dtype=np.float32)
+    return model.score(histories, regions, kids) if isinstance(model, TwoTowerFitted) else model.score(histories)
+
+
+def choose_weights(
+    fitted: dict[str, Fitted],
+    task: Task,
+    *,
+    sweeps: int = _SWEEPS,
+    k: int = 10,
+    allowed: NDArray[np.bool_] | None = None,
+) -> dict[str, float]:
     """The weights with the best NDCG@k on `task`, found one part at a time from the best single part.
 
     The task's rows are all scored once and kept, [rows, items] for each part: give a sample where they are many.
+    `allowed` ([n_items] or [rows, n_items]): only these may come out.
     """
-    judge = _Judge(task, next(iter(fitted.values())).score(task.histories).shape[1], k)
+    judge = _Judge(task, next(iter(fitted.values())).score(task.histories).shape[1], k, allowed)
     scores = {name: judge.masked(standardised(model.score(task.histories))) for name, model in fitted.items()}
     single = {name: judge.ndcg(values) for name, values in scores.items()}
     start = max(single, key=lambda name: single[name])
@@ -63,18 +84,23 @@ def choose_weights(fitted: dict[str, Fitted], task: Task, *, sweeps: int = _SWEE
 class _Judge:
     """NDCG@k of whole score matrices on one task, many times over: ties by place (`evaluate` is exact)."""
 
-    def __init__(self, task: Task, items: int, k: int) -> None:
+    def __init__(self, task: Task, items: int, k: int, allowed: NDArray[np.bool_] | None = None) -> None:
         self._seen = (task.histories.rows, task.histories.values)
         self._wanted = np.zeros((len(task), items), dtype=np.bool_)
         self._wanted[task.targets.rows, task.targets.values] = True
         self._wanted[self._seen] = False
+        self._never = None if allowed is None else ~np.broadcast_to(allowed, self._wanted.shape)
+        if self._never is not None:
+            self._wanted[self._never] = False
         self._k = min(k, items)
         self._discount = 1 / np.log2(np.arange(2, self._k + 2))
         self._ideal = np.cumsum(self._discount)[np.minimum(task.targets.lengths, self._k) - 1]
 
     def masked(self, scores: Floats) -> Floats:
-        """Seen items pushed below every other, so far that no weight lifts them."""
+        """Seen and forbidden items pushed below every other, so far that no weight lifts them."""
         scores[self._seen] = _NEVER
+        if self._never is not None:
+            scores[self._never] = _NEVER
         return scores
 
     def ndcg(self, scores: Floats) -> float:

@@ -64,8 +64,8 @@ def load(folder: Path) -> System:
             arrays = {key: file[key] for key in file.files}
         if meta["format"] != FORMAT:
             raise ModelError(f"{folder} has format {meta['format']}, this code reads {FORMAT}: export it again")
-        return _system(meta, golden, arrays)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return _checked(_system(meta, golden, arrays))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}): export the model again") from error
 
 
@@ -92,7 +92,24 @@ def _system(meta: dict[str, Any], golden: list[dict[str, Any]], arrays: dict[str
         rows=meta["rows"],
         segments=SegmentPopularityFitted.restored(segments) if segments else None,
         ranking=Ranking.restored(meta["ranker"], ranking, genres) if ranking else None,
-        golden=tuple(
-            Golden(asked_of(one["asked"]), tuple((title, score) for title, score in one["top"])) for one in golden
-        ),
+        golden=tuple(_golden(one) for one in golden),
     )
+
+
+def _golden(one: dict[str, Any]) -> Golden:
+    lists = (tuple((title, score) for title, score in one.get(name, ())) for name in ("top", "popular", "similar"))
+    return Golden(asked_of(one["asked"]), *lists)
+
+
+def _checked(system: System) -> System:
+    """Raises ValueError: an array has another length than there are items."""
+    count = len(system.items)
+    sizes = {"genres": len(system.titles), "created": len(system.created)}
+    sizes |= {f"popular/{days}": len(counts) for days, counts in system.recent.counts.items()}
+    if system.segments is not None:
+        sizes["segments"] = system.segments.shares.shape[1]
+    if system.ranking is not None:
+        sizes["ranking/titles"] = len(system.ranking.titles.numbers)
+    if wrong := [f"{name} has {size}" for name, size in sizes.items() if size != count]:
+        raise ValueError(f"{count} items, but {', '.join(wrong)}")
+    return system

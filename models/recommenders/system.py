@@ -17,7 +17,7 @@ from models.errors import ModelError
 from models.interactions import Floats, Ints, Ragged
 from models.ranking.served import Ranking
 from models.recommenders.base import Fitted, standardised
-from models.recommenders.blend import Blend
+from models.recommenders.blend import Blend, scored
 from models.recommenders.segments import SegmentPopularityFitted
 from models.recommenders.similar import Neighbours, tags
 
@@ -65,7 +65,7 @@ class About:
 class Asked:
     """For whom: films and series taken, oldest first, with their moments; `features`: `<view>__<feature>` -> value.
 
-    `now` in epoch seconds. Empty `times` where they are not known.
+    `now` in epoch seconds. `times` are taken as not known where they are not one for each of `history`.
     """
 
     history: tuple[str, ...] = ()
@@ -107,10 +107,15 @@ class Popular:
 
 @dataclass(frozen=True)
 class Golden:
-    """A request, and what the system answered when it was made: title -> score."""
+    """A request, and what the system answered when it was made, best first: (title, score).
+
+    `popular`: in the viewer's region, for the kind of profile; `similar`: beside the newest title of the history.
+    """
 
     asked: Asked
     top: tuple[tuple[str, float], ...]
+    popular: tuple[tuple[str, float], ...] = ()
+    similar: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class System:
 
     def with_titles(self, contents: Sequence[Titled]) -> "System":
         """The same system with new titles, known by their content only; those that it knows already change nothing."""
-        new = [content for content in contents if content.title_id not in self._number]
+        new = list({content.title_id: content for content in contents if content.title_id not in self._number}.values())
         if not new:
             return self
         count = len(new)
@@ -246,13 +251,16 @@ class System:
         if not self.golden:
             raise ModelError(f"model {self.about.version} has no golden requests: export it again")
         for number, golden in enumerate(self.golden):
-            known = self.mask(self.items) & ~self.mask(golden.asked.history)
-            answer = {pick.title_id: pick.score for pick in self.rank(golden.asked, known, 2 * len(golden.top) + 10)}
-            wrong = [title for title, score in golden.top if not abs(answer.get(title, np.inf) - score) <= _TOLERANCE]
-            if wrong:
+            try:
+                differs = _difference(golden, _answered(self, golden.asked, len(golden.top)))
+            except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise ModelError(
-                    f"model {self.about.version} answers golden request {number} wrongly: {wrong[0]} should have the "
-                    f"score {dict(golden.top)[wrong[0]]:.4f}, not {answer.get(wrong[0])}; export it again"
+                    f"model {self.about.version} cannot answer golden request {number}, its arrays do not fit one "
+                    f"another ({type(error).__name__}: {error}); export it again"
+                ) from error
+            if differs:
+                raise ModelError(
+                    f"model {self.about.version} answers golden request {number} wrongly: {differs}; export it again"
                 )
 
     # -- files
@@ -281,7 +289,8 @@ class System:
         return {title: row for row, title in enumerate(self.items)}
 
     def _popularity(self, region: str | None, kids: bool) -> tuple[Floats, Ints]:
-        """What counts there [n_items], and the items in its order."""
+        """What counts there [n_items], and the items in its order; regions that nobody lived in are one."""
+        region = region if region is None or region in self._regions else ""
         if (region, kids) not in self._orders:
             counts = self.recent.counts[self.recent.days]
             if self.segments is not None and (region is not None or kids):
@@ -290,6 +299,10 @@ class System:
             order = np.lexsort((np.arange(len(counts)), -self.created, -counts))
             self._orders[region, kids] = counts, order
         return self._orders[region, kids]
+
+    @cached_property
+    def _regions(self) -> frozenset[str]:
+        return frozenset(name.partition("/")[0] for name in self.segments.segments) if self.segments else frozenset()
 
     @cached_property
     def _sources(self) -> dict[str, "_Source"]:
@@ -313,22 +326,26 @@ class System:
             if known is asked:
                 return history, shares
         history = self._history(asked)
-        shares = self._shares(history)
+        shares = self._shares(history, asked)
         self._last[:] = [(asked, history, shares)]
         return history, shares
 
     def _history(self, asked: Asked) -> Ragged:
-        """One row: the newest titles that the model knows, oldest first."""
-        numbers = [self._number.get(title, -1) for title in asked.history[-HISTORY:]]
-        known = np.array([number for number in numbers if number >= 0], dtype=np.int64)
+        """One row: the newest titles that the model knows, oldest first, each once, where it was taken last."""
+        timed = len(asked.times) == len(asked.history)
+        times = asked.times if timed else (0.0,) * len(asked.history)
+        newest: dict[int, float] = {}
+        for title, time in zip(asked.history[-HISTORY:], times[-HISTORY:], strict=True):
+            number = self._number.get(title, -1)
+            newest.pop(number, None)
+            newest[number] = time
+        newest.pop(-1, None)
+        known = np.array(list(newest), dtype=np.int64)
+        moments = np.array(list(newest.values()), dtype=np.float64) if timed and asked.times else None
         indptr = np.array([0, len(known)], dtype=np.int64)
-        times = None
-        if asked.times:
-            moments = zip(numbers, asked.times[-HISTORY:], strict=True)
-            times = np.array([time for number, time in moments if number >= 0], dtype=np.float64)
-        return Ragged(indptr, known, times, np.array([asked.now], dtype=np.float64))
+        return Ragged(indptr, known, moments, np.array([asked.now], dtype=np.float64))
 
-    def _shares(self, history: Ragged) -> dict[str, Floats]:
+    def _shares(self, history: Ragged, asked: Asked) -> dict[str, Floats]:
         """What each source adds to the score of each item, NaN where it does not know the item.
 
         None where no personal source knows the history.
@@ -336,7 +353,7 @@ class System:
         shares, knows = {}, False
         for name, source in self._sources.items():
             known = source.history(history)
-            scores = standardised(source.part.score(known))[0]
+            scores = standardised(scored(source.part, known, [asked.region], [asked.kids]))[0]
             unknown = np.full(len(self.items) - len(scores), np.nan, dtype=np.float32)
             shares[name] = np.concatenate([np.float32(source.weight) * scores, unknown])
             knows = knows or (len(known.values) > 0 and not name.startswith("popularity") and bool(scores.any()))
@@ -437,11 +454,34 @@ def asked_of(values: Mapping[str, Any]) -> Asked:
 
 def golden_of(system: System, requests: Sequence[Asked], count: int = 10) -> tuple[Golden, ...]:
     """The answers to these requests, to be kept with the system: what is already known of a viewer left out."""
-    made = []
-    for asked in requests:
-        unseen = system.mask(system.items) & ~system.mask(asked.history)
-        made.append(Golden(asked, tuple((p.title_id, round(p.score, 6)) for p in system.rank(asked, unseen, count))))
-    return tuple(made)
+    return tuple(_answered(system, asked, count) for asked in requests)
+
+
+def _answered(system: System, asked: Asked, count: int) -> Golden:
+    """Of the titles that the model was fitted to: those that came later change no answer."""
+    known = system.mask(system.items[: system.fitted])
+    allowed = known & ~system.mask(asked.history)
+    beside = system.similar(asked.history[-1], allowed, count) if asked.history else []
+    answers = (system.rank(asked, allowed, count), system.popular(asked.region, asked.kids, known, count), beside)
+    return Golden(asked, *(tuple((pick.title_id, round(pick.score, 6)) for pick in picks) for picks in answers))
+
+
+def _difference(then: Golden, now: Golden) -> str:
+    """In words, what differs by more than rounding; equally good titles may change places. Empty: nothing."""
+    for name in ("top", "popular", "similar"):
+        before, after = getattr(then, name), getattr(now, name)
+        if len(before) != len(after):
+            return f"{name} has {len(after)} titles, not {len(before)}"
+        found = dict(after)
+        for place, ((title, score), (other, own)) in enumerate(zip(before, after, strict=True), 1):
+            near = _TOLERANCE * max(1.0, abs(score))
+            if not abs(own - score) <= near:
+                return f"{name} has {other} with {own:.4f} at place {place}, not {title} with {score:.4f}"
+            if title in found and not abs(found[title] - score) <= near:
+                return f"{name}: {title} should have the score {score:.4f}, not {found[title]:.4f}"
+            if title not in found and not abs(score - after[-1][1]) <= near:
+                return f"{name}: {title} of place {place} has gone"
+    return ""
 
 
 def golden_json(golden: Sequence[Golden]) -> list[dict[str, Any]]:

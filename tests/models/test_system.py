@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from matinee.home import Home
 from models.errors import ModelError
-from models.interactions import Interactions
+from models.interactions import Interactions, Ragged
 from models.recommenders.assemble import assemble, golden_requests, popularity_system
+from models.recommenders.blend import Blend, scored
+from models.recommenders.content import ContentSpec, TitleContent
 from models.recommenders.ease import Ease
 from models.recommenders.export import current, export
 from models.recommenders.marts import Marts
 from models.recommenders.system import About, Asked, System
 from models.recommenders.trial import blend_of
+from models.recommenders.two_tower import ItemTower, TwoTowerFitted, ViewerTower
 from models.recommenders.zoo import Zoo
 
 ITEMS = 40
@@ -31,6 +34,8 @@ MARTS = SimpleNamespace(
     genres=[[GENRES[item % 3]] for item in range(ITEMS)],
     created=np.arange(ITEMS, dtype=np.float64),
 )
+
+CONTENT = [TitleContent(title, genres=tuple(genres)) for title, genres in zip(MARTS.items, MARTS.genres, strict=True)]
 
 
 def ring(viewers: int = 120, seed: int = 0) -> Interactions:
@@ -160,9 +165,15 @@ def test_a_damaged_or_wrong_export_leaves_what_serves(system: System, tmp_path) 
     home = Home(tmp_path)
     first = export(popularity_system(MARTS), home)
     golden = system.golden[1]
-    wrong = replace(golden, top=((golden.top[0][0], golden.top[0][1] + 0.1), *golden.top[1:]))
-    with pytest.raises(ModelError, match="golden request 0 wrongly"):
-        export(replace(system, golden=(wrong,)), home)
+    first_score = (golden.top[0][0], golden.top[0][1] + 0.1)
+    for wrong in (
+        replace(golden, top=(first_score, *golden.top[1:])),
+        replace(golden, top=(golden.top[1], golden.top[0], *golden.top[2:])),
+        replace(golden, popular=golden.popular[::-1]),
+        replace(golden, similar=()),
+    ):
+        with pytest.raises(ModelError, match="golden request 0 wrongly"):
+            export(replace(system, golden=(wrong,)), home)
     with pytest.raises(ModelError, match="no golden requests"):
         export(replace(system, golden=()), home)
     assert current(home) == first
@@ -173,6 +184,61 @@ def test_a_damaged_or_wrong_export_leaves_what_serves(system: System, tmp_path) 
     (first / "golden.json").unlink()
     with pytest.raises(ModelError, match=r"no golden\.json"):
         System.load(first)
+
+
+def test_arrays_that_do_not_fit_one_another_are_a_model_error(system: System, tmp_path) -> None:
+    """Every file is whole, and a shape of one array is wrong: found by loading or by asking, never by a viewer."""
+    system.save(tmp_path)
+    with np.load(tmp_path / "model.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    for name in ("created", "popular/14", "segments/shares", "together/indptr", "model/knn/data", "model/ials/items"):
+        whole = next((key for key in arrays if key.startswith(name)), None)
+        if whole is None:
+            continue
+        cut = arrays | {whole: arrays[whole][..., :-3]}
+        np.savez(tmp_path / "model.npz", allow_pickle=False, **cut)
+        with pytest.raises(ModelError):
+            System.load(tmp_path).check()
+    short = replace(system, created=system.created[:-3])
+    with pytest.raises(ModelError, match="do not fit one another"):
+        short.check()
+
+
+def test_odd_requests_are_answered(system: System) -> None:
+    everything = system.mask(system.items)
+    plain = system.rank(Asked(("t03", "t05"), (1.0, 2.0), now=3.0), everything, 5)
+    assert system.rank(Asked(("t05", "t03", "t05"), (0.0, 1.0, 2.0), now=3.0), everything, 5) == plain, (
+        "the newest counts"
+    )
+    assert system.rank(Asked(("t03", "t05"), (1.0,), now=3.0), everything, 5), "too few times are none"
+    new = SimpleNamespace(title_id="new", genres=("war",))
+    assert system.with_titles([new, new]).items == [*system.items, "new"]
+    for number in range(50):
+        system.popular(f"nowhere-{number}", False, everything)
+    assert len(system._orders) < 10
+    assert system.popular("nowhere", True, everything) == system.popular("nowhere-2", True, everything)
+
+
+def test_where_a_viewer_lives_reaches_the_part_that_learned_it(system: System) -> None:
+    """A tower of one dimension: the region alone decides which half of the titles comes first."""
+    width = ContentSpec.of(CONTENT)
+    side = np.where(np.arange(ITEMS) < ITEMS // 2, 1.0, -1.0).astype(np.float32)[:, None]
+    one = np.ones((1, 1), dtype=np.float32)
+    viewers = ViewerTower(
+        (1.0,), 0 * one[None], 0 * one[0], ("DE", "RU"), np.array([[1.0], [-1.0]], np.float32), 5 * one[0]
+    )
+    tower = TwoTowerFitted(side, width, ItemTower(one, one[0], one, one[0]), viewers)
+    placed = replace(system, model=Blend({"two_tower": tower}, {"two_tower": 1.0}))
+    everything = placed.mask(placed.items)
+
+    def first(region: str, kids: bool = False) -> int:
+        return int(placed.rank(Asked(("t39",), region=region, kids=kids, now=1.0), everything, 1)[0].title_id[1:])
+
+    assert first("DE") < ITEMS // 2 <= first("RU")
+    assert first("RU", kids=True) < ITEMS // 2
+    rows = Ragged.of([[39], [39]])
+    both = scored(placed.model, rows, ["DE", "RU"], [False, False])
+    assert both[0].argmax() < ITEMS // 2 <= both[1].argmax(), "and training rows say the same"
 
 
 def test_the_last_three_versions_are_kept(system: System, tmp_path) -> None:
