@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from features.keys import PLAYS, online_key
 from features.live import Catalogue
 from features.online import decoded, fields_of, moment_of
 from features.training import training_set
+from features.turns import turn
 from features.views import EVENT_TIMESTAMP, PROFILE, VIEWS, View, full_name, pushed
 from matinee.clock import Clock, SystemClock
 from matinee.db.connect import connect
@@ -45,26 +47,40 @@ def skew(settings: Settings, *, sample: int = SAMPLE, seed: int = 0, clock: Cloc
     Raises:
         NoSnapshotError: nothing is published yet.
     """
-    now, wrong, compared, ahead = (clock or SystemClock()).now(), [], 0, 0
-    with hold(settings.lake) as snapshot, connect(settings) as connection:
-        catalogue = read_catalogue(connection)
+    now, compared, ahead = (clock or SystemClock()).now(), 0, 0
+    wrong: list[tuple[str, str, object, object]] = []
+    with hold(settings.lake) as snapshot:
         newest = {view: _newest(snapshot.parquet(view.mart)) for view in pushed()}
     everybody = sorted({key for of in newest.values() for key in of})
     keys = pl.Series("key", everybody, dtype=pl.String).sample(min(sample, len(everybody)), seed=seed).to_list()
-    client = redis.Redis.from_url(settings.redis())
-    try:
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(settings, autocommit=True))
+        client = redis.Redis.from_url(settings.redis())
+        stack.callback(client.close)
+        catalogue = read_catalogue(connection)
         for key in keys:
-            values = [client.execute_command("HMGET", online_key(key), *fields_of(view)) for view in pushed()]
-            online = decoded([value for of in values for value in of], now)
-            for view, found in zip(pushed(), values, strict=True):
-                row = newest[view].get(key)
-                if row is None or moment_of(found[0]) != row[EVENT_TIMESTAMP]:
-                    row, ahead = _live(client, key, view, catalogue), ahead + (found[0] is not None)
-                compared += row is not None
-                if row is not None and _lives(view, row[EVENT_TIMESTAMP], now):
-                    wrong += _differences(key, view, online, row)
-    finally:
-        client.close()
+            rows = {view: of[key] for view, of in newest.items() if key in of}
+            found = _skew_of(key, rows, client, catalogue, now)
+            if found.wrong:  # or half way: who writes live state does so within the turn
+                with turn(connection):
+                    found = _skew_of(key, rows, client, catalogue, now)
+            compared, ahead, wrong = compared + found.compared, ahead + found.live, [*wrong, *found.wrong]
+    return Skew(compared, ahead, tuple(wrong))
+
+
+def _skew_of(
+    key: str, rows: Mapping[View, Mapping[str, Any]], client: redis.Redis, catalogue: Catalogue, now: datetime
+) -> Skew:
+    values = [client.execute_command("HMGET", online_key(key), *fields_of(view)) for view in pushed()]
+    online = decoded([value for of in values for value in of], now)
+    wrong, compared, ahead = [], 0, 0
+    for view, found in zip(pushed(), values, strict=True):
+        row = rows.get(view)
+        if row is None or moment_of(found[0]) != row[EVENT_TIMESTAMP]:
+            row, ahead = _live(client, key, view, catalogue), ahead + (found[0] is not None)
+        compared += row is not None
+        if row is not None and _lives(view, row[EVENT_TIMESTAMP], now):
+            wrong += _differences(key, view, online, row)
     return Skew(compared, ahead, tuple(wrong))
 
 

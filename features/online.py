@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import mmh3
 
-from features.keys import DONE, HISTORY, VERSION, online_key
+from features.keys import DONE, HISTORY, SEEDED, VERSION, online_key
 from features.views import PROFILE, VIEWS, Kind, View, full_name
 from matinee.clock import Clock, SystemClock
 
@@ -54,8 +54,12 @@ class Online:
         self._client, self._clock = client, clock or SystemClock()
 
     async def versions(self, profile_keys: Sequence[str]) -> list[bytes | None]:
-        """For each profile the counter that every change of what is known of it raises; None: nothing came live."""
-        return await self._client.mget([VERSION + key for key in profile_keys]) if profile_keys else []
+        """For each profile what every change of what is known of it changes: a counter that events raise, and the
+        content of the build that was last brought online; None: nothing came live, and no build was."""
+        if not profile_keys:
+            return []
+        *counters, build = await self._client.mget([*(VERSION + key for key in profile_keys), SEEDED])
+        return counters if build is None else [b"%b of %b" % (counter or b"0", build) for counter in counters]
 
     async def viewer(self, profile_key: str) -> Known:
         """All that is known of one viewer; of an unknown one, nothing."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psycopg
 import redis
 from redis.client import Pipeline
@@ -17,15 +18,16 @@ from redis.client import Pipeline
 from features import live
 from features.catalogue import read_catalogue
 from features.erase import forget_online
-from features.keys import DONE, HISTORY, HISTORY_KEPT, MATCH, PLAYS, SEEDED, VERSION
+from features.keys import DONE, HISTORY, HISTORY_KEPT, MATCHES, PLAYS, SEEDED, VERSION, profile_of
 from features.live import Catalogue, Play, Said, State
 from features.push import Pusher
-from features.turns import turn
+from features.turns import building, turn
+from features.views import PROFILE, pushed
 from matinee import pseudonyms
 from matinee.console import progress
 from matinee.db.connect import connect
 from matinee.settings import Settings
-from warehouse.snapshot import hold
+from warehouse.snapshot import Snapshot, hold
 
 _SQL = Path(__file__).with_name("seed.sql")
 _CHUNK = 500
@@ -63,12 +65,13 @@ def seed(settings: Settings) -> SeedSummary:
         FeatureError: the features were never applied, or by a newer version of this code.
     """
     with ExitStack() as stack:
+        connection = stack.enter_context(connect(settings, autocommit=True))
+        stack.enter_context(building(connection))
         snapshot = stack.enter_context(hold(settings.lake))
         client = redis.Redis.from_url(settings.redis())
         stack.callback(client.close)
         if client.get(SEEDED) == snapshot.data_hash.encode():
             return SeedSummary(0, 0, 0, 0)
-        connection = stack.enter_context(connect(settings, autocommit=True))
         seeding = _Seeding(client, Pusher(settings, client), read_catalogue(connection))
         bar = stack.enter_context(progress())
         task = bar.add_task("viewers", total=None)
@@ -79,7 +82,7 @@ def seed(settings: Settings) -> SeedSummary:
                 seeding.write([viewer for viewer in chunk if viewer.profile_key in alive])
             seen |= alive
             bar.advance(task, len(chunk))
-        removed = _remove_others(client, connection, seen)
+        removed = _remove_others(client, connection, seen | _featured(snapshot))
         client.set(SEEDED, snapshot.data_hash)
     return SeedSummary(len(seen), seeding.changed, seeding.ahead, removed)
 
@@ -190,9 +193,16 @@ def _play(row: Mapping[str, Any]) -> Play:
     return Play(row["ts"], row["title"], told, row["played"], row["position"], row["bot"])
 
 
+def _featured(snapshot: Snapshot) -> set[str]:
+    """Who has features: also of whom only what is older than the live state is known."""
+    key = PROFILE.join_key
+    frames = [pl.scan_parquet(snapshot.parquet(view.mart)).select(key).unique().collect() for view in pushed()]
+    return {name for frame in frames for name in frame[key]}
+
+
 def _remove_others(client: redis.Redis, connection: psycopg.Connection, seen: set[str]) -> int:
-    """Remove the state of whom neither the snapshot nor PostgreSQL knows; returns how many profiles that were."""
-    there = {name.decode().rpartition(":")[2] for name in client.scan_iter(match=MATCH, count=_SCAN)}
+    """Remove what is online of whom neither the snapshot nor PostgreSQL knows; returns how many profiles that were."""
+    there = {profile_of(name) for match in MATCHES for name in client.scan_iter(match=match, count=_SCAN)}
     with turn(connection):  # who came since has a salt by now
         others = there - seen - pseudonyms.profile_keys(connection)
         forget_online(client, others)

@@ -15,9 +15,12 @@ from urllib.parse import unquote, urlsplit
 import polars as pl
 
 from features.asof import check_frame
+from features.erase import forget_erased
 from features.errors import FeatureError
 from features.keys import SEEDED
-from features.views import DEFINITIONS, EVENT_TIMESTAMP, PROJECT, SERVICE, VIEWS, full_name
+from features.turns import building
+from features.views import DEFINITIONS, EVENT_TIMESTAMP, PROJECT, SERVICE, VIEWS, View, full_name
+from matinee.db.connect import connect
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,6 +72,8 @@ def open_store(settings: Settings) -> "FeatureStore":
 def apply_and_materialise(settings: Settings) -> FeatureSummary:
     """Bring the definitions and the newest value of every entity online; once for each content of the snapshot.
 
+    Nobody who is erased meanwhile stays online.
+
     Raises:
         NoSnapshotError: nothing is published yet.
         FeatureError: the snapshot lacks a feature mart, or a newer version of this code wrote the registry.
@@ -77,7 +82,7 @@ def apply_and_materialise(settings: Settings) -> FeatureSummary:
 
     from warehouse.snapshot import hold
 
-    with hold(settings.lake) as snapshot:
+    with connect(settings, autocommit=True) as connection, building(connection), hold(settings.lake) as snapshot:
         marts = snapshot.path / "marts"
         entities = {view.mart: _entities(marts / f"{view.mart}.parquet", view.entity.join_key) for view in VIEWS}
         known, mark = redis.Redis.from_url(settings.redis()), _mark(snapshot.data_hash)
@@ -91,11 +96,11 @@ def apply_and_materialise(settings: Settings) -> FeatureSummary:
         store = open_store(settings)
         store.apply(objects(settings.lake.current / "marts"))
         (settings.home.features / APPLIED).write_text(json.dumps({"definitions": DEFINITIONS}))
-        for view in VIEWS:
-            newest = _newest(marts / f"{view.mart}.parquet")
-            if newest is not None:
-                with redirect_stdout(io.StringIO()):  # Feast reports to the terminal
-                    store.materialize(_BEGINNING, newest + timedelta(seconds=1), feature_views=[view.name])
+        try:
+            for view in VIEWS:
+                _materialise(store, view, _newest(marts / f"{view.mart}.parquet"))
+        finally:
+            forget_erased(connection, known)
         known.set(MARK_KEY, mark)
     written = sum(entities.values())
     return FeatureSummary(snapshot.snapshot_id, len(VIEWS), written, written, skipped=False)
@@ -163,6 +168,12 @@ def connection_string(url: str) -> str:
     if parts.password:
         words.append(f"password={json.dumps(unquote(parts.password))}")
     return ",".join(words)
+
+
+def _materialise(store: "FeatureStore", view: View, newest: datetime | None) -> None:
+    if newest is not None:
+        with redirect_stdout(io.StringIO()):  # Feast reports to the terminal
+            store.materialize(_BEGINNING, newest + timedelta(seconds=1), feature_views=[view.name])
 
 
 def _entities(path: Path, key: str) -> int:

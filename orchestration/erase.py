@@ -23,6 +23,7 @@ import ingest.erase
 import models.erase
 import serving.erase
 import warehouse.erase
+from features.turns import alone
 from matinee import pseudonyms, shred
 from matinee.clock import Clock, SystemClock
 from matinee.db.connect import connect
@@ -44,6 +45,8 @@ _REMAINS = (
     "backups made before: restoring one brings everything back; erase again then",
     "figures over many people count the erased until the next build; nothing in them names anybody",
     "an API process may remember the account for ten seconds, and answers nothing with it",
+    "pages that an API process made for them lie in its memory, out of reach, until newer ones need the room",
+    "a build that is bringing features online meanwhile takes theirs away again when it ends",
 )
 _ELSEWHERE = "the database of MATINEE_DATABASE_URL: its write-ahead log, archives and backups are its operator's"
 _NOT_PURGED = (
@@ -214,8 +217,12 @@ class _Run:
             gone = warehouse.erase.forget_published(self.settings, people.keys, fresh=True, clock=self.clock)
             removed(sum(gone.values()))
         self.complete()
-        with removing("PostgreSQL: keys that files were searched by", "keys") as removed:
-            removed(pseudonyms.forget_keys(self.connection, people.keys))
+        # A build that had begun before may have written online what it read then. From here on no key tells whose.
+        with alone(self.connection):
+            with removing("Redis: online features, once more", "profiles") as removed:
+                removed(features.erase.forget_online(self.client, people.key("profile_key")))
+            with removing("PostgreSQL: keys that files were searched by", "keys") as removed:
+                removed(pseudonyms.forget_keys(self.connection, people.keys))
         with removing("PostgreSQL: tables, written anew", "databases") as removed:
             removed(len(shred.shred_tables(self.settings)))
         with removing("PostgreSQL: write-ahead log, removed", "logs") as removed:

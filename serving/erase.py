@@ -1,6 +1,7 @@
 """The service's part in forgetting people: who they are in PostgreSQL, their rows there, and what Redis keeps of them.
 
-What an API process remembers of an account it forgets within ten seconds; the account's tokens open nothing then.
+An API process believes what it remembers of an account for ten seconds; the account's tokens open nothing then. Pages
+that it has made stay in its memory, where nobody can ask for them, until newer ones need the room.
 """
 
 from collections.abc import Mapping, Sequence

@@ -60,11 +60,16 @@ class LiveSummary:
 
 @dataclass
 class _Change:
-    """A profile with new events folded in; `before`: the changed entries as they were."""
+    """A profile with new events folded in; `before`: the changed entries as they were; `gone`: those not to be kept."""
 
     state: State
     changed: set[str]
     before: State
+    gone: set[str]
+
+    @property
+    def kept(self) -> State:
+        return {name: entry for name, entry in self.state.items() if name not in self.gone}
 
 
 @dataclass
@@ -102,15 +107,20 @@ class Worker:
         with self.connection.transaction():
             people = self._people(found)
         with turn(self.connection):
+            if found.landed is not None:
+                # Read anew within the turn: whom this file named may have been erased, and their key forgotten, since.
+                again = self._follow(None)
+                found = again if again.landed is not None else Followed(self.last_id)
             self._take(self._mine(found, people), found.last_id)
         self.last_id = found.last_id
         return True
 
     def _follow(self, block_ms: int | None) -> Followed:
-        if block_ms is not None and not log.read(self.events, self.last_id, 1, block_ms):
-            return Followed(self.last_id)
         if block_ms is not None:
-            time.sleep(GATHER_S)
+            if log.read(self.events, self.last_id, 1, block_ms):
+                time.sleep(GATHER_S)
+            elif log.position(landed_until(self.connection)) <= log.position(self.last_id):
+                return Followed(self.last_id)  # nothing waits, and nothing was landed and trimmed before it was read
         lake = self.settings.lake.root
         return follow(
             self.events,
@@ -149,7 +159,7 @@ class Worker:
     def _take(self, events: Events, last_id: str) -> None:
         catalogue = self._titles({event.title_id for of in events.values() for event in of if event.title_id})
         changes = {key: change for key, change in self._fold(events).items() if change.changed}
-        self._push({key: live.rows(key, change.state, catalogue) for key, change in changes.items()})
+        self._push({key: live.rows(key, change.kept, catalogue) for key, change in changes.items()})
         pipeline = self.store.pipeline()  # a transaction: the state and the place that it is true of
         for key, change in changes.items():
             _write(pipeline, key, change, catalogue)
@@ -167,7 +177,8 @@ class Worker:
             state = live.state_of(values)
             known = dict(state)
             changed = live.fold(state, of)
-            changes[key] = _Change(state, changed, {name: known[name] for name in changed & known.keys()})
+            before = {name: known[name] for name in changed & known.keys()}
+            changes[key] = _Change(state, changed, before, live.stale(state) if changed else set())
         return changes
 
     def _titles(self, asked: set[str]) -> Catalogue:
@@ -213,8 +224,7 @@ def _of_profiles(rows: pa.Table, *owner: str) -> Iterator[tuple[str, str, Happen
 
 def _write(pipeline: Pipeline, key: str, change: _Change, catalogue: Catalogue) -> None:
     """Queue what became of a profile. Its version rises where a page may: not with each beat of a playback."""
-    state, changed = change.state, change.changed
-    gone = live.stale(state)
+    state, changed, gone = change.state, change.changed, change.gone
     if fresh := {name: live.packed(state[name]) for name in changed - gone}:
         pipeline.hset(PLAYS + key, mapping=fresh)
     if gone:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features import live
 from features.erase import forget_online
 from features.errors import FeatureError
-from features.keys import DONE, HISTORY, OF_A_PROFILE, VERSION
+from features.keys import DONE, HISTORY, OF_A_PROFILE, SEEDED, VERSION
 from features.live import Happened, Title
 from features.online import NEWEST, Online
 from features.push import Pusher
@@ -105,6 +105,8 @@ async def test_a_pushed_row_is_what_feast_and_the_reader_see_and_can_be_taken_aw
         viewer = await online.viewer("a")
         assert (viewer.titles[0], viewer.titles[-1], len(viewer.times)) == ("t005", "t204", NEWEST)
         assert await online.versions(["a", "b"]) == [b"1", None]
+        client.set(SEEDED, "s1")
+        assert await online.versions(["a", "b"]) == [b"1 of s1", b"0 of s1"], "a build is news of everybody"
         assert forget_online(client, ["a"]) == 4
         assert not any(client.exists(of + "a") for of in OF_A_PROFILE)
         assert await online.viewer("a") == await online.viewer("nobody")

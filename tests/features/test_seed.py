@@ -1,5 +1,8 @@
 """A build's knowledge of viewers and what came live since, in whatever order they meet."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from features.live import Play, Said
 from features.online import FIELDS
 from features.seed import seed
 from features.store import apply_and_materialise, online_features
+from features.turns import LOCK, turn
 from matinee import pseudonyms
 from matinee.clock import ManualClock
 from matinee.db.connect import connect
@@ -54,6 +58,8 @@ def day(lay) -> datetime:
 def test_builds_and_events_meet_in_any_order(settings: Settings, lay, day: datetime) -> None:
     frames = lay.sample()
     frames["profile_taste"] = frames["profile_taste"].filter(pl.col("profile_key") != "a")
+    quiet = pl.DataFrame({"profile_key": ["quiet"], "event_timestamp": [lay.day]})  # played something long ago
+    frames["profile_activity"] = pl.concat([frames["profile_activity"], quiet], how="diagonal_relaxed")
     published = lay.publish(settings, frames)
     marts(published, day)
     client = redis.Redis.from_url(settings.redis())
@@ -63,6 +69,7 @@ def test_builds_and_events_meet_in_any_order(settings: Settings, lay, day: datet
         "ss1": live.packed(Said(later, "h", positive=True, rated=False)),
     })  # fmt: skip
     client.zadd(HISTORY + "nobody", {"f": 1})
+    client.hset(online_key("stranger"), "x", "1")  # as Feast had it of somebody whom nobody knows any more
     with connect(settings) as connection:
         connection.execute(
             "INSERT INTO title (title_id, kind, genres, feed_hash, state, maturity) VALUES"
@@ -72,7 +79,8 @@ def test_builds_and_events_meet_in_any_order(settings: Settings, lay, day: datet
         connection.commit()
     apply_and_materialise(settings)
     made = seed(settings)
-    assert (made.viewers, made.changed, made.ahead, made.removed) == (2, 2, 1, 1)
+    assert (made.viewers, made.changed, made.ahead, made.removed) == (2, 2, 1, 2)
+    assert [client.exists(online_key(name)) for name in ("a", "quiet", "stranger")] == [1, 1, 0]
     moments = dict(client.zrange(HISTORY + "a", 0, -1, withscores=True))
     assert moments == {b"f": day.timestamp(), b"h": later / 1e6}, (
         "the build knew an earlier moment of f; extras are none"
@@ -93,4 +101,23 @@ def test_builds_and_events_meet_in_any_order(settings: Settings, lay, day: datet
     client.hset(online_key("a"), FIELDS[1], b"\x20\x63")  # Feast's Value of int64 99, by hand
     (wrong,) = skew(settings, clock=clock).wrong
     assert wrong == ("a", "profile_activity__plays_7d", 99, 1)
+    with ThreadPoolExecutor(1) as other:
+        begun = threading.Event()
+        writing = other.submit(_write_within_a_turn, settings, begun)
+        assert begun.wait(10)
+        assert skew(settings, clock=clock).wrong == ()
+        writing.result()
     client.close()
+
+
+def _write_within_a_turn(settings: Settings, begun: threading.Event) -> None:
+    """Right what is wrong when somebody waits for the turn."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    with connect(settings) as connection, turn(connection):
+        begun.set()
+        deadline = time.monotonic() + 10
+        while connection.execute(waiting, (LOCK,)).fetchone() == (0,) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client = redis.Redis.from_url(settings.redis())
+        client.hset(online_key("a"), FIELDS[1], b"\x20\x01")
+        client.close()

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from features.live import KEEP
 from features.online import Known, Online
 from ingest import collector, log
 from ingest.catalog import ingest_feed
+from ingest.erase import purge_landed
 from ingest.intake import accept
 from matinee import pseudonyms
 from matinee.db.connect import connect
@@ -177,7 +179,45 @@ def test_nothing_of_the_erased_comes_back(here: Here) -> None:
     assert here.state() == {}
 
 
-def test_of_a_viewer_with_very_many_playbacks_the_newest_are_kept(here: Here) -> None:
+def test_whom_a_purge_forgot_while_their_file_was_read_does_not_come_back(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn, key = worker.turn, here.key()
+    gone = {"account_key": frozenset([here.key(ADA)]), "profile_key": frozenset([key])}
+    worker.drain(here.settings)
+    for account in (ADA, "bea"):
+        here.send(here.event("favourite", 9, title_id="film", data={"on": True}), account=account)
+    collector.drain(here.settings)
+
+    @contextmanager
+    def after_a_purge(connection: psycopg.Connection) -> Iterator[None]:
+        if purge_landed(here.connection, here.settings, gone, lambda *_: None)[1]:
+            with here.connection.transaction():
+                pseudonyms.destroy(here.connection, [ADA], gone)
+            assert pseudonyms.forget_keys(here.connection, gone) == 2
+        with turn(connection):
+            yield
+
+    monkeypatch.setattr(worker, "turn", after_a_purge)
+    worker.drain(here.settings)
+    assert here.client.zrange(HISTORY + here.key("ada", "bea"), 0, -1) == [b"film"]
+    assert not here.client.exists(HISTORY + key, PLAYS + key, VERSION + key)
+
+
+async def test_what_was_landed_and_trimmed_while_the_worker_waited_needs_no_other_event(here: Here) -> None:
+    worker.drain(here.settings)
+    here.send(here.event("favourite", 8, title_id="film", data={"on": True}))
+    collector.drain(here.settings)
+    with worker._parties(here.settings) as running:
+        running.start()
+        assert running.step(block_ms=1)
+        assert not running.step(block_ms=1)
+    assert (await here.known()).titles == ("film",)
+
+
+def test_of_a_viewer_with_very_many_playbacks_the_newest_are_kept(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: list[Any] = []
+    monkeypatch.setattr(worker.Worker, "_push", lambda _, made: pushed.append(made))
     for start in range(0, KEEP + 500, 500):
         here.send(*(
             here.event("heartbeat", 7_000 - number, playback_id=f"p{number}", title_id="film", played_ms=5_900_000)
@@ -186,6 +226,7 @@ def test_of_a_viewer_with_very_many_playbacks_the_newest_are_kept(here: Here) ->
     worker.drain(here.settings)
     kept = here.client.hkeys(PLAYS + here.key())
     assert (len(kept), b"pp499" in kept, b"pp500" in kept) == (KEEP, False, True)
+    assert pushed[-1][here.key()]["profile_activity"]["plays_30d"] == KEEP, "what is pushed is made of what is kept"
     assert here.client.zcard(HISTORY + here.key()) == here.client.scard(DONE + here.key()) == 1
 
 
