@@ -1,5 +1,7 @@
 """The interface of every recommender."""
 
+import os
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +29,13 @@ class Recommender(Protocol):
     def name(self) -> str: ...
 
     def fit(self, data: Interactions) -> Fitted: ...
+
+
+def few_threads() -> AbstractContextManager[object]:
+    """Two threads of linear algebra at most: a fit leaves the machine to others, and adds in the same order."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(min(2, os.cpu_count() or 1))
 
 
 def standardised(scores: Floats) -> Floats:

@@ -7,11 +7,13 @@ from matinee.settings import Settings
 from models.errors import ModelError
 from models.evaluation.splits import rolling
 from models.recommenders import registry
+from models.recommenders.base import few_threads
 from models.recommenders.follow import Serving, bring
 from models.recommenders.marts import Marts, read_marts
 from models.recommenders.promotion import Gate, Judged
-from models.recommenders.recipe import Fits
+from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.registry import Version
+from models.recommenders.reigning import reigning
 from models.recommenders.report import fold_metrics
 from models.recommenders.trial import MIN_USERS, Plan
 
@@ -35,15 +37,15 @@ def gate(settings: Settings, name: str, *, plan: Plan | None = None) -> Judged:
     """Judge a version (its number or alias) on the snapshot that it was trained on, everything fitted anew.
 
     Raises:
-        ModelError: there is no such version, or its snapshot is gone.
+        ModelError: there is no such version, or its snapshot is gone or holds other data.
     """
     version = registry.by_version(settings, name)
-    champion = registry.by_alias(settings, registry.CHAMPION)
-    other = champion if champion is not None and champion.version != version.version else None
-    recipe = registry.recipe_of(settings, version)
-    judge = _gate(_marts(settings, version), plan or Plan(), recipe)
-    reigning = registry.recipe_of(settings, other) if other else None
-    return judge.judge(recipe, reigning, recorded=registry.recorded(settings, version))
+    serves = reigning(settings, but=version.version)
+    recipe, marts = registry.recipe_of(settings, version), _marts(settings, version)
+    recorded = registry.recorded(settings, version)
+    with few_threads():
+        judged = _gate(marts, plan or Plan(), recipe).judge(recipe, serves.recipe, recorded=recorded)
+    return serves.settled(judged, recipe, marts.data_hash)
 
 
 def promote(settings: Settings, name: str, *, force: bool = False, reason: str = "") -> tuple[Version, Serving]:
@@ -64,7 +66,8 @@ def promote(settings: Settings, name: str, *, force: bool = False, reason: str =
 
 
 def rollback(settings: Settings) -> tuple[Version, Serving]:
-    """The champion that served before the one that serves now serves again.
+    """The champion that served before the one that serves now serves again; what was left this way does not come back
+    by a rollback, only by being promoted.
 
     Raises:
         ModelError: there was none before.
@@ -73,13 +76,18 @@ def rollback(settings: Settings) -> tuple[Version, Serving]:
     before = [
         version
         for version in registry.versions(settings)
-        if registry.RETIRED in version.tags and (now is None or version.version != now.version)
+        if registry.RETIRED in version.tags
+        and registry.REJECTED not in version.tags
+        and (now is None or version.version != now.version)
     ]
     if not before:
         raise ModelError("no champion served before: there is nothing to go back to")
     last = max(before, key=lambda version: int(version.tags[registry.RETIRED]))
     why = f"rolled back from {now.version}" if now else "rolled back"
-    return last, _serve(settings, last, why)
+    serving = _serve(settings, last, why)
+    if now is not None:
+        registry.client(settings).set_model_version_tag(registry.MODEL, now.version, registry.REJECTED, why)
+    return last, serving
 
 
 def rebuild(settings: Settings, name: str, *, plan: Plan | None = None) -> Rebuilt:
@@ -91,7 +99,8 @@ def rebuild(settings: Settings, name: str, *, plan: Plan | None = None) -> Rebui
     version = registry.by_version(settings, name)
     recipe, marts = registry.recipe_of(settings, version), _marts(settings, version)
     before = fold_metrics(registry.recorded(settings, version))
-    now = _gate(marts, plan or Plan(), recipe).measured(recipe)
+    with few_threads():
+        now = _gate(marts, plan or Plan(), recipe).measured(recipe)
     if not before or set(before) != set(now):
         raise ModelError(f"the run of version {version.version} has other folds than its snapshot: {sorted(before)}")
     made = Rebuilt(version.version, marts.snapshot_id, {key: (before[key], now[key]) for key in sorted(now)})
@@ -103,12 +112,15 @@ def rebuild(settings: Settings, name: str, *, plan: Plan | None = None) -> Rebui
 
 def _serve(settings: Settings, version: Version, why: str) -> Serving:
     registry.alias(settings, version.version, promoted=True)
-    registry.client(settings).set_model_version_tag(registry.MODEL, version.version, "promotion", why)
+    api = registry.client(settings)
+    api.set_model_version_tag(registry.MODEL, version.version, "promotion", why)
+    if registry.REJECTED in version.tags:
+        api.delete_model_version_tag(registry.MODEL, version.version, registry.REJECTED)
     registry.pin_snapshots(settings)
     return bring(settings)
 
 
-def _gate(marts: Marts, plan: Plan, recipe: "registry.Recipe") -> Gate:
+def _gate(marts: Marts, plan: Plan, recipe: Recipe) -> Gate:
     folds = rolling(marts.data, folds=plan.folds, days=plan.fold_days, min_users=MIN_USERS)
     return Gate(marts, folds, Fits(marts.side), recipe.zoo)
 
@@ -116,6 +128,12 @@ def _gate(marts: Marts, plan: Plan, recipe: "registry.Recipe") -> Gate:
 def _marts(settings: Settings, version: Version) -> Marts:
     wanted = version.tags.get("snapshot_id", "")
     try:
-        return read_marts(settings, wanted)
+        marts = read_marts(settings, wanted)
     except NoSnapshotError as error:
         raise ModelError(f"version {version.version} was trained on a snapshot that is gone: {error}") from None
+    if marts.data_hash != version.tags.get("data_hash"):
+        raise ModelError(
+            f"snapshot {wanted} holds other data than version {version.version} was trained on (somebody was erased "
+            "since, or it was made anew): train again with `matinee build`"
+        )
+    return marts

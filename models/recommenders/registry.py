@@ -21,8 +21,10 @@ EXPERIMENT = "recommenders"
 MODEL = "matinee-recommender"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+REJECTED = "rejected"  # a tag of a champion that was rolled back from: why
 RETIRED = "retired"  # a tag of the champions before the one that serves: when each was replaced
 _REQUIREMENTS = ["numpy", "scipy"]
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on training, not on language models
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -52,7 +54,8 @@ def record(settings: Settings, system: System, report: Report, tags: Mapping[str
     api = client(settings)
     import mlflow
 
-    run = api.create_run(_experiment(api, settings), tags=dict(tags))
+    name = f"{report.trial.tuned.candidate} on {report.marts.snapshot_id}"
+    run = api.create_run(_experiment(api, settings), tags=dict(tags), run_name=name)
     mlflow.start_run(run_id=run.info.run_id)
     status = "FAILED"
     try:
@@ -219,7 +222,7 @@ def _experiment(api: "MlflowClient", settings: Settings) -> str:
     if found is not None:
         return found.experiment_id
     local = None if settings.mlflow_url else (settings.home.mlflow / "artifacts").as_uri()
-    return api.create_experiment(EXPERIMENT, artifact_location=local)
+    return api.create_experiment(EXPERIMENT, artifact_location=local, tags=_KIND)
 
 
 @contextmanager

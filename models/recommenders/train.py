@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from features.views import SERVICE, VIEWS
-from matinee.console import console
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.evaluation.segments import by_segment, segments_of
@@ -19,11 +18,12 @@ from models.interactions import Interactions
 from models.ranking.learn import Learned, learn
 from models.recommenders import registry
 from models.recommenders.assemble import assemble, until
-from models.recommenders.base import Fitted
+from models.recommenders.base import Fitted, few_threads
 from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
 from models.recommenders.promotion import Gate
 from models.recommenders.recipe import Fits, Recipe
+from models.recommenders.reigning import reigning
 from models.recommenders.report import Report
 from models.recommenders.sequence.fit import SequenceFitted
 from models.recommenders.system import About, System
@@ -69,15 +69,13 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
     Raises:
         NoSnapshotError: nothing is published yet.
     """
-    from threadpoolctl import threadpool_limits
-
     zoo, plan = zoo or Zoo(), plan or Plan()
     marts = read_marts(settings)
     mark = fingerprint(settings, marts.data_hash, zoo, plan)
-    done = _recorded(settings, mark)
+    done = recorded(settings, mark)
     if done is not None:
         return done
-    with threadpool_limits(min(2, os.cpu_count() or 1)):
+    with few_threads():
         made = _trained(settings, marts, zoo, plan) if len(marts.data) else None
     if made is None:
         return _too_little(marts)
@@ -107,11 +105,12 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
 
 def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Report, System] | None:
     """The comparison, the gate's verdict and the fitted system; None where there is too little data."""
-    fits, reigning = Fits(marts.side), _reigning(settings)
-    trial = run_trial(marts.data, zoo, plan, fits, reigning)
+    fits, serves = Fits(marts.side), reigning(settings)
+    trial = run_trial(marts.data, zoo, plan, fits, serves.recipe)
     if trial is None:
         return None
-    judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, reigning)
+    judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, serves.recipe)
+    judged = serves.settled(judged, trial.tuned, marts.data_hash)
     new = marts.created >= trial.folds.starts[0]
     segments = by_segment(
         trial.scores, segments_of(trial.test, kids=marts.kids, regions=marts.regions), {"new titles": new}
@@ -170,16 +169,6 @@ def view_versions() -> dict[str, str]:
     return {view.name: hashlib.sha256(repr(view).encode()).hexdigest()[:12] for view in VIEWS}
 
 
-def _reigning(settings: Settings) -> Recipe | None:
-    """The champion's recipe; None without a champion, or where this code cannot make it anew."""
-    champion = registry.by_alias(settings, registry.CHAMPION)
-    try:
-        return None if champion is None else registry.recipe_of(settings, champion)
-    except ModelError as error:
-        console.print(f"the champion competes with no challenger: {error}", markup=False, soft_wrap=True)
-        return None
-
-
 def _tags(marts: Marts, verdict: str, mark: str) -> dict[str, str]:
     return {
         "snapshot_id": marts.snapshot_id,
@@ -211,12 +200,20 @@ def _too_little(marts: Marts) -> TrainResult:
     )
 
 
-def _recorded(settings: Settings, mark: str) -> TrainResult | None:
+def recorded(settings: Settings, mark: str) -> TrainResult | None:
+    """What the last training ended with, if it was this one and its version is still there."""
     path = settings.home.mlflow / RECORD
     if not path.exists():
         return None
     saved = json.loads(path.read_text())
-    return replace(TrainResult(**saved["result"]), skipped=True) if saved["fingerprint"] == mark else None
+    if saved["fingerprint"] != mark:
+        return None
+    result = TrainResult(**saved["result"])
+    try:
+        known = registry.by_version(settings, result.version).run_id == result.run_id
+    except ModelError:
+        known = False
+    return replace(result, skipped=True) if known else None  # the registry was made anew, or the version deleted
 
 
 def _record(settings: Settings, mark: str, result: TrainResult) -> None:

@@ -1,0 +1,73 @@
+"""What serves, as a challenger meets it: also where this code cannot make it anew, or where it is bad itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from matinee.settings import Settings
+from models.errors import ModelError
+from models.evaluation.checks import Check
+from models.evaluation.gate import Verdict
+from models.recommenders import registry
+from models.recommenders.promotion import Judged
+from models.recommenders.recipe import Recipe
+from models.recommenders.report import fold_metrics
+
+_LEAST = 1e-6  # what is equal differs by rounding
+
+
+@dataclass(frozen=True)
+class Reigning:
+    """`recipe` None: nothing was promoted, or (with `why`) it cannot be fitted again. `recorded`: of its folds."""
+
+    recipe: Recipe | None = None
+    version: str = ""
+    data_hash: str = ""
+    recorded: Mapping[str, float] | None = None
+    why: str = ""
+
+    def settled(self, judged: Judged, challenger: Recipe, data_hash: str) -> Judged:
+        """The verdict, with what the gate could not know: it compares only what it can fit, and asks for the best."""
+        if self.why:
+            return _with(judged, (*judged.verdict.checks, self._against_record(judged, data_hash)))
+        if self.recipe is not None and self.recipe.mark == challenger.mark:
+            return _with(judged, tuple(_refreshed(check, judged.verdict) for check in judged.verdict.checks))
+        return judged
+
+    def _against_record(self, judged: Judged, data_hash: str) -> Check:
+        """A champion that cannot be fitted is compared by what it recorded on the same data, else not beaten."""
+        name, told = "champion_fitted", f"the champion, version {self.version}, cannot be fitted again ({self.why})"
+        theirs, ours = fold_metrics(self.recorded or {}), fold_metrics(judged.recorded)
+        if self.data_hash != data_hash or not ours or set(theirs) != set(ours):
+            remedy = "nor does its record say what it reaches here: `matinee models promote VERSION --force --reason …`"
+            return Check(name, False, None, "fitted, or recorded on this data", f"{told}, {remedy}")
+        gained = min(ours[fold] - theirs[fold] for fold in ours)
+        text = f"{told}; NDCG@10 differs from what it recorded by at least {gained:+.4f} on each fold"
+        return Check(name, gained > _LEAST, gained, "> 0", text)
+
+
+def reigning(settings: Settings, *, but: str = "") -> Reigning:
+    """The champion, unless it is the version `but`."""
+    champion = registry.by_alias(settings, registry.CHAMPION)
+    if champion is None or champion.version == but:
+        return Reigning()
+    made = Reigning(None, champion.version, champion.tags.get("data_hash", ""))
+    try:
+        return replace(made, recipe=registry.recipe_of(settings, champion))
+    except ModelError as error:
+        return replace(made, recorded=registry.recorded(settings, champion), why=str(error))
+
+
+def _refreshed(check: Check, verdict: Verdict) -> Check:
+    """A champion that does not beat the baselines any more may at least learn from newer data."""
+    if check.name != "beats_baselines" or check.passed:
+        return check
+    means = {measured.name: measured.mean for measured in verdict.measured}
+    bottom = max(mean for name, mean in means.items() if name not in (verdict.challenger, verdict.reference))
+    if means[verdict.reference] > bottom:
+        return check
+    text = f"a refresh of a champion that is below the baselines: fresher is no worse; {check.text}"
+    return replace(check, passed=True, bar="a refresh", text=text)
+
+
+def _with(judged: Judged, checks: tuple[Check, ...]) -> Judged:
+    return replace(judged, verdict=replace(judged.verdict, checks=checks))
