@@ -251,8 +251,10 @@ class System:
         if not self.golden:
             raise ModelError(f"model {self.about.version} has no golden requests: export it again")
         for number, golden in enumerate(self.golden):
+            # As many as the longest list: in a small catalogue what is known of a viewer shortens one and not another.
+            count = max(map(len, (golden.top, golden.popular, golden.similar)))
             try:
-                differs = _difference(golden, _answered(self, golden.asked, len(golden.top)))
+                differs = _difference(golden, _answered(self, golden.asked, count))
             except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
                 raise ModelError(
                     f"model {self.about.version} cannot answer golden request {number}, its arrays do not fit one "
