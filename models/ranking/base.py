@@ -59,10 +59,11 @@ class RankingSet:
 
 @dataclass(frozen=True)
 class RankerResult:
-    """What came of a fit. `ranker` None: the blend ranks, `reason` says why. `metrics`: by contender (among them
-    `blend`, and `logged`: the order in which the titles stood), on the last part of time; `curves`: by contender, the
-    debiased NDCG@10 of the part before it, step by step; `position_effect` [rows, places]: how often a place is
-    looked at, against the best of all.
+    """What came of a fit. `ranker` None: the blend ranks; `reason` is the verdict, either way.
+
+    `metrics`: by contender (among them `blend`, and `logged`: the order in which the titles stood), on the last part of
+    time; `curves`: by contender, the debiased NDCG@10 of the part before it, step by step; `position_effect` [rows,
+    places]: how often a place is looked at, against the best of all.
     """
 
     ranker: Ranker | None

@@ -1,11 +1,13 @@
-"""Two kinds of ranker compete on a later part of time; one that is not better than the blend does not serve."""
+"""Two kinds of ranker compete on a later part of time; one that is not surely better than what ranks does not serve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.evaluation.bootstrap import paired_bootstrap
+from models.evaluation.drift import psi
 from models.interactions import Floats
 from models.ranking import gbdt, mlp
 from models.ranking.base import Ranker, RankerResult, RankingSet
@@ -18,6 +20,7 @@ _PARTS = (0.7, 0.85)  # of the pages in time: fitted, then sizes chosen, then ju
 _TREES, _EPOCHS = 120, 10
 _LOOK = 50  # trees of the rankers that estimate what place does
 _EVERY = 5  # trees between two looks at the curve
+_BARS = ("blend", "logged")  # what ranks without a ranker, and what the pages were ordered by
 _NO_EFFECT = np.ones((1, 1))
 
 Fit = Callable[[RankingSet, int, int], Ranker]
@@ -36,7 +39,9 @@ def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", 
     """Fit each kind to the first 70 % of the pages in time, choose its size on the next 15 %, judge it on the last by
     debiased NDCG@10 with all titles at one place, as serving asks. The winner is fitted again to everything.
 
-    Without LEAST plays in the first part, or when no kind beats the blend, the ranker is None and the blend ranks.
+    It serves where it is surely better than the blend and than the order in which the titles stood: the lower bound of
+    the difference, by a paired bootstrap over pages, is above 0. Else, and without LEAST plays in the first part, the
+    ranker is None and the blend ranks. `metrics` of each kind tell both bounds, and how far its features moved.
     """
     past, between, last = _in_time(data)
     if (plays := int(past.label.sum())) < LEAST or not len(last) or not last.label.any():
@@ -44,19 +49,44 @@ def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", 
         return RankerResult(None, None, {}, {}, _NO_EFFECT, reason)
     effect = _effect(past, seed)
     grown = {kind: _GROW[kind](unbiased(past, effect), between, effect, seed) for kind in kinds}
-    metrics = {name: _judge(scores, last, effect) for name, scores in _simple(last).items()}
-    metrics |= {kind: _judge(of.ranker.score(as_served(last.X)), last, effect) for kind, of in grown.items()}
+    orders = _simple(last) | {kind: of.ranker.score(as_served(last.X)) for kind, of in grown.items()}
+    gains = debiased_gains(last.label, last.X, effect)
+    pages = {name: page_ndcg(scores, gains, last.group) for name, scores in orders.items()}
+    metrics = {name: _judge(scores, last, effect) for name, scores in orders.items()}
     first = last.take(np.flatnonzero(np.add(*cells(last.X)) == 0))  # where nothing is to be corrected
+    moved = _moved(past, last)
     for kind, of in grown.items():
         metrics[kind] |= {"log_loss_first": log_loss(of.ranker.score(first.X), first.label), "size": float(of.size)}
+        metrics[kind] |= {f"above_{bar}_low": _bound(pages[kind], pages[bar], seed) for bar in _BARS}
+        metrics[kind] |= {"feature_psi_most": max(moved.values())}
     curves = {kind: of.curve for kind, of in grown.items()}
     kind = max(grown, key=lambda name: metrics[name]["ndcg"])
-    best, bar = metrics[kind]["ndcg"], metrics["blend"]["ndcg"]
-    if best <= bar:
-        reason = f"{kind} reaches NDCG@10 {best:.4f}, the blend {bar:.4f}: the blend ranks"
+    reason, serves = _verdict(kind, metrics, len(pages[kind]), moved)
+    if not serves:
         return RankerResult(None, None, metrics, curves, effect, reason)
     ranker = _REFIT[kind](unbiased(data, effect), seed, grown[kind].size)
-    return RankerResult(ranker, kind, metrics, curves, effect)
+    return RankerResult(ranker, kind, metrics, curves, effect, reason)
+
+
+def _verdict(
+    kind: str, metrics: Mapping[str, Mapping[str, float]], pages: int, moved: Mapping[str, float]
+) -> tuple[str, bool]:
+    own = metrics[kind]
+    against = ", ".join(f"{bar} {metrics[bar]['ndcg']:.4f} (at least {own[f'above_{bar}_low']:+.4f})" for bar in _BARS)
+    told = f"{kind} reaches debiased NDCG@10 {own['ndcg']:.4f} on {pages} later pages; {against}"
+    serves = all(own[f"above_{bar}_low"] > 0 for bar in _BARS)
+    most = max(moved, key=lambda name: moved[name])
+    verdict = "surely better than both: it ranks" if serves else "not surely better than both: the blend ranks"
+    return f"{told}: {verdict}; the feature that moved most is {most}, PSI {moved[most]:.3f}", serves
+
+
+def _bound(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> float:
+    return paired_bootstrap(ours, theirs, seed=seed).low
+
+
+def _moved(before: RankingSet, later: RankingSet) -> dict[str, float]:
+    """Population stability index of each feature, of the fitted part against the judged one."""
+    return {name: psi(before.X[:, column], later.X[:, column]) for column, name in enumerate(FEATURES)}
 
 
 def _effect(data: RankingSet, seed: int) -> NDArray[np.float64]:

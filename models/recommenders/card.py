@@ -76,8 +76,7 @@ def _ranker(learned: Learned) -> str:
     result = learned.result
     if learned.ranking is None:
         return f"None: {result.reason}."
-    told = ", ".join(f"{who} {own['ndcg']:.4f}" for who, own in result.metrics.items())
-    return f"`{result.kind}` orders the candidates. Debiased NDCG@10 on the last part of the impressions: {told}."
+    return f"`{result.kind}` orders the candidates, judged on the last part of the logged impressions: {result.reason}."
 
 
 def _segments(segments: "pl.DataFrame") -> str:

@@ -131,6 +131,9 @@ def test_the_ranker_beats_the_blend_on_later_pages_and_tells_how(result: RankerR
     assert result.kind == "gbdt"
     assert result.metrics["gbdt"]["ndcg"] > result.metrics["blend"]["ndcg"] + 0.05
     assert result.metrics["gbdt"]["ndcg"] > result.metrics["logged"]["ndcg"] + 0.05
+    difference = result.metrics["gbdt"]["ndcg"] - result.metrics["logged"]["ndcg"]
+    assert 0 < result.metrics["gbdt"]["above_logged_low"] < difference
+    assert "surely better than both: it ranks" in result.reason
     curve = result.curves["gbdt"]
     assert max(curve) > curve[0]
 
@@ -147,6 +150,16 @@ def test_with_few_plays_or_without_a_gain_the_blend_ranks(past: RankingSet) -> N
     knowing = fit.fit_ranker(replace(told, X=features), kinds=("gbdt",))
     assert knowing.ranker is None
     assert "the blend ranks" in knowing.reason
+    # What the pages were ordered by knows more than any feature: titles that were played stood first.
+    ordered = told.X.copy()
+    place = np.empty(len(told), dtype=np.float32)
+    place[np.lexsort((-told.label, told.group))] = np.tile(np.arange(ROWS * PLACES), len(told) // (ROWS * PLACES))
+    ordered[:, FEATURES.index("position")] = place
+    ordered[:, FEATURES.index("vertical")] = 0
+    behind = fit.fit_ranker(replace(told, X=ordered, position=place), kinds=("gbdt",))
+    assert behind.metrics["gbdt"]["above_logged_low"] < 0
+    assert behind.ranker is None
+    assert "not surely better" in behind.reason
     empty = fit.fit_ranker(past.take([]))
     assert empty.ranker is None
 

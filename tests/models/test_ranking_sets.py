@@ -42,7 +42,7 @@ from simulation.viewers import Generated, generate
 from simulation.world import SimTitle, World
 
 GENRES = [f"genre{number}" for number in range(12)]
-PLAN = Plan(end=date(2026, 11, 1), viewers=256, days=24, seed=3, dirt=Dirt.none(), business=Business.none())
+PLAN = Plan(end=date(2026, 11, 1), viewers=400, days=24, seed=3, dirt=Dirt.none(), business=Business.none())
 HALF = (PLAN.start_ms + PLAN.end_ms) / 2e3
 
 
@@ -224,7 +224,7 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
         return simulated.fit(past)
 
     made = learn(settings, marts, fit, kinds=("gbdt",))
-    assert made.ranking is not None
+    assert made.ranking is not None, made.result.reason
     assert made.result.metrics["gbdt"]["ndcg"] > 1.05 * made.result.metrics["blend"]["ndcg"]
     # As in the truth: the row that stands first is looked at more, and of it the first place.
     truth = np.array([r["odds"] for r in simulated.made.documents["examination"][:10]]).reshape(2, 5)
@@ -236,16 +236,17 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
     assert 0.3 < len(seen[0]) / len(marts.data) < 0.7
 
     again = Ranking.restored(made.ranking.ranker.kind, made.ranking.arrays(), marts.genres)
-    row = int(np.argmax(marts.data.histories().lengths))
-    history = marts.data.histories().take([row])
-    sources = {name: model.score(history)[0] for name, model in simulated.fit(marts.data).items()}
-    chosen = np.arange(len(marts.items))
-    scores = again.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
-    assert np.isfinite(scores).all()
-    np.testing.assert_array_equal(
-        scores, made.ranking.scores(chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
-    )
-    assert spearmanr(scores, sources["blend"]).statistic > 0.2
+    rows = np.argsort(-marts.data.histories().lengths, kind="stable")[:20]
+    fitted, chosen, alike = simulated.fit(marts.data), np.arange(len(marts.items)), []
+    for row in rows.tolist():
+        history = marts.data.histories().take([row])
+        sources = {name: model.score(history)[0] for name, model in fitted.items()}
+        asked = (chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
+        scores = again.scores(*asked)
+        assert np.isfinite(scores).all()
+        np.testing.assert_array_equal(scores, made.ranking.scores(*asked))
+        alike.append(spearmanr(scores, sources["blend"]).statistic)
+    assert np.mean(alike) > 0.1, "it corrects the blend and does not forget it"
     system_keeps_its_ranking(marts, made.ranking, made.rows, folder.parents[1] / "exported")
     # A title of this minute is known by its genres, to no source.
     grown = again.with_titles([("genre1",)])
