@@ -22,6 +22,7 @@ def list_() -> None:
     """List the registered recommenders: version, alias, snapshot and verdict."""
     from matinee.console import console, table
     from matinee.stack.session import services
+    from models.recommenders.follow import status
     from models.recommenders.registry import MODEL, versions
 
     settings = Settings.load()
@@ -33,6 +34,9 @@ def list_() -> None:
     console.print(table(MODEL, ("version", "alias", "snapshot", "verdict"), rows))
     if not any("champion" in v.aliases for v in found):
         console.print("no champion: recent popularity serves; `matinee build` trains")
+    if (following := status(settings.home)) and following.failures:
+        told = f"{following.failures} since {following.since} in a row, the last: {following.why}"
+        console.print(f"failures to bring the champion to where it serves: {told}", style="red", markup=False)
 
 
 @models_app.command()

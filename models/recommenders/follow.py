@@ -1,35 +1,37 @@
 """The exported system follows the registry: whatever version is the champion is brought to where the API looks.
 
 `bring` does it once, through MLflow's client (a build). `follow` is a process of small memory that asks MLflow's server
-again and again (`matinee worker models`).
+again and again (`matinee worker models`). Either may find that the other, or a person, was faster: each asks once more
+whether what it made is still wanted, and the worker looks at what serves, not at what it remembers.
 """
 
-import shutil
+import json
+import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
 
-import httpx
-
+from matinee.clock import Clock, SystemClock
 from matinee.console import console
+from matinee.errors import MatineeError
+from matinee.home import Home
 from matinee.lake import NoSnapshotError
 from matinee.ports import known_port
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.recommenders import export
-from models.recommenders.files import FILES
+from models.recommenders.mlflow_server import AwayError, Named, Server
 from models.recommenders.system import System
 from warehouse.snapshot import current
 
 _POLL_S = 1.5
+_MOST_S = 30.0  # between two looks while MLflow is away
 _RETRY_S = 60.0  # what could not be exported is tried again
-_MODEL, _ALIAS = "matinee-recommender", "champion"  # as the registry says, which would import MLflow
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_TRIES = 5  # a champion that changes while it is exported
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,14 @@ def bring(settings: Settings) -> Serving:
         ModelError: nothing serves, and neither the champion nor popularity can be exported.
     """
     current(settings.lake)  # says so at once where nothing is built: asking MLflow takes seconds
-    from models.recommenders import registry
-
-    champion = registry.by_alias(settings, registry.CHAMPION)
-    if champion is None:
-        return _popularity(settings)
-    try:
-        return _exported(settings, registry.system_of(settings, champion))
-    except ModelError as error:
-        return kept(settings, str(error))
+    for _ in range(_TRIES):
+        try:
+            return _brought(settings)
+        except export.OvertakenError:
+            continue  # somebody promoted another meanwhile: that one, then
+        except ModelError as error:
+            return kept(settings, str(error))
+    return kept(settings, f"the champion changed {_TRIES} times while it was exported")
 
 
 def kept(settings: Settings, why: str) -> Serving:
@@ -70,105 +71,69 @@ def kept(settings: Settings, why: str) -> Serving:
     Raises:
         ModelError: there is no snapshot for popularity either.
     """
-    try:
-        serving = System.load(folder) if (folder := export.current(settings.home)) else None
-    except ModelError:
-        serving = None
+    serving = _serving(settings.home)
     if serving is not None:
         return _of(serving, changed=False, why=why)
     try:
-        return _of(_popularity_system(settings), changed=True, why=why)
+        made = _popularity(settings)
+        export.export(made, settings.home, wanted=lambda: _serving(settings.home) is None)
+    except export.OvertakenError:
+        return kept(settings, why)
     except NoSnapshotError as error:
         raise ModelError(f"{why}; and nothing else can serve: {error}") from error
+    return _of(made, changed=True, why=why)
 
 
-def _popularity(settings: Settings) -> Serving:
-    return _of(_popularity_system(settings), changed=True)
+def _serving(home: Home) -> System | None:
+    """What serves, if it loads and answers."""
+    folder = export.current(home)
+    try:
+        return folder and export.checked(folder)
+    except ModelError:
+        return None
 
 
-def _popularity_system(settings: Settings) -> System:
+def _brought(settings: Settings) -> Serving:
+    from models.recommenders import registry
+
+    def named() -> registry.Version | None:
+        return registry.by_alias(settings, registry.CHAMPION)
+
+    try:
+        champion = named()
+        if champion is None:
+            return _exported(settings, _popularity(settings), lambda: named() is None)
+        system = registry.system_of(settings, champion)
+        return _exported(settings, system, lambda: (now := named()) is not None and now.version == champion.version)
+    except _mlflow_exception() as error:
+        raise ModelError(f"MLflow cannot give the champion ({str(error).splitlines()[0]})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"the champion is damaged ({type(error).__name__}: {error}): promote another") from error
+
+
+def _mlflow_exception() -> type[Exception]:
+    """Asked for when something was raised: the registry sets MLflow's variables before its first import."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
+
+
+def _popularity(settings: Settings) -> System:
     from models.recommenders.assemble import popularity_system
     from models.recommenders.marts import read_marts
 
-    system = popularity_system(read_marts(settings))
-    export.export(system, settings.home)
-    return system
+    return popularity_system(read_marts(settings))
 
 
-def _exported(settings: Settings, system: System) -> Serving:
-    """Export the system unless it serves already, unharmed."""
-    folder = export.current(settings.home)
-    if folder is not None and _same(folder, system):
-        return _of(system, changed=False)
-    export.export(system, settings.home)
-    return _of(system, changed=True)
-
-
-def _same(folder: Path, system: System) -> bool:
-    try:
-        found = System.load(folder)
-        found.check()
-    except ModelError:
-        return False
-    return found.about == system.about and found.golden == system.golden
+def _exported(settings: Settings, system: System, wanted: Callable[[], bool]) -> Serving:
+    """Export the system; `changed` unless it serves already, unharmed."""
+    before = export.current(settings.home)
+    return _of(system, changed=export.export(system, settings.home, wanted) != before)
 
 
 def _of(system: System, *, changed: bool, why: str = "") -> Serving:
     about = system.about
     return Serving(about.name, about.version, about.snapshot_id, about.kind, len(system.items), changed, why)
-
-
-@dataclass(frozen=True)
-class Named:
-    """The version that the alias names, and where its files are."""
-
-    version: str
-    files: str  # a URI of the folder with `model.npz` and the others
-
-
-class Server:
-    """MLflow's REST API, as documented: an alias, its version, its files."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
-
-    def champion(self) -> Named | None:
-        """What the alias names; None where no version has it.
-
-        Raises:
-            httpx.HTTPError: the server does not answer, or not as documented.
-        """
-        found = self._client.get("/api/2.0/mlflow/registered-models/alias", params={"name": _MODEL, "alias": _ALIAS})
-        if found.status_code in (400, 404) and found.json().get("error_code") in _MISSING:
-            return None
-        version = found.raise_for_status().json()["model_version"]
-        return Named(str(version["version"]), f"{self._folder(version)}/artifacts/model")
-
-    def fetch(self, named: Named, folder: Path) -> None:
-        """Copy the version's files into `folder`.
-
-        Raises:
-            ModelError: they are gone, or lie where this process cannot read.
-        """
-        where = urlsplit(named.files)
-        try:
-            for name in FILES:
-                if where.scheme in ("", "file"):
-                    shutil.copyfile(Path(unquote(where.path)) / name, folder / name)
-                elif where.scheme == "mlflow-artifacts":
-                    path = f"/api/2.0/mlflow-artifacts/artifacts/{quote(where.path.lstrip('/'))}/{name}"
-                    (folder / name).write_bytes(self._client.get(path).raise_for_status().content)
-                else:
-                    raise ModelError(f"files of model {named.version} lie at {named.files}: nothing here reads that")
-        except (OSError, httpx.HTTPError) as error:
-            raise ModelError(f"the files of model {named.version} at {named.files} cannot be read: {error}") from error
-
-    def _folder(self, version: dict[str, str]) -> str:
-        source = version.get("source", "")
-        if not source.startswith("models:/m-"):
-            return source
-        found = self._client.get(f"/api/2.0/mlflow/logged-models/{source.removeprefix('models:/')}")
-        return found.raise_for_status().json()["model"]["info"]["artifact_uri"]
 
 
 def follow(settings: Settings, drain_only: bool = False) -> None:
@@ -181,7 +146,7 @@ def follow(settings: Settings, drain_only: bool = False) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     following = Follower(settings, Server(server_url(settings)))
-    while not stop.wait(_POLL_S):
+    while not stop.wait(following.pause):
         following.look()
 
 
@@ -199,48 +164,130 @@ def server_url(settings: Settings) -> str:
     return settings.mlflow_url
 
 
-class Follower:
-    """Looks at the alias; what fails is said once, and tried again after a minute."""
+@dataclass(frozen=True)
+class Following:
+    """How the worker fares: `failures` in a row `since` when (ISO 8601, UTC), the last of them `why`."""
 
-    def __init__(self, settings: Settings, server: Server, now: Callable[[], float] = time.monotonic) -> None:
+    wanted: str = ""
+    failures: int = 0
+    since: str = ""
+    why: str = ""
+
+
+def status(home: Home) -> Following | None:
+    """What the worker wrote last; None where it never ran."""
+    try:
+        return Following(**json.loads(_status_file(home).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _status_file(home: Home) -> Path:
+    return home.run / "models.json"
+
+
+class Follower:
+    """Looks at the alias and at what serves. What fails is said once, counted in `status`, and tried again."""
+
+    def __init__(
+        self, settings: Settings, server: Server, now: Callable[[], float] = time.monotonic, clock: Clock | None = None
+    ) -> None:
         self._settings, self._server, self._now = settings, server, now
-        self._tried: Named | None = None
-        self._failed_at: float | None = None
+        self._clock = clock or SystemClock()
+        self._good: tuple[Named, object] | None = None  # what was exported, and the mark of its files
+        self._bad: tuple[Named, float] | None = None  # what could not be, and when
+        self._away = 0
         self._said = ""
+        self._status: Following | None = None
+        self._write(Following())
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look: ever longer while MLflow is away."""
+        return min(_POLL_S * 2.0**self._away, _MOST_S)
 
     def look(self) -> Serving | None:
-        """Export what the alias names, if that is new; returns what was exported."""
+        """Export what the alias names, unless just that serves unharmed; returns what was exported."""
         try:
             named = self._server.champion()
-        except (httpx.HTTPError, KeyError, ValueError) as error:
-            return self._keep(f"MLflow does not answer ({type(error).__name__}: {error})")
+        except AwayError as error:
+            self._away = min(self._away + 1, 10)
+            return self._failed("", str(error), key="away")
+        if self._away:
+            self._away = 0
+            self._said = ""
+            console.print("MLflow answers again")
         if named is None:
+            self._write(Following())
             return self._keep("no version is the champion")
-        due = self._failed_at is not None and self._now() - self._failed_at >= _RETRY_S
-        if named == self._tried and not due:
+        if self._good == (named, self._mark()):
+            self._write(Following(named.version))
+            self._said = ""
             return None
-        self._tried = named
+        if self._bad is not None and self._bad[0] == named and self._now() - self._bad[1] < _RETRY_S:
+            return None
+        return self._take(named)
+
+    def _take(self, named: Named) -> Serving | None:
         try:
             made = self._export(named)
-        except (ModelError, OSError) as error:
-            self._failed_at = self._now()
-            return self._keep(f"model {named.version} is not taken: {error}")
-        self._failed_at, self._said = None, ""
+        except export.OvertakenError:
+            return None  # the next look sees what is wanted now
+        except AwayError as error:  # between the look and the switch
+            return self._failed(named.version, str(error), key="away")
+        except (MatineeError, OSError) as error:
+            self._bad = named, self._now()
+            return self._failed(named.version, f"model {named.version} is not taken: {error}")
+        self._bad, self._said = None, ""
+        self._write(Following(named.version))
         _tell(made)
         return made
 
     def _export(self, named: Named) -> Serving:
         with tempfile.TemporaryDirectory() as folder:
             self._server.fetch(named, Path(folder))
-            system = System.load(Path(folder))
-        return _exported(self._settings, replace(system, about=replace(system.about, version=named.version)))
+            system = export.checked(Path(folder), f"model {named.version}")
+        system = replace(system, about=replace(system.about, version=named.version))
+        home, before = self._settings.home, export.current(self._settings.home)
+        folder = export.export(system, home, lambda: self._server.champion() == named)
+        self._good = named, export.mark(folder)  # not what `current` names by now
+        return _of(system, changed=folder != before)
 
-    def _keep(self, why: str) -> None:
-        if why != self._said:
-            self._said = why
+    def _mark(self) -> object | None:
+        folder = export.current(self._settings.home)
+        return folder and export.mark(folder)
+
+    def _failed(self, version: str, why: str, key: str = "") -> None:
+        before = self._status or Following()
+        since = before.since if before.failures else f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
+        self._write(Following(version or before.wanted, before.failures + 1, since, why))
+        self._keep(why, key)
+
+    def _keep(self, why: str, key: str = "") -> None:
+        if (key or why) != self._said:
+            self._said = key or why
             folder = export.current(self._settings.home)
-            serves = f"version {folder.name} goes on serving" if folder else "nothing serves"
+            serves = f"version {_version(folder)} goes on serving" if folder else "nothing serves"
             console.print(f"{why}; {serves}", markup=False, soft_wrap=True)
+
+    def _write(self, status: Following) -> None:
+        if status == self._status:
+            return
+        self._status, file = status, _status_file(self._settings.home)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            draft = file.with_suffix(".tmp")
+            draft.write_text(json.dumps(asdict(status)))
+            os.replace(draft, file)
+        except OSError as error:  # a full disk: what serves goes on, and the log says the rest
+            console.print(f"cannot write {file}: {error}", markup=False, soft_wrap=True)
+
+
+def _version(folder: Path) -> str:
+    try:
+        return json.loads((folder / "model.json").read_text())["about"]["version"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return folder.name  # damaged: as it was called
 
 
 def _tell(made: Serving) -> None:

@@ -13,7 +13,8 @@ import pytest
 from matinee.ports import is_free
 from matinee.settings import Settings
 from models.recommenders import export, registry
-from models.recommenders.follow import Follower, Server, bring
+from models.recommenders.follow import Follower, bring
+from models.recommenders.mlflow_server import Server
 from models.recommenders.system import System
 from orchestration.processes import models
 
@@ -53,7 +54,7 @@ def files_of(settings: Settings, server: Server, version: str) -> Path:
     registry.alias(settings, version, promoted=True)
     named = server.champion()
     assert named is not None
-    return Path(named.files.removeprefix("file://"))
+    return Path(server.files(named).removeprefix("file://"))
 
 
 def test_the_worker_brings_a_promoted_version_within_seconds_and_stays_small(
@@ -120,7 +121,7 @@ def test_damaged_files_change_nothing_until_they_are_mended(
 def test_a_deleted_champion_goes_on_serving(home: Settings, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     api, following = registry.client(home), Follower(home, server)
     first = api.get_model_version(registry.MODEL, "1")
-    again = str(api.create_model_version(registry.MODEL, first.source, first.run_id).version)
+    again = str(api.create_model_version(registry.MODEL, first.source or "", first.run_id).version)
     registry.alias(home, again, promoted=True)
     made = following.look()
     assert made is not None
@@ -137,6 +138,44 @@ def test_without_mlflow_what_serves_goes_on(home: Settings, capsys: pytest.Captu
     assert following.look() is None
     assert following.look() is None
     (said,) = capsys.readouterr().out.splitlines()
-    assert said.startswith("MLflow does not answer (ConnectError")
+    assert said.startswith(f"MLflow at http://127.0.0.1:{port} does not answer (ConnectError")
     assert said.endswith("; version 1 goes on serving")
     assert serving(home) == "1"
+
+
+def test_a_build_that_read_an_older_champion_does_not_bring_it_back(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched, read = [], registry.system_of
+
+    def promoted_meanwhile(settings: Settings, version: registry.Version) -> System:
+        system = read(settings, version)
+        if not fetched:
+            registry.alias(settings, "2", promoted=True)
+        fetched.append(version.version)
+        return system
+
+    monkeypatch.setattr(registry, "system_of", promoted_meanwhile)
+    made = bring(home)
+    assert (fetched, made.version, serving(home)) == (["1", "2"], "2", "2")
+
+
+def test_the_worker_looks_at_what_serves_not_at_what_it_remembers(home: Settings, server: Server) -> None:
+    registry.alias(home, "2", promoted=True)
+    following = Follower(home, server)
+    assert following.look() is not None
+    older = next(folder for folder in export.kept(home.home) if System.load(folder).about.version == "1")
+    link = home.home.models / "current"
+    link.unlink()
+    link.symlink_to(older.name)  # as a build does that was slow
+    assert following.look() is not None
+    assert serving(home) == "2"
+    folder = export.current(home.home)
+    assert folder is not None
+    (folder / "model.npz").write_bytes((folder / "model.npz").read_bytes()[:-100])
+    assert following.look() is not None
+    assert serving(home) == "2"
+    shutil.rmtree(home.home.models)
+    assert following.look() is not None
+    assert serving(home) == "2"
+    assert following.look() is None
