@@ -1,4 +1,4 @@
-"""Features, re-rank, exploration, rows, fatigue and off-policy estimates: the parts without a fit."""
+"""Features, re-rank, exploration, rows and off-policy estimates: the parts without a fit."""
 
 from itertools import pairwise
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from models.errors import ModelError
 from models.ranking import ope
 from models.ranking.explore import SLOT, explore, seed_of
-from models.ranking.fatigue import POLICIES, Fatigue, rested
 from models.ranking.frame import FEATURES, TitleTable, candidate_frame, source_columns, taste_of
 from models.ranking.judged import page_ndcg
 from models.ranking.rerank import Knobs, rerank
@@ -205,7 +204,7 @@ def test_off_policy_estimates_hold_the_known_reward_of_a_policy_that_was_not_ser
         ope.snips([1.0], [1.0], [0.0])
 
 
-# -- rows and fatigue
+# -- rows
 
 
 def test_the_worth_of_rows_is_freed_of_where_they_stood() -> None:
@@ -236,13 +235,3 @@ def test_a_row_that_was_hardly_shown_is_worth_little_either_way() -> None:
 
 def test_rows_without_a_known_worth_keep_their_order() -> None:
     assert order_rows(["b", "a", "genre:x", "c"], {"genre": -1.0, "c": 2.0}) == [3, 0, 1, 2]
-
-
-@given(st.lists(st.integers(0, 60), min_size=2, max_size=8))
-def test_who_was_shown_more_often_without_a_play_never_gains(shown: list[int]) -> None:
-    scores = np.zeros(len(shown), dtype=np.float32)
-    tired = rested(scores, sorted(shown), Fatigue())
-    assert all(a >= b for a, b in pairwise(tired))
-    assert tired.min() >= np.log(0.1) - 1e-6
-    assert (tired[np.array(sorted(shown)) <= 3] == 0).all()
-    assert rested(scores, shown, POLICIES["continue"]) is scores
