@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from matinee.settings import Settings
-from models.interactions import Interactions, Ragged
+from models.interactions import Interactions
 from models.recommenders.content import TitleContent, read_contents
 from models.recommenders.segments import read_profiles
 from models.recommenders.zoo import Side
@@ -23,20 +23,11 @@ GROUP BY p.row, t.row
 ORDER BY moment, min(i.interaction_id)
 """
 
-# Finished films, and whatever was rated: not to be discovered again. A series goes on.
-_FINISHED = """
-SELECT DISTINCT p.row AS profile, t.row AS item
-FROM fct_interaction i JOIN profiles p USING (profile_key) JOIN items t USING (item_id)
-WHERE i.kind = 'rate' OR (i.kind = 'view' AND i.value >= 0.9 AND i.title_id = i.item_id)
-ORDER BY profile, item
-"""
-
 _ITEMS = """
 CREATE TEMP TABLE items AS
 SELECT row_number() OVER (ORDER BY item_id) - 1 AS row, *
 FROM (
-    SELECT item_id, coalesce(bool_or(is_playable), false) AS is_playable,
-           coalesce(any_value(genres) FILTER (WHERE title_id = item_id), []) AS genres,
+    SELECT item_id, coalesce(any_value(genres) FILTER (WHERE title_id = item_id), []) AS genres,
            epoch(min(created_at) FILTER (WHERE title_id = item_id)) AS created
     FROM dim_title GROUP BY item_id
     HAVING count(*) FILTER (WHERE title_id = item_id AND kind <> 'extra') > 0
@@ -58,12 +49,9 @@ class Marts:
     data_hash: str
     profiles: list[str]
     items: list[str]
-    playable: NDArray[np.bool_]  # [n_items]
     created: NDArray[np.float64]  # [n_items] seconds
     genres: list[list[str]]
     data: Interactions
-    finished: Ragged  # [n_profiles] what is not to be discovered again
-    watched_here: bool  # whether anything was watched in this service, and not only imported
     content: list[TitleContent]  # row = item
     regions: list[str | None]  # row = profile
     kids: NDArray[np.bool_]  # [n_profiles]
@@ -71,12 +59,6 @@ class Marts:
     @property
     def side(self) -> Side:
         return Side(self.content, self.regions, self.kids)
-
-    @property
-    def offered(self) -> NDArray[np.bool_]:
-        """[n_items] what may be recommended: what plays, once films play here; else the whole (imported) catalogue."""
-        everything = np.ones(len(self.items), dtype=np.bool_)
-        return self.playable if self.playable.any() and self.watched_here else everything
 
 
 def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
@@ -96,8 +78,6 @@ def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
         items = connection.execute("FROM items ORDER BY row").fetchall()
         profiles = [row[0] for row in connection.execute("SELECT profile_key FROM profiles ORDER BY row").fetchall()]
         positives = connection.execute(_POSITIVES).fetchnumpy()
-        finished = connection.execute(_FINISHED).fetchnumpy()
-        here = connection.execute("SELECT count(*) FROM fct_interaction WHERE origin <> 'import'").fetchone()
         there = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         known = read_contents(connection) if "dim_title_content" in there else {}
         about = read_profiles(connection) if "dim_profile" in there else {}
@@ -106,20 +86,12 @@ def read_marts(settings: Settings, snapshot_id: str | None = None) -> Marts:
         data_hash=snapshot.data_hash,
         profiles=profiles,
         items=[row[1] for row in items],
-        playable=np.array([row[2] for row in items], dtype=np.bool_),
-        genres=[row[3] for row in items],
-        created=np.array([row[4] or 0.0 for row in items], dtype=np.float64),
+        genres=[row[2] for row in items],
+        created=np.array([row[3] or 0.0 for row in items], dtype=np.float64),
         data=Interactions.sorted(
             positives["profile"], positives["item"], positives["moment"], len(profiles), len(items)
         ),
-        finished=_grouped(finished["profile"], finished["item"], len(profiles)),
-        watched_here=bool(here and here[0]),
-        content=[known.get(row[1]) or TitleContent(row[1], genres=tuple(row[3])) for row in items],
+        content=[known.get(row[1]) or TitleContent(row[1], genres=tuple(row[2])) for row in items],
         regions=[about[key].region if key in about else None for key in profiles],
         kids=np.array([key in about and about[key].kids for key in profiles], dtype=np.bool_),
     )
-
-
-def _grouped(rows: ArrayLike, values: ArrayLike, count: int) -> Ragged:
-    lengths = np.bincount(np.asarray(rows, dtype=np.int64), minlength=count)
-    return Ragged(np.concatenate(([0], np.cumsum(lengths))), np.asarray(values, dtype=np.int64))

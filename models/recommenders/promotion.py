@@ -1,21 +1,32 @@
-"""The gate before a model serves: contenders made from recipes, judged on folds that each is fitted for anew."""
+"""The gate before a model serves: contenders made from recipes, judged on folds that each is fitted for anew.
+
+A recipe is judged by the lists of the system that would serve: assembled from it on each fold's past, it masks, cuts
+histories and answers viewers whom it does not know as it does when it serves. Only the ranker is left out: it learns
+from impressions, and is judged on later ones (`ranking.fit`).
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
 from models.evaluation.gate import Contender, Verdict, judge, measure
-from models.evaluation.splits import Rolling
-from models.interactions import Floats
+from models.evaluation.splits import Rolling, Task
+from models.interactions import Floats, Interactions, Ints, Ragged
+from models.recommenders.assemble import assemble, until
+from models.recommenders.base import Fitted
 from models.recommenders.marts import Marts
-from models.recommenders.recipe import Fits, Recipe
+from models.recommenders.masks import RULES, allowed
+from models.recommenders.recipe import Complete, Fits, Recipe, digest
 from models.recommenders.similar import tags
+from models.recommenders.system import About, Asked, System
 from models.recommenders.zoo import RECENT, Zoo
 
 _BASELINES = (*RECENT, "knn", "ease")
+_LISTED = 10
+_NOTE = "a ranker on top of it is not judged here but on logged impressions"
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,21 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """A system, and the model inside it for whoever asks for scores; `number`: title id -> item."""
+
+    system: System
+    model: Complete
+    number: Mapping[str, int]
+
+    def score(self, histories: Ragged) -> Floats:
+        return self.model.score(histories)
+
+    def arrays(self) -> dict[str, NDArray]:
+        return self.model.arrays()
+
+
+@dataclass(frozen=True)
 class Gate:
     """Judges recipes on the folds of one snapshot; `fits` are shared with whoever fits the same."""
 
@@ -42,6 +68,7 @@ class Gate:
     folds: Rolling
     fits: Fits
     zoo: Zoo  # whose models set the bar
+    _systems: dict[tuple[str, str], "Serving"] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def judge(
         self, challenger: Recipe, champion: Recipe | None, *, recorded: Mapping[str, float] | None = None
@@ -64,22 +91,65 @@ class Gate:
             reference = max((self._single(name) for name in RECENT), key=self._mean)
         else:
             reference = self.contender(f"champion {champion.candidate} {champion.mark}", champion)
-        verdict = judge(ours, reference, baselines, self.folds, allowed=self.allowed(), genres=self._genres())
+        verdict = judge(
+            ours,
+            reference,
+            baselines,
+            self.folds,
+            allowed=self.allowed(),
+            genres=self._genres(),
+            rules=RULES,
+            note=_NOTE,
+        )
         return Judged(verdict, reached)
 
     def contender(self, name: str, recipe: Recipe) -> Contender:
-        return Contender(name, lambda data: self.fits.complete(recipe, data), recipe=recipe.mark)
+        """The recipe as it would serve."""
+        return Contender(name, lambda data: self._serving(recipe, data), recommend=self.lists, recipe=recipe.mark)
+
+    def lists(self, fitted: Fitted, task: Task, may: NDArray[np.bool_]) -> Ints:
+        """[rows, 10] what the system behind `fitted` answers the viewers of the task, -1 where it has no more."""
+        if not isinstance(fitted, Serving):
+            raise TypeError(f"lists are made by a system, not by {type(fitted).__name__}")
+        system, marts, histories = fitted.system, self.marts, task.histories
+        top = np.full((len(task), _LISTED), -1, dtype=np.int64)
+        for row, user in enumerate(task.users):
+            own = histories.part(row, row + 1)
+            asked = Asked(
+                tuple(marts.items[item] for item in own.values),
+                () if own.times is None else tuple(own.times.tolist()),
+                marts.regions[user],
+                bool(marts.kids[user]),
+                now=until(task.train) if own.at is None else float(own.at[0]),
+            )
+            unseen = (may if may.ndim == 1 else may[row]).copy()
+            unseen[own.values] = False
+            picks = [fitted.number[pick.title_id] for pick in system.rank(asked, unseen, _LISTED)]
+            top[row, : len(picks)] = picks
+        return top
 
     def allowed(self) -> Sequence[NDArray[np.bool_]]:
-        """For each fold, the titles that were known when it began: made, or taken by anybody, before."""
-        first = np.full(len(self.marts.items), np.inf)
-        np.minimum.at(first, self.marts.data.items, self.marts.data.times)
-        known = np.minimum(first, self.marts.created)
-        return [known < start for start in self.folds.starts]
+        """For each fold, [rows, n_items] the titles that may come out."""
+        return [
+            allowed(self.marts, task, start) for task, start in zip(self.folds.tasks, self.folds.starts, strict=True)
+        ]
+
+    def _serving(self, recipe: Recipe, data: Interactions) -> "Serving":
+        """Assembled once for each part of the data, by the function that makes what serves."""
+        key = recipe.mark, digest(data)
+        if key not in self._systems:
+            complete = self.fits.complete(recipe, data)
+            past = replace(self.marts, data=data)
+            about = About("gate", "", past.snapshot_id, "", recipe.candidate, fitted_until=until(data))
+            days = int(recipe.fallback.removeprefix("popularity_").removesuffix("d"))
+            system = assemble(past, about, complete.model, days=days)
+            self._systems[key] = Serving(system, complete, {item: row for row, item in enumerate(past.items)})
+        return self._systems[key]
 
     def _single(self, name: str) -> Contender:
         """One model of the zoo by itself, popularity for whom it does not know."""
-        return self.contender(name, Recipe(self.zoo, name))
+        recipe = Recipe(self.zoo, name)
+        return Contender(name, lambda data: self.fits.complete(recipe, data), recipe=recipe.mark)
 
     def measured(self, recipe: Recipe) -> dict[str, float]:
         """What the recipe reaches on each fold, by the name under which a run records it."""

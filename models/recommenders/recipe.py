@@ -95,7 +95,7 @@ class Fits:
     def of(self, data: Interactions, zoo: Zoo, names: Collection[str] | None = None) -> dict[str, Fitted]:
         """These models of the zoo (default: all), fitted to `data`."""
         wanted = zoo.names if names is None else names
-        known = self._made.setdefault((_digest(data), repr(zoo)), {})
+        known = self._made.setdefault((digest(data), repr(zoo)), {})
         missing = [name for name in wanted if name not in known]
         known |= zoo.fit(data, missing, known, self._side) if missing else {}
         return {name: known[name] for name in wanted}
@@ -110,7 +110,8 @@ class Fits:
         self._made.clear()
 
 
-def _digest(data: Interactions) -> str:
+def digest(data: Interactions) -> str:
+    """Equal for equal data."""
     digest = hashlib.sha256(repr((data.n_users, data.n_items)).encode())
     for column in (data.users, data.items, data.times):
         digest.update(np.ascontiguousarray(column).view(np.uint8).data)

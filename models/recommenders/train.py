@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from models.recommenders.assemble import assemble, until
 from models.recommenders.base import Fitted, few_threads
 from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
+from models.recommenders.masks import allowed
 from models.recommenders.promotion import Gate
 from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.reigning import reigning
@@ -106,7 +108,7 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
 def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Report, System] | None:
     """The comparison, the gate's verdict and the fitted system; None where there is too little data."""
     fits, serves = Fits(marts.side), reigning(settings)
-    trial = run_trial(marts.data, zoo, plan, fits, serves.recipe)
+    trial = run_trial(marts.data, zoo, plan, fits, serves.recipe, may=partial(allowed, marts))
     if trial is None:
         return None
     judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, serves.recipe)

@@ -1,13 +1,14 @@
 """One fair comparison: every model fitted on the past, tuned on validation, judged once on the newest part."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import Interval, bootstrap_mean, paired_bootstrap
+from models.evaluation.checks import MIN_USERS
 from models.evaluation.metrics import Scores, evaluate
 from models.evaluation.splits import Rolling, Task, quantile_boundary, rolling, temporal
 from models.interactions import Interactions
@@ -16,8 +17,10 @@ from models.recommenders.blend import Blend, choose_weights
 from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.zoo import PERSONAL, RECENT, Zoo
 
-MIN_USERS = 20  # fewer test users say nothing
 _VALIDATION_ROWS = 1500
+
+Mask = NDArray[np.bool_]
+May = Callable[[Task, float], Mask]  # (task, its start in seconds) -> [rows, n_items]: what may come out
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,17 @@ class Trial:
         return max(self.rows, key=lambda row: row.ndcg.mean).model
 
 
-def run_trial(data: Interactions, zoo: Zoo, plan: Plan, fits: Fits, reigning: Recipe | None = None) -> Trial | None:
+def everything(task: Task, _start: float) -> Mask:
+    return np.ones((len(task), task.train.n_items), dtype=np.bool_)
+
+
+def run_trial(
+    data: Interactions, zoo: Zoo, plan: Plan, fits: Fits, reigning: Recipe | None = None, *, may: May = everything
+) -> Trial | None:
     """Compare all models on the time of the gate's folds; None where there is too little data to compare anything.
 
-    `reigning`: what serves now, which validation gives up only for something better by `plan.least_gain`.
+    `reigning`: what serves now, which validation gives up only for something better by `plan.least_gain`. `may`: the
+    masks of the gate (`masks.allowed`).
     """
     folds = rolling(data, folds=plan.folds, days=plan.fold_days, min_users=MIN_USERS)
     if not folds.tasks:
@@ -81,11 +91,12 @@ def run_trial(data: Interactions, zoo: Zoo, plan: Plan, fits: Fits, reigning: Re
     test = temporal(data, boundaries[1], "all")
     if len(test) < 2 or len(test.train) == 0 or len(validation) == 0 or len(validation.train) == 0:
         return None
-    tuned = tune(fits, zoo, validation, plan, reigning)
-    fitted = fits.of(test.train, zoo)
-    models = {**fitted, "blend": blend_of(fitted, tuned.weights)}
-    kinds = {"first": temporal(data, boundaries[1], "first"), "last": temporal(data, boundaries[1], "last")}
-    measured = {name: _measure(model, fitted[tuned.fallback], test, kinds) for name, model in models.items()}
+    sample = validation.sample(_VALIDATION_ROWS, plan.seed)
+    tuned = tune(fits, zoo, sample, plan, reigning, allowed=may(sample, boundaries[0]))
+    models, fallback = _compared(fits, zoo, tuned, test.train)
+    kinds = {kind: temporal(data, boundaries[1], kind) for kind in ("first", "last")}
+    asked = {name: (task, may(task, boundaries[1])) for name, task in {"all": test, **kinds}.items()}
+    measured = {name: _measure(model, fallback, asked) for name, model in models.items()}
     baseline = max(RECENT, key=lambda name: measured[name][0].ndcg.mean())
     rows = [
         Row(
@@ -113,18 +124,29 @@ def validation_start(data: Interactions, test: float, plan: Plan) -> float:
     return quantile_boundary(past, 1 - plan.validation_share)
 
 
-def tune(fits: Fits, zoo: Zoo, validation: Task, plan: Plan, reigning: Recipe | None = None) -> Recipe:
+def _compared(fits: Fits, zoo: Zoo, tuned: Recipe, past: Interactions) -> tuple[dict[str, Fitted], Fitted]:
+    """All models of the zoo, the tuned one as its own recipe makes it (the champion's may have another zoo), and who
+    answers for those that know nothing."""
+    fitted, own = fits.of(past, zoo), fits.of(past, tuned.zoo, tuned.parts)
+    models: dict[str, Fitted] = dict(fitted)
+    if tuned.used and set(tuned.used) <= set(fitted):
+        models["blend"] = blend_of(fitted, tuned.weights)
+    return models | {tuned.candidate: tuned.assembled(own)}, own[tuned.fallback]
+
+
+def tune(
+    fits: Fits, zoo: Zoo, sample: Task, plan: Plan, reigning: Recipe | None = None, *, allowed: Mask | None = None
+) -> Recipe:
     """Choose by NDCG@10 on (a sample of) validation; the test is not looked at."""
-    fitted = fits.of(validation.train, zoo)
-    sample = validation.sample(_VALIDATION_ROWS, plan.seed)
-    weights = choose_weights(fitted, sample)
-    fallback = max(RECENT, key=lambda name: _reached(fitted[name], fitted[name], sample))
+    fitted = fits.of(sample.train, zoo)
+    weights = choose_weights(fitted, sample, allowed=allowed)
+    fallback = max(RECENT, key=lambda name: _reached(fitted[name], fitted[name], sample, allowed))
     models = {**fitted, "blend": blend_of(fitted, weights)}
-    reached = {name: _ndcg(models[name], fitted[fallback], sample) for name in PERSONAL if name in models}
+    reached = {name: _ndcg(models[name], fitted[fallback], sample, allowed) for name in PERSONAL if name in models}
     candidate = _simplest_of_the_best(reached)
     if reigning is not None:
-        kept = fits.complete(reigning, validation.train)
-        if reached[candidate].mean() <= _reached(kept.model, kept.fallback, sample) * (1 + plan.least_gain):
+        kept = fits.complete(reigning, sample.train)
+        if reached[candidate].mean() <= _reached(kept.model, kept.fallback, sample, allowed) * (1 + plan.least_gain):
             return reigning
     return Recipe(zoo, candidate, weights, fallback)
 
@@ -140,12 +162,12 @@ def _simplest_of_the_best(reached: Mapping[str, NDArray[np.float64]]) -> str:
     return "blend" if gained.mean() > gained.std() / np.sqrt(len(gained)) else single
 
 
-def _reached(model: Fitted, fallback: Fitted, task: Task) -> float:
-    return float(_ndcg(model, fallback, task).mean())
+def _reached(model: Fitted, fallback: Fitted, task: Task, allowed: Mask | None) -> float:
+    return float(_ndcg(model, fallback, task, allowed).mean())
 
 
-def _ndcg(model: Fitted, fallback: Fitted, task: Task) -> NDArray[np.float64]:
-    return evaluate(lambda rows: with_fallback(model, fallback, rows), task).ndcg
+def _ndcg(model: Fitted, fallback: Fitted, task: Task, allowed: Mask | None) -> NDArray[np.float64]:
+    return evaluate(lambda rows: with_fallback(model, fallback, rows), task, allowed=allowed).ndcg
 
 
 def blend_of(fitted: dict[str, Fitted], weights: Mapping[str, float]) -> Blend:
@@ -153,11 +175,15 @@ def blend_of(fitted: dict[str, Fitted], weights: Mapping[str, float]) -> Blend:
     return Blend({name: fitted[name] for name in used}, used)
 
 
-def _measure(model: Fitted, fallback: Fitted, test: Task, kinds: dict[str, Task]) -> tuple[Scores, dict[str, float]]:
+def _measure(
+    model: Fitted, fallback: Fitted, asked: Mapping[str, tuple[Task, Mask]]
+) -> tuple[Scores, dict[str, float]]:
+    """`asked`: of "all" later titles, and of the "first" and the "last" one, each with what may come out."""
     started = time.perf_counter()
-    scores = evaluate(lambda rows: with_fallback(model, fallback, rows), test)
+    test, allowed = asked["all"]
+    scores = evaluate(lambda rows: with_fallback(model, fallback, rows), test, allowed=allowed)
     metrics = scores.summary(test.train)
     metrics["score_seconds"] = time.perf_counter() - started
-    for kind, task in kinds.items():
-        metrics[f"ndcg_at_10_{kind}"] = _reached(model, fallback, task)
+    for kind in ("first", "last"):
+        metrics[f"ndcg_at_10_{kind}"] = _reached(model, fallback, *asked[kind])
     return scores, metrics
