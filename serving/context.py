@@ -62,8 +62,8 @@ class Context:
         catalogues = Catalogues(self.transaction)
         self.systems = Systems(settings.home, self.metrics, catalogues)
         live = Live(Online(self.quick, clock))
-        exposures = Exposures(self.quick, self.log, clock)
-        self.home = Homes(self.transaction, catalogues, self.systems, live, exposures, self.metrics, clock)
+        self.exposures = Exposures(self.quick, self.log, clock)
+        self.home = Homes(self.transaction, catalogues, self.systems, live, self.exposures, self.metrics, clock)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -78,6 +78,7 @@ class Context:
 
     async def close(self) -> None:
         await self.systems.stop()
+        await self.exposures.close()
         await self.log.close()
         await self.pool.close()
         for client in {self.redis, self.events, self.quick}:

@@ -24,7 +24,8 @@ from serving.catalog.core import card
 from serving.db import Row, row, rows
 
 CONFIRMED_S = 0.5  # a catalogue confirmed so recently is taken as it is
-STALE_S = 1.0  # and so long while another request is at confirming it
+STALE_S = 1.0  # and so long while it is being confirmed
+PAUSE_S = 0.5  # so long after PostgreSQL did not answer everybody hears so at once
 _QUERIES = load(Path(__file__).parent)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 _SHELVES = 2_000
@@ -147,8 +148,8 @@ class Catalogues:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._confirming = asyncio.Lock()
-        self._confirmed = -1e9
+        self._confirming: asyncio.Task[None] | None = None
+        self._confirmed = self._ended = -1e9
         self.current: Catalogue | None = None
         self._shelves: dict[tuple[int, str | None], tuple[Catalogue, datetime, Shelf]] = {}
         self._building: dict[tuple[int, str | None], asyncio.Lock] = {}
@@ -182,15 +183,29 @@ class Catalogues:
             return await rows(connection, _QUERIES["contents"], {"title_ids": list(title_ids)})
 
     async def _confirmed_one(self) -> Catalogue:
-        age = time.monotonic() - self._confirmed
-        if self.current is not None and (age < CONFIRMED_S or (age < STALE_S and self._confirming.locked())):
-            return self.current
         asked = time.monotonic()
-        async with self._confirming:
-            if self.current is None or self._confirmed < asked:
-                await self._confirm()
-        assert self.current is not None
+        is_running = self._confirming is not None and not self._confirming.done()
+        age = asked - self._confirmed
+        if self.current is not None and (age < CONFIRMED_S or (age < STALE_S and is_running)):
+            return self.current
+        while self.current is None or self._confirmed < asked - CONFIRMED_S:
+            # All that wait share one, and its error: one after the other would wait for PostgreSQL as often.
+            await asyncio.shield(self._shared())
         return self.current
+
+    def _shared(self) -> asyncio.Task[None]:
+        """The confirmation that runs, or failed a moment ago; else a new one."""
+        task = self._confirming
+        if task is not None and task.done() and (_has_failed(task) and time.monotonic() < self._ended + PAUSE_S):
+            return task
+        if task is None or task.done():
+            task = self._confirming = asyncio.ensure_future(self._confirm())
+            task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._ended = time.monotonic()
+        _has_failed(task)  # a request may have left: nobody else has to look at it
 
     async def _confirm(self) -> None:
         asked = time.monotonic()
@@ -201,6 +216,10 @@ class Catalogues:
                 # Parsing some thousand titles takes longer than a request may wait for another.
                 self.current = await asyncio.to_thread(parsed, mark, text)
         self._confirmed = asked
+
+
+def _has_failed(task: asyncio.Task[None]) -> bool:
+    return task.cancelled() or task.exception() is not None
 
 
 async def _one(connection: Any, query: str) -> Row:

@@ -20,12 +20,13 @@ from serving.accounts.core import Viewer
 from serving.accounts.memo import Memo, Transaction, Viewers
 from serving.db import Row, rows
 from serving.metrics import Metrics
+from serving.playback.core import FINISHED
 from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.gather import Gather
 from serving.recommendations.live import GoneError, Live
-from serving.recommendations.page import Visit, home_page, onboarding_page
-from serving.recommendations.pages import Kept, Pages
+from serving.recommendations.page import Page, Visit, home_page, onboarding_page
+from serving.recommendations.pages import Done, Kept, MadeOf, Pages
 from serving.recommendations.progress import progress
 from serving.recommendations.systems import Systems
 
@@ -48,7 +49,8 @@ class _Around:
     surface: str
     shelf: Shelf
     served: "Served | None"
-    variants: dict[Experiment, str]
+    arm: str
+    arms: dict[str, str]
     positions: Sequence[Row]
     now: datetime
 
@@ -71,7 +73,7 @@ class Homes:
         self._viewers = Viewers(transaction, clock)
         self._positions: Gather[list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
-        self._pages = Pages()
+        self._pages, self._done = Pages(), Done()
         self._composing = asyncio.Lock()
         self._variants: dict[str, dict[Experiment, str]] = {}
 
@@ -92,25 +94,12 @@ class Homes:
         viewer = await self._viewers.of(account_id, profile_id)
         variants = self._assigned(account_id)
         version = await self._version(viewer)
-        now = self._clock.now()
-        shelf = await self._catalogues.shelf(viewer, now)
         await self._systems.found()
-        served, profile = self._systems.current, str(viewer.profile_id)
-        kept = self._pages.get((surface, profile))
-        positions = self._recent.get(profile)
-        if positions is None:
-            positions = await self._renewed(profile, kept)
-        made_of = (version, shelf, served, now.toordinal(), positions)
-        if kept is None or not kept.is_of(made_of):
-            around = _Around(surface, shelf, served, variants, positions, now)
-            visit, version = await self._visit(viewer, version, around, kept.done if kept else frozenset())
-            # One after the other with a turn of the loop between: many at once would let reads of Redis time out.
-            async with self._composing:
-                body = self._composed(visit, around)
-                await asyncio.sleep(0)
-            kept = self._pages.put((surface, profile), Kept((version, *made_of[1:]), body, visit.done))
-        if version is not _GONE:
-            await self._exposures.tell(account_id, session_id, variants, bot)
+        kept = await self._kept(surface, viewer, variants, version)
+        if surface == "home":
+            # Who would see the same in either variant says nothing of the order, and would only dilute what others say.
+            shown = {e: variant for e, variant in variants.items() if e is not HOME_ORDER or kept.differs}
+            self._exposures.tell(account_id, session_id, shown, bot)
         return b'{"request_id":"%b",%b' % (request_id.encode(), kept.body)
 
     def forget(self, profile_id: str) -> None:
@@ -132,37 +121,71 @@ class Homes:
         except GoneError:
             return _GONE
 
-    async def _visit(
-        self, viewer: Viewer, version: bytes | None, around: _Around, done: frozenset[str]
-    ) -> tuple[Visit, bytes | None]:
-        """Whom the page is made for, and the version that it is of: Redis may go between two reads."""
-        known: Known | None = None
-        if version is not _GONE:
-            try:
-                known = await self._live.known(viewer.profile_key) if viewer.profile_key else _NOBODY
-            except GoneError:
-                version = _GONE
-        arm = around.variants[HOME_ORDER]
-        visit = Visit(
-            profile_id=str(viewer.profile_id),
+    async def _kept(self, surface: str, viewer: Viewer, variants: dict[Experiment, str], version: bytes | None) -> Kept:
+        """The page as it would be made now, made if it has to be."""
+        profile, now = str(viewer.profile_id), self._clock.now()
+        shelf = await self._catalogues.shelf(viewer, now)
+        kept = self._pages.get((surface, profile))
+        positions = self._recent.get(profile)
+        if positions is None:
+            positions = await self._renewed(profile, kept)
+        if kept is not None and kept.is_of(self._made_of(version, shelf, now, positions, viewer)):
+            return kept
+        known, version = await self._known(viewer, version)
+        # One after the other with a turn of the loop between: many at once would let reads of Redis time out.
+        async with self._composing:
+            # Waiting may have taken long: what may be shown is what may be shown now, and another may have made it.
+            now = self._clock.now()
+            shelf = await self._catalogues.shelf(viewer, now)
+            kept, renewed = self._pages.get((surface, profile)), self._recent.get(profile)
+            positions = positions if renewed is None else renewed
+            made_of = self._made_of(version, shelf, now, positions, viewer)
+            if kept is None or not kept.is_of(made_of):
+                arms = {experiment.name: variant for experiment, variant in variants.items()}
+                around = _Around(surface, shelf, made_of[2], variants[HOME_ORDER], arms, positions, now)
+                page = self._composed(self._visit(viewer, known, around), around)
+                kept = self._pages.put((surface, profile), Kept(made_of, page.body, page.differs))
+                await asyncio.sleep(0)
+        return kept
+
+    def _made_of(
+        self, version: bytes | None, shelf: Shelf, now: datetime, positions: Sequence[Row], viewer: Viewer
+    ) -> MadeOf:
+        return version, shelf, self._systems.current, now.toordinal(), positions, viewer.region
+
+    async def _known(self, viewer: Viewer, version: bytes | None) -> tuple[Known | None, bytes | None]:
+        """What Redis knows, and the version that the page is of: Redis may go between two reads."""
+        if version is _GONE:
+            return None, _GONE
+        try:
+            known = await self._live.known(viewer.profile_key) if viewer.profile_key else _NOBODY
+        except GoneError:
+            return None, _GONE
+        self._done.put(str(viewer.profile_id), known.done)
+        return known, version
+
+    def _visit(self, viewer: Viewer, known: Known | None, around: _Around) -> Visit:
+        is_treated = around.arm == "treatment"
+        profile = str(viewer.profile_id)
+        return Visit(
+            profile_id=profile,
             region=viewer.region,
             kids=viewer.maturity <= KIDS,
             now=around.now,
             known=known,
-            done=known.done if known else done,
+            done=known.done if known else self._done.get(profile),
             progress=progress(around.positions, around.shelf),
-            arms={experiment.name: variant for experiment, variant in around.variants.items()},
-            share=HOME_ORDER.shares[arm],
-            for_you_first=arm == "treatment",
+            arms=around.arms,
+            share=sum(s for arm, s in HOME_ORDER.shares.items() if (arm == "treatment") == is_treated),
+            for_you_first=is_treated,
         )
-        return visit, version
 
-    def _composed(self, visit: Visit, around: _Around) -> bytes:
+    def _composed(self, visit: Visit, around: _Around) -> Page:
         with self._metrics.composing.time():
             page = SURFACES[around.surface](visit, around.shelf, around.served)
         if page.degraded:
             self._metrics.degraded.inc()
-        return page.body
+        return page
 
     def _assigned(self, account_id: str) -> dict[Experiment, str]:
         known = self._variants.get(account_id)
@@ -175,13 +198,14 @@ class Homes:
     async def _renewed(self, profile_id: str, kept: Kept | None) -> Sequence[Row]:
         """Positions as they are now; the same object where nothing changed."""
         positions: Sequence[Row] = await self._positions.get(profile_id)
-        if kept is not None and positions == kept.positions:
-            positions = kept.positions
+        for known in (kept.positions if kept else None, self._recent.get(profile_id)):
+            if known is not None and known == positions:
+                positions = known
         return self._recent.put(profile_id, positions)
 
     async def _read_positions(self, profile_ids: Sequence[str]) -> list[list[Row]]:
         async with self._transaction() as connection:
-            found = await rows(connection, QUERIES["positions"], {"profile_ids": list(profile_ids)})
+            found = await rows(connection, QUERIES["positions"], {"profile_ids": list(profile_ids), "share": FINISHED})
         by_profile: dict[str, list[Row]] = {profile_id: [] for profile_id in profile_ids}
         for position in found:
             by_profile[position["profile_id"]].append(position)

@@ -18,17 +18,25 @@ class GoneError(Exception):
 
 
 class Breaker:
-    """Lets one request a second find out whether Redis is back."""
+    """After a failure, lets one request a second find out whether Redis is back."""
 
     def __init__(self) -> None:
-        self._open_until = 0.0
+        self._next_try: float | None = None  # None: Redis answers
 
-    @property
-    def is_open(self) -> bool:
-        return time.monotonic() < self._open_until
+    def lets(self) -> bool:
+        """Whether to ask Redis; who may try after a failure takes the turn of all others until it knows."""
+        if self._next_try is None:
+            return True
+        if time.monotonic() < self._next_try:
+            return False
+        self.trip()
+        return True
 
     def trip(self) -> None:
-        self._open_until = time.monotonic() + PAUSE_S
+        self._next_try = time.monotonic() + PAUSE_S
+
+    def reset(self) -> None:
+        self._next_try = None
 
 
 class Live:
@@ -39,18 +47,13 @@ class Live:
         self._breaker = Breaker()
         self._versions: Gather[bytes | None] = Gather(self._read_versions)
 
-    @property
-    def answers(self) -> bool:
-        """Whether the last read went well, or is long enough ago for another try."""
-        return not self._breaker.is_open
-
     async def version(self, profile_key: str) -> bytes | None:
         """Differs from the last one when anything that is known of the profile changed.
 
         Raises:
             GoneError: Redis does not answer.
         """
-        if self._breaker.is_open:
+        if not self._breaker.lets():
             raise GoneError
         return await self._versions.get(profile_key)
 
@@ -60,19 +63,23 @@ class Live:
         Raises:
             GoneError: Redis does not answer.
         """
-        if self._breaker.is_open:
+        if not self._breaker.lets():
             raise GoneError
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._online.viewer(profile_key)
+                known = await self._online.viewer(profile_key)
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._breaker.trip()
             raise GoneError from error
+        self._breaker.reset()
+        return known
 
     async def _read_versions(self, profile_keys: Sequence[str]) -> Sequence[bytes | None]:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                return await self._online.versions(profile_keys)
+                versions = await self._online.versions(profile_keys)
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._breaker.trip()
             raise GoneError from error
+        self._breaker.reset()
+        return versions

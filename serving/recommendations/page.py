@@ -7,6 +7,7 @@ reason names a title that this viewer may not see.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -50,8 +51,8 @@ class Progress:
 @dataclass(frozen=True)
 class Visit:
     """Whom a page is made for. `known`: None where Redis does not answer; `done`: what was finished or rated, as far as
-    this process knows; `arms`: the account's variant of each experiment, `share` of the accounts have the one that
-    orders the rows."""
+    this process knows; `arms`: the account's variant of each experiment, `share` of the accounts are dealt the order of
+    rows that this one is."""
 
     profile_id: str
     region: str | None
@@ -77,26 +78,32 @@ class Visit:
 
 @dataclass(frozen=True)
 class Page:
-    """`body`: the JSON without its opening brace, for the id of each request stands first."""
+    """`body`: the JSON without its opening brace, for the id of each request stands first; `differs`: accounts that are
+    dealt the other order of rows would see another page."""
 
     body: bytes
     degraded: bool
+    differs: bool = False
 
 
 def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
     """The rows of the home page."""
     hidden = visit.hidden
-    if served is None:
-        lists = _from_catalogue(shelf, hidden)
-    else:
-        taste = served.taste(visit.history)
-        lists = [_reranked(of, served, taste) for of in _lists(visit, shelf, served)]
-        lists = _ordered(lists, served, for_you_first=visit.for_you_first)
     going_on = take(visit.progress.resume, (), MAX_ROW)
     shown = [_shown("continue", row_title("continue"), [(pick, 1.0) for pick in going_on])] if going_on else []
-    rows = deal(lists, hidden, exploring=served.exploring if served else ())
-    shown += [_shown(row.id, row.title, _explored(row, visit, served)) for row in rows]
-    return _page(shown, visit, shelf, served)
+    if served is None:
+        rows = deal(_from_catalogue(shelf, hidden), hidden)
+        shown += [_shown(row.id, row.title, [(pick, 1.0) for pick in row.picks]) for row in rows]
+        return _page(shown, visit, shelf, served)
+    taste = served.taste(visit.history)
+    lists = [_reranked(of, served, taste) for of in _lists(visit, shelf, served)]
+    rows, others = (
+        deal(_ordered(lists, served, for_you_first=first), hidden, exploring=served.exploring)
+        for first in (visit.for_you_first, not visit.for_you_first)
+    )
+    for row, other in zip_longest(rows, others[: len(rows)]):
+        shown.append(_shown(row.id, row.title, _explored(row, other, visit, served)))
+    return _page(shown, visit, shelf, served, differs=rows != others)
 
 
 def onboarding_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
@@ -186,19 +193,28 @@ def _ordered(lists: Sequence[List], served: "Served", *, for_you_first: bool) ->
     return [by_id[row] for row in with_arm(served.order(list(by_id)), for_you_first=for_you_first)]
 
 
-def _explored(row: HomeRow, visit: Visit, served: "Served | None") -> list[tuple[Pick, float]]:
-    """What the row shows, with the probability that this account was dealt this order and this title its place."""
-    if served is None:
-        return [(pick, visit.share) for pick in row.picks]
+def _explored(row: HomeRow, other: HomeRow | None, visit: Visit, served: "Served") -> list[tuple[Pick, float]]:
+    """What the row shows, with the probability of each title at its place in this row and the row at its own.
+
+    `other`: the row that stands there in the other order. What is the same in both is not less likely for it.
+    """
     drawn = served.explored(row, visit.profile_id, visit.now.date())
-    return [(pick, chance * visit.share) for pick, chance in drawn]
+    if row == other:
+        return drawn
+    chances = served.chances(other) if other is not None and other.id == row.id else {}
+    return [
+        (pick, visit.share * chance + (1 - visit.share) * chances.get((place, pick.title_id), 0.0))
+        for place, (pick, chance) in enumerate(drawn)
+    ]
 
 
 def _shown(row: str, title: Mapping[str, str], items: Iterable[tuple[Pick, float]]) -> dict[str, Any]:
     return {"id": row, "title": title, "items": list(items)}
 
 
-def _page(rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
+def _page(
+    rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "Served | None", *, differs: bool = False
+) -> Page:
     named = {name: None for row in rows for pick, _ in row["items"] for name in (pick.title_id, pick.because) if name}
     for row in rows:
         row["items"] = [_item(pick, chance, visit.arms) for pick, chance in row["items"]]
@@ -207,7 +223,7 @@ def _page(rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "S
     model = about and {"name": about.name, "version": about.version, "snapshot_id": about.snapshot_id}
     cards = {title_id: orjson.Fragment(shelf.seen[title_id].card) for title_id in named}
     body = orjson.dumps({"model": model, "degraded": degraded, "rows": rows, "titles": cards})
-    return Page(body[1:], degraded)
+    return Page(body[1:], degraded, differs)
 
 
 def _item(pick: Pick, chance: float, arms: Mapping[str, str]) -> dict[str, Any]:

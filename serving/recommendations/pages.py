@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     from serving.recommendations.served import Served
 
 MOST_BYTES = 128 * 2**20
+MOST_DONE = 500_000  # titles, of all profiles together
 _OBJECT_BYTES = 1_000  # of a page beside its body, about
 Key = tuple[str, str]
-MadeOf = tuple[bytes | None, Shelf, "Served | None", int, Sequence[Row]]
+MadeOf = tuple[bytes | None, Shelf, "Served | None", int, Sequence[Row], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """`made_of`: the viewer's version, the shelf, the system, the day, the positions; `done`: what the viewer had
-    finished or rated then, to be left out while Redis is gone."""
+    """`made_of`: the viewer's version, the shelf, the system, the day, the positions, the viewer's region; `differs`:
+    with the other order of rows it would be another page."""
 
     made_of: MadeOf
     body: bytes
-    done: frozenset[str]
+    differs: bool
 
     @property
     def positions(self) -> Sequence[Row]:
@@ -31,8 +32,9 @@ class Kept:
 
     def is_of(self, now: MadeOf) -> bool:
         """Whether it would be the same if it was made now. Shelves and the like are compared as objects."""
-        version, shelf, served, day, positions = self.made_of
-        return version == now[0] and shelf is now[1] and served is now[2] and day == now[3] and positions is now[4]
+        version, shelf, served, day, positions, region = self.made_of
+        is_same = shelf is now[1] and served is now[2] and positions is now[4]
+        return is_same and (version, day, region) == (now[0], now[3], now[5])
 
 
 class Pages:
@@ -56,3 +58,27 @@ class Pages:
         page = self._pages.pop(key, None)
         if page is not None:
             self._bytes -= len(page.body) + _OBJECT_BYTES
+
+
+class Done:
+    """What profiles had finished or rated when Redis last told it, to be left out of every page while Redis is gone."""
+
+    def __init__(self, most: int = MOST_DONE) -> None:
+        self._most, self._titles = most, 0
+        self._done: dict[str, frozenset[str]] = {}
+
+    def get(self, profile_id: str) -> frozenset[str]:
+        """Empty where nothing is known."""
+        return self._done.get(profile_id, frozenset())
+
+    def put(self, profile_id: str, done: frozenset[str]) -> None:
+        """Keep it; those that were put longest ago go when it is too much."""
+        self._drop(profile_id)
+        if done:
+            self._done[profile_id] = done
+            self._titles += len(done)
+        while self._titles > self._most:
+            self._drop(next(iter(self._done)))
+
+    def _drop(self, profile_id: str) -> None:
+        self._titles -= len(self._done.pop(profile_id, ()))

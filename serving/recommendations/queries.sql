@@ -1,11 +1,24 @@
 -- name: positions
-SELECT asked.profile_id, q.title_id, q.position_ms, q.duration_ms, q.updated_at
-FROM unnest(%(profile_ids)s::text[]) AS asked (profile_id)
-CROSS JOIN LATERAL (
-    SELECT * FROM playback_position p WHERE p.profile_id = asked.profile_id
-    ORDER BY p.updated_at DESC, p.title_id LIMIT 200
+-- The newest 200 of each profile, and what was finished before them, however long ago: of older films and series the
+-- title that was touched last, where it was seen to the end.
+WITH placed AS (
+    SELECT p.*, row_number() OVER (PARTITION BY p.profile_id ORDER BY p.updated_at DESC, p.title_id) AS place
+    FROM playback_position p WHERE p.profile_id = ANY (%(profile_ids)s::text[])
+), older AS (
+    SELECT DISTINCT ON (o.profile_id, root.title_id) o.*
+    FROM placed o
+    JOIN title t ON t.title_id = o.title_id
+    LEFT JOIN title parent ON parent.title_id = t.parent_id
+    CROSS JOIN LATERAL (SELECT coalesce(parent.parent_id, parent.title_id, t.title_id) AS title_id) root
+    WHERE o.place > 200
+    ORDER BY o.profile_id, root.title_id, o.place
+)
+SELECT profile_id, title_id, position_ms, duration_ms, updated_at FROM (
+    SELECT * FROM placed WHERE place <= 200
+    UNION ALL
+    SELECT * FROM older WHERE position_ms >= %(share)s * duration_ms
 ) q
-ORDER BY q.updated_at DESC, q.title_id
+ORDER BY updated_at DESC, title_id
 
 -- name: catalogue_mark
 -- Changes with every commit that touches what the catalogue is made of: how many rows, and which transactions wrote them.

@@ -3,7 +3,8 @@
 Imports NumPy: the thread that loads a system imports this module, the API does not.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.interactions import Floats
-from models.ranking.explore import explore, seed_of
+from models.ranking.explore import SLOT, explore, seed_of
 from models.ranking.rerank import KNOBS, Knobs, rerank
 from models.ranking.rows import order_rows
 from models.recommenders.system import Asked, Scored, System
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 _RERANKED = 40  # candidates that a row's re-rank looks at
+_HEAD = 300  # of an order that viewers share, kept ready; who has seen nearly all of it gets the rest worked out
+_ORDERS = 64  # of one shelf
 _PLAIN = Knobs()
 
 
@@ -36,7 +39,10 @@ class Served:
         self.numbers = {title_id: number for number, title_id in enumerate(system.items)}
         self._genres = _shares(system.titles)
         self._masks: WeakKeyDictionary[Shelf, Mask] = WeakKeyDictionary()
-        self._orders: WeakKeyDictionary[Shelf, dict[object, list[Pick]]] = WeakKeyDictionary()
+        self._popular: WeakKeyDictionary[Shelf, OrderedDict[object, list[Pick]]] = WeakKeyDictionary()
+        self._newest: WeakKeyDictionary[Shelf, list[str]] = WeakKeyDictionary()
+        segments = system.segments.segments if system.segments else ()
+        self._regions = frozenset(segment.partition("/")[0] for segment in segments) - {""}
 
     exploring = frozenset(kind for kind, knobs in KNOBS.items() if knobs.explore > 0)
 
@@ -76,24 +82,32 @@ class Served:
         return _picks(self.system.similar(title_id, allowed, limit))
 
     def popular(self, shelf: Shelf, region: str | None, kids: bool, hidden: Collection[str], limit: int) -> list[Pick]:
-        """Of what the shelf offers without `hidden`. The whole order is kept for all viewers of the shelf."""
-        of_shelf = self._orders.setdefault(shelf, {})
-        order = of_shelf.get((region, kids))
-        if order is None:
-            found = _picks(self.system.popular(region, kids, self.mask(shelf), len(self.system.items)))
-            order = of_shelf[region, kids] = self.reranked("trending", found, None)
-        return take(order, hidden, limit)
+        """Of what the shelf offers without `hidden`. The head of the order is kept for all viewers of the shelf."""
+        if region not in self._regions:
+            region = region and ""  # anybody may name any country as theirs: those that nobody lived in are one
+        of_shelf = self._popular.setdefault(shelf, OrderedDict())
+        head = of_shelf.get((region, kids))
+        if head is None:
+            found = _picks(self.system.popular(region, kids, self.mask(shelf), _HEAD))
+            head = of_shelf[region, kids] = self.reranked("trending", found, None)
+            if len(of_shelf) > _ORDERS:
+                of_shelf.popitem(last=False)
+        of_shelf.move_to_end((region, kids))
+        picks = take(head, hidden, limit)
+        if len(picks) < limit and len(head) == _HEAD:
+            rest = self.without(self.without(self.mask(shelf), hidden), [pick.title_id for pick in head])
+            picks += _picks(self.system.popular(region, kids, rest, limit - len(picks)))
+        return picks
 
     def newest(self, shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
         """Of what the shelf offers without `hidden`: what came after the fit, then the newest of the others."""
-        of_shelf = self._orders.setdefault(shelf, {})
-        order = of_shelf.get("new")
+        order = self._newest.get(shelf)
         if order is None:
-            picks = [Pick(title_id, "catalogue", "new") for title_id in shelf.offered]
-            fresh = [pick for pick in picks if self.is_new(pick.title_id)]
-            known = [pick for pick in picks if not self.is_new(pick.title_id)]
-            order = of_shelf["new"] = [*fresh, *self.reranked("new", known, None)]
-        return take(order, hidden, limit)
+            fresh = [title_id for title_id in shelf.offered if self.is_new(title_id)]
+            known = [title_id for title_id in shelf.offered if not self.is_new(title_id)]
+            near = self.reranked("new", list(_as_new(known[:_RERANKED])), None)
+            order = self._newest[shelf] = [*fresh, *(pick.title_id for pick in near), *known[_RERANKED:]]
+        return take(_as_new(order), hidden, limit)
 
     # -- rows
 
@@ -128,9 +142,23 @@ class Served:
         order, chances = explore(shown, reserve, rate, seed_of(*seed, self.about.version, row.id))
         return [(picks[place], float(chance)) for place, chance in zip(order, chances, strict=True)]
 
+    def chances(self, row: HomeRow) -> Mapping[tuple[int, str], float]:
+        """The probability of each title at each place of the row, over all draws of `explored`; 0 is left out."""
+        found = {(place, pick.title_id): 1.0 for place, pick in enumerate(row.picks)}
+        rate = KNOBS.get(row.kind, _PLAIN).explore
+        if row.reserve and rate:
+            slot = min(SLOT, len(row.picks) - 1)
+            found[slot, row.picks[slot].title_id] = 1 - rate
+            found |= {(slot, pick.title_id): rate / len(row.reserve) for pick in row.reserve}
+        return found
+
 
 def _picks(scored: Iterable[Scored]) -> list[Pick]:
     return [Pick(one.title_id, one.source, one.reason, one.because, one.score) for one in scored]
+
+
+def _as_new(title_ids: Iterable[str]) -> Iterator[Pick]:
+    return (Pick(title_id, "catalogue", "new") for title_id in title_ids)
 
 
 def _shares(titles: Sequence[Sequence[str]]) -> Floats:

@@ -1,12 +1,14 @@
 """Which system serves: the exported one that `$MATINEE_HOME/models/current` points to, checked before it may answer.
 
 The link is looked at each second. What it points to is loaded in a thread and asked its golden requests; if it does not
-load or answers wrongly, the last good one goes on serving. Titles that came after the fit are added by their content.
+load or answers wrongly, the last good one goes on serving (after a start: the newest good one that is kept), and it is
+tried again after ever longer pauses. Titles that came after the fit are added by their content.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("matinee.api")
 POLL_S = 1.0
 FIRST_S = 5.0  # a page that is asked for before the first look waits so long at most
+RETRY_S, MOST_RETRY_S = 5.0, 300.0  # what was refused is tried again: the reason may have been the machine's
 _FILES = ("model.npz", "model.json", "golden.json")
 
 _MOST_NEW = 1_000  # titles that are added at once; the next build knows them all
@@ -39,6 +42,7 @@ class Systems:
         self._home, self._metrics, self._catalogues = home, metrics, catalogues
         self._base: System | None = None
         self._mark: object = None
+        self._retry_at, self._retry_s = float("inf"), RETRY_S
         self._grown_by: Catalogue | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -59,9 +63,11 @@ class Systems:
     async def look(self) -> None:
         """Take what is new: another system, or titles that the system does not know."""
         mark = _mark(self._home)
-        if mark != self._mark and mark is not None:
-            self._mark = mark
-            await self._load()
+        is_new = mark is not None and mark != self._mark
+        if is_new:
+            self._mark, self._retry_s = mark, RETRY_S
+        if is_new or (mark is not None and time.monotonic() >= self._retry_at):
+            await self._load(is_new=is_new)
         self.looked.set()
         catalogue = self._catalogues.current
         if self._base is not None and catalogue is not None and catalogue is not self._grown_by:
@@ -78,16 +84,24 @@ class Systems:
             self.looked.set()
             await asyncio.sleep(POLL_S)
 
-    async def _load(self) -> None:
+    async def _load(self, *, is_new: bool) -> None:
+        self._retry_at = float("inf")
         try:
-            self._base, self.current = await asyncio.to_thread(_loaded, self._home)
+            base, served = await asyncio.to_thread(_loaded, self._home)
         except Exception as error:
-            self._metrics.model_failures.inc()
+            self._retry_at, self._retry_s = time.monotonic() + self._retry_s, min(2 * self._retry_s, MOST_RETRY_S)
+            if is_new:
+                self._metrics.model_failures.inc()
+            if self.current is None and (older := await asyncio.to_thread(_older, self._home)):
+                self._take(*older)
             kept = self.current.about.version if self.current else None
             line = {"event": "model_refused", "reason": str(error)[:300], "serving": kept}
             log.exception(orjson.dumps(line).decode())
             return
-        about = self.current.about
+        self._take(base, served)
+
+    def _take(self, base: "System", served: "Served") -> None:
+        self._base, self.current, about = base, served, served.about
         self._grown_by = None
         self._metrics.model_loads.inc()
         self._metrics.model_info(about.name, about.version, about.snapshot_id)
@@ -122,12 +136,33 @@ def _stat(path: Path, *, follow: bool = True) -> tuple[int, int, int] | None:
 def _loaded(home: Home) -> "tuple[System, Served]":
     from models.errors import ModelError
     from models.recommenders.export import current
-    from models.recommenders.system import System
-    from serving.recommendations.served import Served
 
     folder = current(home)
     if folder is None:
         raise ModelError(f"{home.models / 'current'} points nowhere: run `matinee build`")
+    return _checked(folder)
+
+
+def _older(home: Home) -> "tuple[System, Served] | None":
+    """The newest kept one that answers as it should; None where there is none."""
+    from models.recommenders.export import current
+
+    refused = current(home)
+    folders = [path for path in home.models.resolve().iterdir() if path.name[0] != "." and not path.is_symlink()]
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
+        if folder == refused:
+            continue
+        try:
+            return _checked(folder)
+        except Exception:
+            log.exception("the kept model %s does not serve either", folder.name)
+    return None
+
+
+def _checked(folder: Path) -> "tuple[System, Served]":
+    from models.recommenders.system import System
+    from serving.recommendations.served import Served
+
     system = System.load(folder)
     system.check()
     return system, Served(system)

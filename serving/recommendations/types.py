@@ -15,7 +15,8 @@ class Reason(BaseModel):
 
 
 class Item(BaseModel):
-    """`propensity`: the probability that this account was dealt this order of rows and the title its place in one.
+    """`propensity`: the probability of the title at this place of this row, and the row at its own on the page, over
+    all orders of rows that accounts are dealt and all draws of the exploration slot.
 
     `experiments`: the account's variant of each running experiment.
     """

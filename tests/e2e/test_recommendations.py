@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -204,4 +205,4 @@ def test_what_a_new_viewer_does_changes_the_next_page_within_a_second(
         page, _ = picker.changed(lambda page: set(picks).isdisjoint(shown(page)))
         assert {item["reason"]["params"]["title_id"] for item in reasons(page)} <= set(picks)
         assert_true(page, picks, cinema)
-    assert min(took) < 1.0, took
+    assert median(took) < 1.0, took

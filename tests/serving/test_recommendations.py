@@ -1,11 +1,13 @@
 """The home page: planning as pure functions, and the endpoint on a real system."""
 
 import asyncio
+import os
 import shutil
 import socket
 import time
 from collections import Counter
 from datetime import timedelta
+from statistics import median
 
 import hypothesis
 import orjson
@@ -19,6 +21,7 @@ from matinee.clock import ManualClock, SystemClock
 from matinee.settings import Settings
 from models.experiments.assignment import assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
+from serving.recommendations import systems
 from serving.recommendations.live import PAUSE_S
 from serving.recommendations.rows import MAX_ITEMS, MAX_ROW, List, Pick, deal, with_arm
 from serving.recommendations.types import Home
@@ -104,7 +107,8 @@ async def test_rows_of_a_viewer_with_a_history(ada, export_system, known_as, rea
     assert item.reason.code == "because_you_watched"
     assert item.reason.params == {"title_id": "otters"}
     assert item.experiments == {e.name: assign(e, account) for e in ACTIVE}
-    assert {i.propensity for row in page.rows for i in row.items} == {0.5}, "half of the accounts are dealt this order"
+    chances = {row.id: {item.propensity for item in row.items} for row in page.rows}
+    assert chances["for_you"] == {0.5}, "the other half of the accounts are dealt what is popular first"
     assert set(page.titles) >= set(shown(page))
     assert page.rows[0].id == "for_you"
     assert system.about.version == page.model.version
@@ -160,7 +164,7 @@ async def test_without_redis_what_is_popular_comes_in_time(catalogue, running, b
     assert page.degraded
     assert page.model.name == "matinee-recommender"
     assert shown(page, "trending")[0] == "otters"
-    assert min(times) < 0.3, "each of them waited for Redis"
+    assert median(times) < 0.3, times
 
 
 async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, export_system, known_as, ready):
@@ -187,6 +191,64 @@ async def test_what_was_begun_stands_first_and_what_was_finished_goes(ada, expor
     known_as(ada.session["account_id"], ada.profile_id, ["midnight", "otters"], done=["midnight"])
     page = await home(ada)
     assert shown(page) == ["otters"], "everything else was seen to the end"
+
+
+async def test_what_was_finished_stays_away_after_200_newer_ones_and_without_redis(
+    ada, app, export_system, known_as, ready, settings, running, browser
+):
+    export_system(GENRES, HISTORIES)
+    await ready()
+    profile = ada.profile_id
+    known_as(ada.session["account_id"], profile, ["midnight"], done=["midnight"])
+    with psycopg.connect(settings.database()) as connection:
+        insert = "INSERT INTO playback_position SELECT %s, unnest(%s::text[]), 1000, 1000, now() - interval '1 day'"
+        connection.execute(insert, (profile, ["harbour", "beacon-e2"]))
+        connection.execute(
+            "INSERT INTO title (title_id, kind, maturity, state, feed_hash) "
+            "SELECT 'other-' || n, 'film', 0, 'draft', '' FROM generate_series(1, 250) n"
+        )
+        connection.execute(
+            "INSERT INTO playback_position SELECT %s, title_id, 500, 1000, now() FROM title WHERE title_id ~ '^other'",
+            (profile,),
+        )
+    assert shown(await home(ada)) == ["otters"]
+
+    pool = app.state.context.quick.connection_pool
+    while pool._in_use_connections:
+        await asyncio.sleep(0.01)
+    pool.connection_kwargs["port"] = 9
+    for connection in pool._available_connections:
+        await connection.disconnect()
+        connection.port = 9
+    for surface in ("home", "onboarding"):
+        page = await home(ada, surface=surface)
+        assert page.degraded
+        assert shown(page) == ["otters"], "what Redis said is remembered, on every surface"
+    values = {"MATINEE_HOME": settings.home_path, "database_url": settings.database_url}
+    dead = Settings.model_validate({**values, "redis_url": "redis://127.0.0.1:9/0"})
+    async with running(dead) as cold, browser(cold) as client:
+        client.cookies, client.headers = ada.cookies, ada.headers
+        page = await home(client)
+    assert sorted(shown(page)) == ["midnight", "otters"], "what PostgreSQL knows as finished"
+
+
+async def test_requests_that_wait_for_one_page_share_it_and_show_what_may_be_shown_at_the_end(
+    catalogue, running, browser
+):
+    clock = ManualClock(SystemClock().now())
+    with psycopg.connect(catalogue.database()) as connection:
+        end = clock.now() + timedelta(seconds=2)
+        connection.execute("UPDATE offer SET open = tstzrange(NULL, %s) WHERE title_id = 'harbour'", (end,))
+    async with running(catalogue, clock) as app, browser(app) as client:
+        await client.sign_up()
+        async with app.state.context.home._composing:
+            asked = [asyncio.create_task(home(client)) for _ in range(20)]
+            await asyncio.sleep(0.3)
+            clock.advance(timedelta(seconds=2))
+        pages = await asyncio.gather(*asked)
+        assert all("harbour" not in page.titles and "otters" in page.titles for page in pages)
+        count = app.state.context.metrics.registry.get_sample_value("matinee_recommendations_composing_seconds_count")
+        assert count == 1
 
 
 async def test_an_event_a_model_and_a_catalogue_change_the_page(ada, export_system, known_as, ready, publish, settings):
@@ -245,18 +307,27 @@ async def test_a_licence_ends_at_its_moment(catalogue, running, browser, export_
         assert "otters" in page.titles
 
 
-async def test_exposures_are_told_once_a_day(ada, settings):
+async def test_exposures_are_told_once_a_day_to_whom_the_variant_makes_a_difference(
+    ada, settings, export_system, known_as, ready
+):
+    async def told():
+        with redis_client.Redis.from_url(settings.redis()) as store:
+            return [orjson.loads(fields[b"event"]) for _, fields in store.xrange("events")]
+
+    account = ada.session["account_id"]
+    for surface in ("onboarding", "home", "home"):
+        await home(ada, surface=surface)
+    await until(told, lambda events: [e["data"]["experiment"] for e in events] == ["aa_check"])
+    export_system(GENRES, HISTORIES)
+    await ready()
+    known_as(account, ada.profile_id, ["otters"])
     for _ in range(3):
         await home(ada)
-    store = redis_client.Redis.from_url(settings.redis())
-    events = [orjson.loads(fields[b"event"]) for _, fields in store.xrange("events")]
-    store.close()
+    events = await until(told, lambda events: len(events) > 1)
     assert {e["bot"] for e in events} == {"user_agent"}, "httpx is no browser"
-    account = ada.session["account_id"]
-    told = [(e["type"], e["account_id"], e["origin"], e["data"]) for e in events]
-    assert told == [
+    assert [(e["type"], e["account_id"], e["origin"], e["data"]) for e in events] == [
         ("exposure", account, "live", {"experiment": e.name, "variant": assign(e, account), "salt": e.salt})
-        for e in ACTIVE
+        for e in sorted(ACTIVE, key=lambda e: e.name)
     ]
 
 
@@ -299,3 +370,25 @@ async def test_a_model_that_is_damaged_or_answers_wrongly_does_not_serve(ada, ap
     await serves("7", 2)
     export_system(GENRES, HISTORIES, version="10")
     await serves("10", 2)
+
+
+async def test_a_damaged_model_at_the_start_leaves_the_kept_one_and_is_tried_again(
+    catalogue, export_system, running, monkeypatch
+):
+    monkeypatch.setattr(systems, "RETRY_S", 0.01)
+    export_system(GENRES, HISTORIES, version="7")
+    export_system(GENRES, HISTORIES, version="8")
+    file = catalogue.home.models / "8" / "model.npz"
+    good, times = file.read_bytes(), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+
+    def write(content):  # nobody can tell from outside that the file is another one
+        file.write_bytes(content)
+        os.utime(file, ns=times)
+
+    write(b"x" * len(good))
+    async with running(catalogue) as app:
+        found = app.state.context.systems
+        await found.found()
+        assert found.current.about.version == "7"
+        write(good)
+        await until(lambda: asyncio.sleep(0.05, found.current), lambda served: served.about.version == "8", 5)
