@@ -214,7 +214,7 @@ async def test_what_was_finished_stays_away_after_200_newer_ones_and_without_red
     assert shown(await home(ada)) == ["otters"]
 
     pool = app.state.context.quick.connection_pool
-    while pool._in_use_connections:
+    while pool._in_use_connections:  # noqa: ASYNC110 - the pool has no event for it
         await asyncio.sleep(0.01)
     pool.connection_kwargs["port"] = 9
     for connection in pool._available_connections:

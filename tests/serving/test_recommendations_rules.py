@@ -151,7 +151,7 @@ def check(page, viewer, now, world, done):
 async def lead(app, port):
     """Let the app look for Redis at another port."""
     pool = app.state.context.quick.connection_pool
-    while pool._in_use_connections:
+    while pool._in_use_connections:  # noqa: ASYNC110 - the pool has no event for it
         await asyncio.sleep(0.01)
     pool.connection_kwargs["port"] = port
     for connection in pool._available_connections:
