@@ -4,8 +4,11 @@ import asyncio
 import gzip
 import json
 import shutil
+import threading
+import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +23,8 @@ import redis
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from features.keys import online_key
+from features.turns import BUILDING, building
 from ingest import collector, log
 from ingest.catalog import ingest_feed
 from ingest.intake import accept
@@ -315,7 +320,12 @@ def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) ->
     kinds = {line.split()[0] for line in before}
     assert kinds == {"file", "parquet", "duckdb", "postgres", "redis"}, before
     assert {line.rpartition(": ")[2] for line in before} == set(busy.words.values())
-    proof = erase(busy.settings, [EMAIL.upper()], purge=True)
+    with ThreadPoolExecutor(1) as build:
+        begun = threading.Event()
+        writing = build.submit(_bring_back, busy, begun)
+        assert begun.wait(60)
+        proof = erase(busy.settings, [EMAIL.upper()], purge=True)
+        assert writing.result(), "the purge waited for the build"
     assert traces(busy.settings, busy.words) == set()
     assert proof.path is not None
     assert all(word not in proof.path.read_text() for word in busy.words)
@@ -333,6 +343,24 @@ def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) ->
     assert {place for place in traces(busy.settings, busy.words) if not place.startswith("file redis/")} == set()
     erase(busy.settings, [], purge=True)
     assert traces(busy.settings, busy.words) == set()
+
+
+def _bring_back(busy: Busy, begun: threading.Event) -> bool:
+    """As a build does that read the marts before: write online features when all others have forgotten them."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND NOT granted"
+    client = redis.Redis.from_url(busy.settings.redis())
+    with connect(busy.settings, autocommit=True) as connection, building(connection):
+        begun.set()
+        deadline, waits = time.monotonic() + 300, False
+        while not waits and time.monotonic() < deadline:
+            time.sleep(0.05)
+            waits = connection.execute(waiting, (BUILDING,)).fetchone() == (1,)
+        for word, kind in busy.words.items():
+            if kind == "profile key":
+                assert not client.exists(online_key(word))
+                client.hset(online_key(word), "x", "1")
+    client.close()
+    return waits
 
 
 async def _refused(busy: Busy) -> list[int]:
