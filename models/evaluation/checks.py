@@ -26,7 +26,7 @@ class Bars:
     calibration: float = 1.05
     cold_loss: float = 0.02
     cold_rows: int = 20  # fewer rows without a history say nothing,
-    cold_sure: int = 1000  # fewer than this are judged by the mean: their interval is always wider than the bar
+    cold_sure: int = 1000  # fewer than this can only refute: the interval of few rows is always wider than the bar
     reproduced: float = 0.002
     from_elsewhere: float = 0.5
     drift: float = 0.2
@@ -141,8 +141,10 @@ def calibration(challenger: Measured, reference: Measured, bars: Bars) -> Check:
 
 
 def cold_viewers(challenger: Measured, reference: Measured, users: Ints, cold: NDArray[np.bool_], bars: Bars) -> Check:
-    """Rows without a history (`cold` [rows of all folds]): the change relative to the reference, its lower bound where
-    there are enough of them.
+    """Rows without a history (`cold` [rows of all folds]): the bound of the change relative to the reference.
+
+    The lower one where there are enough rows; of fewer rows the upper one, so that they refuse what is surely worse and
+    nobody is refused for a chance of some dozen viewers.
     """
     bar, rows = f">= {-bars.cold_loss:.0%}", int(cold.sum())
     if rows < bars.cold_rows:
@@ -150,15 +152,14 @@ def cold_viewers(challenger: Measured, reference: Measured, users: Ints, cold: N
         return Check("cold_viewers", True, None, bar, told)
     ours, theirs = challenger.pooled[cold], reference.pooled[cold]
     found = [_difference(ours, theirs, users[cold], bars, seed) for seed in bars.seeds]
-    base, low = float(theirs.mean()), min(interval.low for interval in found)
-    change, bound = _relative(ours.mean(), base), _relative(base + low, base)
-    sure = rows >= bars.cold_sure
+    base, sure = float(theirs.mean()), rows >= bars.cold_sure
+    edge = min(interval.low for interval in found) if sure else max(interval.high for interval in found)
+    change, bound = _relative(ours.mean(), base), _relative(base + edge, base)
     text = (
         f"viewers without a history: NDCG@10 {ours.mean():.4f}, {reference.name} {base:.4f}, change {change:+.1%}, "
-        f"lower bound {bound:+.1%}, judged by the {'bound' if sure else 'mean'} of {rows} rows"
+        f"{'lower' if sure else 'upper'} bound {bound:+.1%} over {rows} rows"
     )
-    value = bound if sure else change
-    return Check("cold_viewers", value >= -bars.cold_loss, value, bar, text)
+    return Check("cold_viewers", bound >= -bars.cold_loss, bound, bar, text)
 
 
 def hard_rules(challenger: Measured, rules: str) -> Check:

@@ -231,7 +231,7 @@ def test_a_gain_that_may_be_chance_is_not_sure() -> None:
 
 
 def test_viewers_without_a_history_must_not_lose() -> None:
-    """Few of them are judged by the mean, many by the lower bound: the same loss is noise there and certain here."""
+    """Few of them refuse only what is surely worse, many whatever is not surely as good."""
     rng = np.random.default_rng(0)
     for rows, expected in ((10, True), (400, True), (4000, False)):
         base = rng.uniform(0.2, 0.4, size=rows)
@@ -243,6 +243,11 @@ def test_viewers_without_a_history_must_not_lose() -> None:
     worse = Measured("c", (np.full(400, 0.9),), 1, 1, 1, 0, 1)
     known = replace(worse, ndcg=(np.ones(400),))
     assert not cold_viewers(worse, known, np.arange(400), np.ones(400, dtype=np.bool_), Bars()).passed
+    unlucky = replace(worse, ndcg=(known.pooled + rng.normal(-0.05, 0.3, size=400),))
+    few = np.arange(61)
+    first = [replace(made, ndcg=(made.pooled[:61],)) for made in (unlucky, known)]
+    assert first[0].mean < 0.98
+    assert cold_viewers(*first, few, np.ones(61, dtype=np.bool_), Bars()).passed, "a chance of some dozen viewers"
 
 
 def test_a_feature_that_moved_far_refuses() -> None:
