@@ -175,4 +175,4 @@ def test_a_training_set_of_an_earlier_moment_is_the_beginning_of_a_later_one(hom
 
 
 def test_every_notebook_is_run_somewhere() -> None:
-    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(SAYS) | {"recommendations"}
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(SAYS) | {"promotion", "recommendations"}
