@@ -44,11 +44,24 @@ class Settings(BaseSettings):
     retention_snapshots: int | None = Field(default=None, ge=1)  # how many; unset: the last three
     watermark: bool = False
     trusted_proxies: str = "127.0.0.1"  # addresses, networks or *, by comma: whose X-Forwarded-For is believed
+    trial_plan: str = "premium"  # of the table `plan`: what a new account may watch by
+    trial_days: int = Field(default=14, ge=0, le=3_650)  # for so long; 0: new accounts watch what is free
+    gateway: bool = True  # NGINX before the API: HTTPS, segments from disk; false: the API alone, over HTTP
+    gateway_port: int | None = None  # of HTTPS; unset: a free one
+    gateway_http_port: int | None = None  # where HTTP is sent on to HTTPS; unset: a free one
+    gateway_address: str = "127.0.0.1"  # where it listens; 0.0.0.0 or [::] for every network
+    gateway_name: str = "localhost"  # of the site, in its certificate and redirects; others by comma
+    tls_certificate: Path | None = None  # PEM, with its chain; unset: a self-signed one in the home
+    tls_key: Path | None = None
+    cors_origins: str = ""  # origins by comma whose pages may call the API; * for all (then without cookies)
+    otlp_endpoint: str | None = None  # http(s)://collector:4318, where traces go; unset: there are none
+    region_header: str | None = None  # in which a trusted proxy names the viewer's country (ISO 3166-1 alpha-2)
     # A player sends two events a minute, an offline device some thousand at once. 0: no limit.
     events_per_minute: int = Field(default=1_200, ge=0)
     events_burst: int = Field(default=10_000, ge=500)
     bot_events_per_minute: int = Field(default=600, ge=0)  # more within a minute than a person can do; 0: not looked at
     app_user_agents: str = r"^okhttp/"  # regular expression: our own apps, which the list of crawlers would call bots
+    limits_scale: float = Field(default=1, ge=0)  # multiplies every rate limit; 0: none, for load tests alone
     transcode_lanes: int | None = None  # tasks at once in a worker; unset: what the cores bear
     transcode_treatment: Literal["fast", "standard", "premium"] = "standard"
     marts_interval_s: float = 5  # between two looks of `worker marts` for newly landed files

@@ -23,6 +23,7 @@ from serving.accounts.tokens import Tokens
 from serving.events.core import Log
 from serving.events.senders import Senders
 from serving.events.sessions import Playbacks, Sessions
+from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
@@ -59,6 +60,8 @@ class Context:
         self.owners = Owners(self.transaction, clock)
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S)
+        limits_key = secret(settings.home, "token")
+        self.limits = Limits(self.quick, clock, self.metrics, limits_key, settings.limits_scale)
         catalogues = Catalogues(self.transaction)
         self.systems = Systems(settings.home, self.metrics, catalogues)
         live = Live(Online(self.quick, clock))

@@ -37,6 +37,12 @@ class Metrics:
             "Viewer events sent back because their client sent too many",
             registry=self.registry,
         )
+        self.limits_refused = Counter(
+            "matinee_limits_refused", "Attempts refused by rate limits", ("purpose",), registry=self.registry
+        )
+        self.limits_in_memory = Counter(
+            "matinee_limits_in_memory", "Times that Redis could not count for rate limits", registry=self.registry
+        )
         self.degraded = Counter(
             "matinee_recommendations_degraded", "Pages made without a model or without Redis", registry=self.registry
         )

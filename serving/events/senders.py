@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, ip_address
 from typing import Generic, TypeVar
 
 from starlette.requests import Request
 
 from matinee.clock import Clock
 from matinee.settings import Settings
+from serving.limits import address
 from serving.problems import Problem
 
 V = TypeVar("V")
@@ -115,7 +115,7 @@ class Senders:
         Raises:
             Problem: 429, it sent too many; `Retry-After` says when the same batch may come again.
         """
-        wait = self._allowance.take(account_id or address_of(request), count, self._clock.now().timestamp())
+        wait = self._allowance.take(account_id or address(request), count, self._clock.now().timestamp())
         if wait:
             raise Problem(
                 429,
@@ -130,25 +130,10 @@ class Senders:
         if is_crawler(agent) and not (self._apps and self._apps.search(agent)):
             return "user_agent"
         now = self._clock.now().timestamp()
-        key = account_id or f"{address_of(request)} {agent}"
+        key = account_id or f"{address(request)} {agent}"
         came = self._received.is_too_fast(key, [now] * len(events))
         happened = self._pace.is_too_fast(key, [_moment(event, now) for event in events])
         return "rate" if came or happened else None
-
-
-def address_of(request: Request) -> str:
-    """The client's address; of an IPv6 address the network that one connection usually has (64 bits).
-
-    A socket for both families gives IPv4 addresses mapped into one such network: of those, the address within.
-    """
-    host = request.client.host if request.client else ""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv4Address):
-        return host
-    return str(address.ipv4_mapped) if address.ipv4_mapped else address.exploded[:19]
 
 
 def _moment(event: object, now: float) -> float:

@@ -15,7 +15,8 @@ from matinee.clock import ManualClock
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
 from matinee.settings import Settings
-from serving.events.senders import Allowance, Pace, Recent, Senders, address_of
+from serving.events.senders import Allowance, Pace, Recent, Senders
+from serving.limits import address
 
 PERSON = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0"}
 
@@ -97,7 +98,7 @@ def test_a_bot_that_spreads_the_times_it_tells_is_known_by_what_came_within_an_h
     ],
 )
 def test_a_client_is_an_ipv4_address_or_an_ipv6_network(host, client):
-    assert address_of(Request({"type": "http", "client": (host, 1)})) == client
+    assert address(Request({"type": "http", "client": (host, 1)})) == client
 
 
 def test_what_is_remembered_of_clients_is_bounded():
