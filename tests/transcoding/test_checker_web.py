@@ -84,7 +84,7 @@ def musts(report: Report) -> set[str]:
 
 def test_a_good_package_on_a_good_server_breaks_no_must_and_is_read_once(packaged: Path) -> None:
     with serving(packaged / "clear") as (address, asked):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     assert musts(report) == set()
     found = states(report)
     assert (found["10.1"], found["10.4"], found["8.18"], found["11.1"]) == ("pass", "pass", "pass", "fail")
@@ -95,13 +95,13 @@ def test_a_good_package_on_a_good_server_breaks_no_must_and_is_read_once(package
 
 def test_playlists_without_gzip_are_reported(packaged: Path) -> None:
     with serving(packaged / "clear", packed=False) as (address, _):
-        assert musts(check(f"{address}/master.m3u8")) == {"10.1"}
+        assert musts(check(f"{address}/master.m3u8", inside=True)) == {"10.1"}
 
 
 def test_a_redirect_is_reported_and_not_followed(packaged: Path) -> None:
     moved = {"/video/360p/00001.m4s": "/video/360p/00000.m4s"}
     with serving(packaged / "clear", moved=moved) as (address, asked):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     assert "8.18" in musts(report)
     assert "H.1" not in musts(report)
     assert asked.count("/video/360p/00000.m4s") == 1
@@ -109,7 +109,7 @@ def test_a_redirect_is_reported_and_not_followed(packaged: Path) -> None:
 
 def test_a_redirected_master_is_reported(packaged: Path) -> None:
     with serving(packaged / "clear", moved={"/": "/master.m3u8", "/old.m3u8": "/master.m3u8"}) as (address, asked):
-        assert "8.18" in musts(check(f"{address}/old.m3u8"))
+        assert "8.18" in musts(check(f"{address}/old.m3u8", inside=True))
     assert asked == ["/old.m3u8"]
 
 
@@ -122,7 +122,7 @@ def test_keys_are_fetched_from_the_packages_own_server(packaged: Path, tmp_path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes((name.encode() * 16)[:16])
     with serving(tmp_path / "site") as (address, _):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     assert musts(report) == set()
     assert states(report)["H.8"] == states(report)["7.4"] == "pass"
 
@@ -158,7 +158,7 @@ def test_hls_by_another_packager(
 ) -> None:
     folder = foreign(name, *options)
     with serving(folder) as (address, _):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     found = states(report)
     assert {rule: found[rule] for rule in read} == read
     # What that muxer leaves out: I-frames, average rates, languages.
@@ -204,16 +204,34 @@ def test_a_folder_is_never_left(site: Path, reference: str) -> None:
 )
 def test_other_servers_are_not_asked(site: Path, reference: str) -> None:
     with serving(hostile(site, reference)) as (address, asked):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     assert "H.1" in musts(report)
     assert set(asked) == {"/master.m3u8", "/manifest.mpd"}
+
+
+def test_without_leave_no_private_address_is_asked(packaged: Path) -> None:
+    refused = pytest.raises(TranscodingError, match=r"127\.0\.0\.1.*--inside")
+    with serving(packaged / "clear") as (address, asked), refused:
+        check(f"{address}/master.m3u8")
+    assert asked == []
+
+
+def test_inside_is_said_of_one_server_alone(site: Path) -> None:
+    """A package may name other servers where that is allowed, but not those beside its own."""
+    with serving(site) as (_, neighbours):
+        port = _.rpartition(":")[2]
+        hostile(site, f"http://127.0.0.2:{port}/other.m3u8")
+        with serving(site) as (address, _):
+            report = check(f"{address}/master.m3u8", inside=True, other_origins=True)
+    assert "H.1" in musts(report)
+    assert neighbours == []
 
 
 def test_a_bomb_is_not_unpacked(site: Path) -> None:
     hostile(site, "bomb.m3u8")
     (site / "bomb.m3u8").write_bytes(b"#" * 30_000_000)
     with serving(site) as (address, _):
-        report = check(f"{address}/master.m3u8")
+        report = check(f"{address}/master.m3u8", inside=True)
     assert "more than" in str(report.findings[0].evidence)
 
 

@@ -23,18 +23,20 @@ def check(
     key_for: Callable[[str], bytes] | None = None,
     limits: Limits | None = None,
     other_origins: bool = False,
+    inside: bool = False,
 ) -> Report:
     """Every rule over the package in a folder, behind a playlist file, or at an http(s) URL.
 
     `key_for(uri)` gives the 16 bytes behind an EXT-X-KEY's URI as it is written; without it keys of a URL's own origin
     are fetched, elsewhere rules about samples are skipped. `other_origins`: a URL's playlists may name other servers.
+    `inside`: the URL's server may stand at a private address (loopback, an internal network).
 
     Raises:
         TranscodingError: there is no playlist to begin with, or the package is beyond the limits.
     """
     if limits is None:
         limits = WEB_LIMITS if "://" in str(location) else Limits()
-    reader = open_reader(location, limits, other_origins=other_origins)
+    reader = open_reader(location, limits, other_origins=other_origins, inside=inside)
     try:
         package = load(reader, key_for)
     finally:

@@ -15,6 +15,9 @@ def check_package(
     other_origins: Annotated[
         bool, typer.Option("--other-origins", help="Follow playlists of a URL to other servers.")
     ] = False,
+    inside: Annotated[
+        bool, typer.Option("--inside", help="The URL's server stands in my own network: its address may be private.")
+    ] = False,
 ) -> None:
     """Check an HLS package, ours or not, against Apple's authoring rules (and DASH beside it).
 
@@ -27,7 +30,7 @@ def check_package(
     from transcoding.checker.report import summary, tables
 
     with errors.status(f"Reading {location}"):
-        report = check(location, other_origins=other_origins)
+        report = check(location, other_origins=other_origins, inside=inside)
     if as_json:
         typer.echo(json.dumps(report.as_json(), ensure_ascii=False, indent=1))
     else:

@@ -1,7 +1,8 @@
 """Where a package lies: a folder that is never left, or a web server that is asked for bounded amounts.
 
 One interface for both: `resolve` a reference, `read` a file. What lies outside may be hostile: the folder reader opens
-plain files below its root only; the web reader speaks http and https to one origin and follows no redirect.
+plain files below its root only; the web reader speaks http and https to one origin at a public address and follows no
+redirect.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
+from matinee import addresses
 from transcoding.errors import TranscodingError
 
 _CHUNK = 1 << 16
@@ -141,16 +143,13 @@ class WebReader:
 
     is_web = True
 
-    def __init__(self, url: str, limits: Limits, *, other_origins: bool = False) -> None:
-        import httpx
-
+    def __init__(self, url: str, limits: Limits, *, other_origins: bool = False, inside: bool = False) -> None:
         self.start, self.limits, self._other = url, limits, other_origins
         self.responses: list[Response] = []
         self._origin = _origin(url)
         self._budget = _Budget(limits)
-        self._client = httpx.Client(
-            follow_redirects=False, timeout=limits.request_s, headers={"Accept-Encoding": "gzip"}, trust_env=False
-        )
+        options = {"timeout": limits.request_s, "headers": {"Accept-Encoding": "gzip"}}
+        self._client = addresses.client(_guard(url, inside=inside), **options)
 
     def close(self) -> None:
         self._client.close()
@@ -188,6 +187,10 @@ class WebReader:
                     raise UnreadableError(f"{name}: the server answers {response.status_code}")
                 data = self._body(name, response, most)
                 cut = span is not None and response.status_code == 200
+        except addresses.AddressError as error:
+            raise UnreadableError(
+                f"{name[:200]}: {error}; --inside reads from a server in one's own network"
+            ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UnreadableError(f"{name}: {error or type(error).__name__}") from error
         if span is not None:
@@ -232,7 +235,22 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(scheme)
 
 
-def open_reader(location: Path | str, limits: Limits, *, other_origins: bool = False) -> FolderReader | WebReader:
+def _guard(url: str, *, inside: bool) -> addresses.Guard:
+    """Inside, the start's own addresses may be any; what its playlists name besides must still be public."""
+    import httpx
+
+    strict = addresses.Guard()
+    if not inside:
+        return strict
+    try:
+        return addresses.Guard(strict.addresses(httpx.URL(url)))
+    except (addresses.AddressError, httpx.InvalidURL) as error:
+        raise UnreadableError(f"{url[:200]}: {error}") from error
+
+
+def open_reader(
+    location: Path | str, limits: Limits, *, other_origins: bool = False, inside: bool = False
+) -> FolderReader | WebReader:
     """The reader of a folder, of a playlist file, or of a URL (of a playlist, or of a folder: `master.m3u8` is added).
 
     Raises:
@@ -242,7 +260,8 @@ def open_reader(location: Path | str, limits: Limits, *, other_origins: bool = F
     if "://" in text:
         if urlsplit(text).scheme.lower() not in ("http", "https"):
             raise TranscodingError(f"{text}: only http and https URLs are read")
-        return WebReader(text + "master.m3u8" if text.endswith("/") else text, limits, other_origins=other_origins)
+        start = text + "master.m3u8" if text.endswith("/") else text
+        return WebReader(start, limits, other_origins=other_origins, inside=inside)
     path = Path(text)
     if path.is_file():
         return FolderReader(path.parent, path.name, limits)
