@@ -14,7 +14,9 @@ _TIMEOUT_S = 20
 
 
 class MailError(MatineeError):
-    """A mail server does not take a message."""
+    """A mail server does not take a message. `permanent`: it never will (SMTP answers 5xx, RFC 5321 4.2.1)."""
+
+    permanent = False
 
 
 def send(settings: Settings, to: str, subject: str, text: str, *, clock: Clock | None = None) -> None:
@@ -35,7 +37,16 @@ def send(settings: Settings, to: str, subject: str, text: str, *, clock: Clock |
         _by_smtp(settings.smtp_url, message)
     except (OSError, smtplib.SMTPException) as error:
         host = urlsplit(settings.smtp_url).hostname
-        raise MailError(f"{host} did not take mail to {to}: {error}; see MATINEE_SMTP_URL") from None
+        refusal = MailError(f"{host} did not take mail to {to}: {error}; see MATINEE_SMTP_URL")
+        refusal.permanent = _is_permanent(error)
+        raise refusal from None
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Whether the letter itself is refused; a wrong password or a closed server may be mended."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    return isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError) and error.smtp_code >= 500
 
 
 def _by_smtp(url: str, message: EmailMessage) -> None:

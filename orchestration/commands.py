@@ -74,7 +74,7 @@ def demo(
 
 @app.command()
 def worker(
-    name: Annotated[str, typer.Argument(help="collector, marts, models, recommendations or transcode.")],
+    name: Annotated[str, typer.Argument(help="collector, marts, models, outbox, recommendations or transcode.")],
     drain: Annotated[bool, typer.Option("--drain", help="Do what waits, then stop.")] = False,
 ) -> None:
     """Run one worker of a room until it is stopped."""

@@ -28,6 +28,7 @@ def processes(settings: Settings) -> list[Service]:
         collector(settings),
         marts(settings),
         recommendations(settings),
+        outbox(settings),
         *mlflow(settings),
         models(settings),
         *dagster(settings),
@@ -68,6 +69,18 @@ def recommendations(settings: Settings) -> Service:
         after=("postgres", "redis"),
         env=settings.environment(),
         ready_timeout=120,
+    )
+
+
+def outbox(settings: Settings) -> Service:
+    """What transactions left to do beyond PostgreSQL: mail."""
+    return Service(
+        name="outbox",
+        argv=(str(_BIN / "matinee"), "worker", "outbox"),
+        ready=lambda: True,
+        address="outbox in PostgreSQL",
+        after=("postgres",),
+        env=settings.environment(),
     )
 
 

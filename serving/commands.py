@@ -125,4 +125,16 @@ def _recommendations(settings: Settings, drain_only: bool) -> None:
     )
 
 
-workers: dict[str, Callable[[Settings, bool], None]] = {"recommendations": _recommendations}
+def _outbox(settings: Settings, drain_only: bool) -> None:
+    from matinee.console import console
+    from serving import outbox
+
+    if not drain_only:
+        outbox.run(settings)
+        return
+    console.print(
+        f"{outbox.drain(settings):,} letters of the outbox sent; letters without a server lie in {settings.home.mail}"
+    )
+
+
+workers: dict[str, Callable[[Settings, bool], None]] = {"outbox": _outbox, "recommendations": _recommendations}
