@@ -8,16 +8,13 @@ import sys
 from pathlib import Path
 
 import psycopg
-import pytest
 from starlette.routing import Route
 
-from matinee.db.queries import load
 from matinee.settings import Settings
 from serving.app import plain_routes
 from serving.openapi import COMMITTED, documented_app, text
 
 ROOT = Path(__file__).parents[2]
-DOMAINS = sorted(p.parent for p in (ROOT / "serving").glob("*/queries.sql"))
 
 # Everything else asks for a signed-in account.
 PUBLIC = {
@@ -218,19 +215,6 @@ async def test_a_lost_database_is_a_503_that_heals(catalogue, running, browser, 
         healed = [(await client.get("/api/media")).status_code for _ in range(2)]
         assert healed[-1] == 200, "at the latest once the pool has noticed"
     await proxy.shut()
-
-
-@pytest.mark.parametrize("folder", DOMAINS, ids=lambda folder: folder.name)
-def test_every_query_fits_the_migrated_schema(settings, folder):
-    queries = load(folder)
-    assert queries
-    with psycopg.connect(settings.database()) as connection:
-        for name, statement in queries.items():
-            places: dict[str, str] = {}
-            for found in re.finditer(r"%\((\w+)\)s", statement):
-                places.setdefault(found[1], f"${len(places) + 1}")
-            numbered = re.sub(r"%\((\w+)\)s", lambda found, places=places: places[found[1]], statement)
-            connection.execute(f"PREPARE {name} AS {numbered}".encode())
 
 
 def test_the_app_loads_no_heavy_imports():
