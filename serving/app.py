@@ -30,6 +30,8 @@ from serving.playback.api import heartbeat
 from serving.playback.api import router as playback
 from serving.playback.keys import key
 from serving.playback.media import media, poster
+from serving.profiles.api import router as profiles
+from serving.profiles.library_api import router as library
 from serving.recommendations.api import recommendations
 
 WEB = Path(__file__).parent / "web"
@@ -88,7 +90,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         if route.path in EXPRESS
         for method in route.methods or ()
     }
-    for router in (accounts, catalog, playback, analytics):
+    for router in (accounts, profiles, library, catalog, playback, analytics):
         app.include_router(router)
     app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
     problems.install(app)

@@ -80,14 +80,23 @@ def _create_admin(settings: Settings, email: str, password: str) -> str:
 async def _add_admin(settings: Settings, registration: "Registration") -> str:
     import psycopg
 
+    from matinee.clock import SystemClock
     from serving.accounts import core
     from serving.accounts.passwords import hash_now
     from serving.errors import ServingError
     from serving.problems import Problem
+    from serving.rights.welcome import trial_of
 
     async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
         try:
-            return await core.register(connection, registration, hash_now(registration.password), role="admin")
+            return await core.register(
+                connection,
+                registration,
+                hash_now(registration.password),
+                SystemClock().now(),
+                role="admin",
+                trial=trial_of(settings),
+            )
         except Problem as problem:
             raise ServingError(f"{registration.email}: {problem.detail}") from None
 

@@ -17,7 +17,6 @@ from matinee.clock import Clock
 from matinee.db.connect import pool
 from matinee.secrets import secret
 from matinee.settings import Settings
-from serving.accounts.memo import Owners
 from serving.accounts.passwords import Passwords
 from serving.accounts.tokens import Tokens
 from serving.events.core import Log
@@ -27,6 +26,8 @@ from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.tokens import MediaTokens
+from serving.profiles.doors import Pins
+from serving.profiles.memo import Owners, Viewers
 from serving.recommendations.catalogue import Catalogues
 from serving.recommendations.core import Homes
 from serving.recommendations.exposures import Exposures
@@ -57,7 +58,9 @@ class Context:
         self.senders = Senders(settings, clock)
         self.sessions = Sessions(self.redis)
         self.playbacks = Playbacks(self.transaction, clock)
+        self.pins = Pins(settings.home)
         self.owners = Owners(self.transaction, clock)
+        self.viewers = Viewers(self.transaction, clock)
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S)
         limits_key = secret(settings.home, "token")
@@ -66,7 +69,9 @@ class Context:
         self.systems = Systems(settings.home, self.metrics, catalogues)
         live = Live(Online(self.quick, clock))
         self.exposures = Exposures(self.quick, self.log, clock)
-        self.home = Homes(self.transaction, catalogues, self.systems, live, self.exposures, self.metrics, clock)
+        self.home = Homes(
+            self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

@@ -1,13 +1,14 @@
-"""HTTP of accounts: /api/auth and /api/profile."""
+"""HTTP of accounts: /api/auth."""
 
 from fastapi import APIRouter, Request, Response
 
 from serving.accounts import core
 from serving.accounts.tokens import ACCESS_LIFE
-from serving.accounts.types import Login, NewProfile, Profile, Profiles, Refresh, Registration, Session
-from serving.auth import ACCESS_COOKIE, REFRESH_COOKIE, SignedIn, check_origin
+from serving.accounts.types import Login, Refresh, Registration, Session
+from serving.auth import ACCESS_COOKIE, REFRESH_COOKIE, check_origin
 from serving.context import Context, Ctx
 from serving.problems import Problem
+from serving.rights.welcome import trial_of
 
 router = APIRouter(prefix="/api", tags=["accounts"])
 _REFRESH_PATH = "/api/auth"
@@ -18,8 +19,9 @@ async def register(body: Registration, request: Request, response: Response, con
     """Create an account with a first profile, and sign in."""
     password_hash = await context.passwords.hash(body.password)
     async with context.transaction() as connection:
-        account_id = await core.register(connection, body, password_hash)
-        entry = await core.open_session(connection, account_id, "viewer", context.clock.now())
+        now = context.clock.now()
+        account_id = await core.register(connection, body, password_hash, now, trial=trial_of(context.settings))
+        entry = await core.open_session(connection, account_id, "viewer", now)
     return _signed_in(request, response, context, entry)
 
 
@@ -59,22 +61,6 @@ async def logout(request: Request, context: Ctx, body: Refresh | None = None) ->
     response.delete_cookie(ACCESS_COOKIE, path="/")
     response.delete_cookie(REFRESH_COOKIE, path=_REFRESH_PATH)
     return response
-
-
-@router.get("/profile")
-async def profiles(context: Ctx, claims: SignedIn) -> Profiles:
-    """The account and its profiles, the first one first."""
-    async with context.transaction() as connection:
-        account = await core.account(connection, claims.account_id)
-        found = await core.profiles(connection, claims.account_id)
-    return Profiles(profiles=[Profile(**p) for p in found], **account)
-
-
-@router.post("/profile", status_code=201)
-async def create_profile(body: NewProfile, context: Ctx, claims: SignedIn) -> Profile:
-    """Add a profile with its own maturity limit and language."""
-    async with context.transaction() as connection:
-        return Profile(**await core.create_profile(connection, claims.account_id, body))
 
 
 def _refresh_token(request: Request, body: Refresh | None) -> str | None:

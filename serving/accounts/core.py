@@ -1,4 +1,4 @@
-"""The rules of accounts: who gets in, how sessions live, whose profile is whose."""
+"""The rules of accounts: who gets in, how sessions live."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,18 +9,17 @@ from psycopg import AsyncConnection
 from matinee.db.queries import load
 from matinee.db.viewers import add_account, add_profile
 from matinee.ids import uuid7
-from matinee.pseudonyms import salt_of
 from serving.accounts.tokens import Tokens, new_refresh_token, refresh_hash
-from serving.accounts.types import NewProfile, Registration
-from serving.db import Row, execute, row, rows
+from serving.accounts.types import Registration
+from serving.db import Row, execute, row
 from serving.problems import Problem
+from serving.rights.welcome import Trial, welcome
 
 QUERIES = load(Path(__file__).parent)
 # A session dies when it was not used this long; each refresh renews it.
 IDLE_LIFE = timedelta(days=30)
 # Two tabs may refresh at once: the loser gets the winner's token. Later, the same token is a stolen one.
 ROTATION_GRACE = timedelta(seconds=30)
-MAX_PROFILES = 7
 
 
 @dataclass(frozen=True)
@@ -33,24 +32,16 @@ class Entry:
     refresh_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """Who looks at the catalogue. `region` is the account's country; `profile_key` names the profile in the lake."""
-
-    account_id: str | None
-    profile_id: str | None
-    maturity: int
-    language: str
-    region: str | None
-    profile_key: str | None = None
-
-
-# Who has not signed in sees what is fit for twelve, and plays nothing.
-ANONYMOUS = Viewer(None, None, maturity=12, language="en", region=None)
-
-
-async def register(connection: AsyncConnection, request: Registration, password_hash: str, role: str = "viewer") -> str:
-    """Create an account with one profile named after the e-mail; returns its id.
+async def register(
+    connection: AsyncConnection,
+    request: Registration,
+    password_hash: str,
+    now: datetime,
+    *,
+    role: str = "viewer",
+    trial: Trial | None = None,
+) -> str:
+    """Create an account with one profile named after the e-mail, and its trial; returns its id.
 
     Raises:
         Problem: 409, the e-mail has an account.
@@ -62,6 +53,10 @@ async def register(connection: AsyncConnection, request: Registration, password_
         raise Problem(409, "email_taken", "this e-mail has an account already: log in")
     name = request.email.split("@")[0]
     await add_profile(connection, account_id, name=name, maturity=18, language=request.language)
+    if request.born is not None:
+        await execute(connection, QUERIES["set_born"], {"account_id": account_id, "born": request.born})
+    if trial is not None:
+        await welcome(connection, account_id, request.country, now, trial)
     return account_id
 
 
@@ -134,52 +129,3 @@ async def account(connection: AsyncConnection, account_id: str) -> Row:
     if found is None:
         raise Problem(401, "invalid_token", "the account of this token does not exist")
     return found
-
-
-async def profiles(connection: AsyncConnection, account_id: str) -> list[Row]:
-    return await rows(connection, QUERIES["profiles"], {"account_id": account_id})
-
-
-async def country(connection: AsyncConnection, account_id: str) -> str | None:
-    found = await row(connection, QUERIES["country"], {"account_id": account_id})
-    return found["country"] if found else None
-
-
-async def create_profile(connection: AsyncConnection, account_id: str, profile: NewProfile) -> Row:
-    """Add a profile.
-
-    Raises:
-        Problem: 409, the account has as many as it may.
-    """
-    await account(connection, account_id)
-    counted = await row(connection, QUERIES["count_profiles"], {"account_id": account_id})
-    if counted is not None and counted["profiles"] >= MAX_PROFILES:
-        raise Problem(409, "too_many_profiles", f"an account has at most {MAX_PROFILES} profiles")
-    profile_id = await add_profile(
-        connection, account_id, name=profile.name, maturity=profile.maturity, language=profile.language
-    )
-    return {"profile_id": profile_id, **profile.model_dump()}
-
-
-async def viewer(connection: AsyncConnection, account_id: str | None, profile_id: str | None) -> Viewer:
-    """The viewer behind a request: the named profile, or the account's first one; without an account, anonymous.
-
-    Raises:
-        Problem: 401, a profile is named without signing in; 404, the account has no such profile.
-    """
-    if account_id is None:
-        if profile_id is not None:
-            raise Problem(401, "unauthenticated", "sign in to use a profile")
-        return ANONYMOUS
-    found = await row(connection, QUERIES["profile"], {"account_id": account_id, "profile_id": profile_id})
-    if found is None:
-        raise Problem(404, "unknown_profile", "this account has no such profile")
-    salt = await salt_of(connection, account_id)
-    return Viewer(
-        account_id,
-        found["profile_id"],
-        found["maturity"],
-        found["language"],
-        found["country"],
-        salt.key(found["profile_id"]) if salt else None,
-    )

@@ -4,6 +4,9 @@ SELECT account_id, password_hash, role FROM account WHERE lower(email) = lower(%
 -- name: account
 SELECT account_id, role FROM account WHERE account_id = %(account_id)s
 
+-- name: set_born
+UPDATE account SET born = %(born)s WHERE account_id = %(account_id)s
+
 -- name: give_login
 UPDATE account a SET email = %(email)s, password_hash = %(password_hash)s
 WHERE a.account_id = %(account_id)s AND a.email IS NULL
@@ -31,22 +34,6 @@ WHERE s.previous_hash = %(given_hash)s AND s.revoked_at IS NULL AND s.expires_at
 UPDATE auth_session SET revoked_at = %(now)s
 WHERE revoked_at IS NULL
   AND (session_id = %(session_id)s OR refresh_hash = %(given_hash)s OR previous_hash = %(given_hash)s)
-
--- name: profiles
-SELECT profile_id, name, maturity, language FROM profile
-WHERE account_id = %(account_id)s ORDER BY created_at, profile_id
-
--- name: profile
-SELECT p.profile_id, p.account_id, p.maturity, p.language, a.country
-FROM profile p JOIN account a USING (account_id)
-WHERE p.account_id = %(account_id)s AND (%(profile_id)s::text IS NULL OR p.profile_id = %(profile_id)s)
-ORDER BY p.created_at, p.profile_id LIMIT 1
-
--- name: count_profiles
-SELECT count(*)::int AS profiles FROM profile WHERE account_id = %(account_id)s
-
--- name: country
-SELECT country FROM account WHERE account_id = %(account_id)s
 
 -- name: accounts_named
 SELECT asked.name, a.account_id FROM unnest(%(names)s::text[]) AS asked (name)

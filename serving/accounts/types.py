@@ -1,5 +1,6 @@
 """What clients send and hear about accounts."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -11,7 +12,8 @@ Email = Annotated[
 Password = Annotated[str, Field(min_length=8, max_length=256)]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2}$")]
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
-Maturity = Literal[0, 6, 12, 16, 18]
+# Of the account's holder. Who is younger than a title's maturity does not see it.
+Born = Annotated[date, Field(ge=date(1900, 1, 1))]
 Role = Literal["viewer", "moderator", "admin"]
 
 
@@ -20,6 +22,7 @@ class Registration(BaseModel):
     password: Password
     country: Country | None = None
     language: Language = "en"
+    born: Born | None = None
 
 
 class Login(BaseModel):
@@ -42,22 +45,3 @@ class Session(BaseModel):
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the name of a scheme, not a secret
     expires_in: int
     refresh_token: str
-
-
-class NewProfile(BaseModel):
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)]
-    maturity: Maturity = 18
-    language: Language = "en"
-
-
-class Profile(BaseModel):
-    profile_id: str
-    name: str
-    maturity: Maturity
-    language: str
-
-
-class Profiles(BaseModel):
-    account_id: str
-    role: Role
-    profiles: list[Profile]

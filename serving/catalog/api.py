@@ -4,17 +4,19 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Path, Query, Response
+from psycopg import AsyncConnection
 from pydantic import BaseModel
 
 from matinee.contracts.feed import Kind
 from matinee.ids import TITLE_ID_PATTERN
-from serving.accounts.core import Viewer
-from serving.accounts.core import viewer as viewer_of
+from serving.accounts.tokens import Claims
 from serving.auth import Visitor
 from serving.catalog import core
-from serving.catalog.availability import allowed
 from serving.catalog.types import Page, Similar, Title
-from serving.context import Ctx
+from serving.context import Context, Ctx
+from serving.profiles.core import Viewer
+from serving.profiles.core import viewer as viewer_of
+from serving.rights import ANY_DEVICE, decide
 
 router = APIRouter(prefix="/api/media", tags=["catalogue"])
 TitleId = Annotated[str, Path(pattern=TITLE_ID_PATTERN)]
@@ -50,7 +52,7 @@ async def browse(
     after = context.cursors.open(purpose, cursor) if cursor else None
     now = context.clock.now()
     async with context.transaction() as connection:
-        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        viewer = await _viewer(connection, context, claims, profile_id)
         items, following = await core.browse(
             connection, viewer, now, kind=kind, genre=genre, playable=playable, text=q, after=after, limit=limit
         )
@@ -62,7 +64,7 @@ async def browse(
 async def genres(context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
     """The genres of what the viewer may see, with how many titles each has."""
     async with context.transaction() as connection:
-        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        viewer = await _viewer(connection, context, claims, profile_id)
         return _json(await core.genres(connection, viewer, context.clock.now()))
 
 
@@ -70,7 +72,7 @@ async def genres(context: Ctx, claims: Visitor, profile_id: ProfileId = None) ->
 async def title(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
     """Everything about one title that its page shows."""
     async with context.transaction() as connection:
-        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        viewer = await _viewer(connection, context, claims, profile_id)
         return _json(await core.title(connection, viewer, title_id, context.clock.now()))
 
 
@@ -79,10 +81,10 @@ async def similar(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: 
     """What resembles a title: by the model's list, or by shared genres where no model knows it."""
     now = context.clock.now()
     async with context.transaction() as connection:
-        viewer = await viewer_of(connection, claims.account_id if claims else None, profile_id)
+        viewer = await _viewer(connection, context, claims, profile_id)
         found, terms, offers = await core.find(connection, title_id)
-        if reason := allowed(terms, viewer, now):
-            raise core.refuse(reason, title_id, offers)
+        if refusal := decide(terms, viewer, ANY_DEVICE, now):
+            raise core.refuse(refusal, title_id, offers)
     items = await _similar(context, viewer, found["root_id"])
     degraded = not items
     if degraded:
@@ -91,6 +93,13 @@ async def similar(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: 
         reason = {"code": "same_genre", "params": {}}
         items = [{**core.card(other), "source": "genre", "reason": reason} for other in others]
     return _json({"items": items[:_SIMILAR], "degraded": degraded})
+
+
+async def _viewer(
+    connection: AsyncConnection, context: Context, claims: Claims | None, profile_id: str | None
+) -> Viewer:
+    account_id, session_id = (claims.account_id, claims.session_id) if claims else (None, None)
+    return await viewer_of(connection, account_id, profile_id, session_id=session_id, now=context.clock.now())
 
 
 async def _similar(context: Ctx, viewer: Viewer, root_id: str) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The rules of browsing. Every answer holds only what `availability` lets the viewer see."""
+"""The rules of browsing. Every answer holds only what `rights` lets the viewer see."""
 
 import re
 from collections.abc import Sequence
@@ -8,24 +8,18 @@ from pathlib import Path
 from psycopg import AsyncConnection
 
 from matinee.db.queries import load
-from serving.accounts.core import Viewer
-from serving.catalog.availability import OfferTerms, Terms, allowed
 from serving.db import Row, row, rows
 from serving.problems import Problem
+from serving.profiles.core import Viewer
+from serving.rights.core import ANY_DEVICE, Refusal, Terms, decide, terms_of
 
 QUERIES = load(Path(__file__).parent)
 ROOT_KINDS = ["film", "series"]
-_REFUSALS = {
-    "maturity": "this profile's maturity limit hides the title",
-    "region": "the title is not offered in your region",
-    "no_offer": "the title is not on offer now",
-    "not_playable": "there is no film to play for this title yet",
-}
 
 
 def scope(viewer: Viewer, now: datetime) -> Row:
     """The parameters of `visible_title`."""
-    return {"maturity": viewer.maturity, "region": viewer.region, "now": now}
+    return {"maturity": viewer.limit, "region": viewer.region, "now": now}
 
 
 def card(found: Row) -> Row:
@@ -105,14 +99,7 @@ async def find(connection: AsyncConnection, title_id: str) -> tuple[Row, Terms, 
     if found is None:
         raise unknown(title_id)
     offers = await rows(connection, QUERIES["offers"], {"title_id": found["offers_of"]})
-    terms = Terms(
-        published=found["state"] == "published",
-        bare=found["bare"],
-        playable=found["playable"],
-        maturity=found["maturity"],
-        offers=tuple(OfferTerms(tuple(o["regions"]), o["from"], o["until"]) for o in offers),
-    )
-    return found, terms, [_offer(o) for o in offers]
+    return found, terms_of(found), [_offer(o) for o in offers]
 
 
 def _offer(found: Row) -> Row:
@@ -123,11 +110,11 @@ def unknown(title_id: str) -> Problem:
     return Problem(404, "unknown_title", f"there is no title {title_id}")
 
 
-def refuse(reason: str, title_id: str, offers: list[Row]) -> Problem:
+def refuse(refusal: Refusal, title_id: str, offers: list[Row]) -> Problem:
     """The refusal as a problem; an unpublished title does not exist for anyone."""
-    if reason == "unpublished":
+    if refusal.code == "unpublished":
         return unknown(title_id)
-    return Problem(403, reason, _REFUSALS[reason], offers=offers)
+    return Problem(403, refusal.code, refusal.detail, offers=offers)
 
 
 async def title(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime) -> Row:
@@ -137,8 +124,8 @@ async def title(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
         Problem: 404, no such title; 403 with the reason, the viewer may not see it.
     """
     found, terms, offers = await find(connection, title_id)
-    if reason := allowed(terms, viewer, now):
-        raise refuse(reason, title_id, offers)
+    if refusal := decide(terms, viewer, ANY_DEVICE, now):
+        raise refuse(refusal, title_id, offers)
     details = await row(connection, QUERIES["details"], {"title_id": title_id}) or {}
     family = await descendants(connection, viewer, found["root_id"], now)
     position = await row(connection, QUERIES["position"], {"profile_id": viewer.profile_id, "title_id": title_id})
@@ -163,7 +150,8 @@ def _play_refusal(found: Row, terms: Terms, viewer: Viewer, now: datetime) -> st
         return "unauthenticated"
     if found["kind"] in ("series", "season"):  # its episodes have terms of their own
         return None if found["playable"] else "not_playable"
-    return allowed(terms, viewer, now, to_play=True)
+    refusal = decide(terms, viewer, ANY_DEVICE, now, to_play=True)
+    return refusal.code if refusal else None
 
 
 async def descendants(connection: AsyncConnection, viewer: Viewer, root_id: str, now: datetime) -> list[Row]:

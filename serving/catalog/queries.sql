@@ -35,7 +35,7 @@ LIMIT %(limit)s
 
 -- name: terms
 SELECT v.title_id, v.kind, v.parent_id, v.root_id, v.number, v.season, v.titles, v.year, v.runtime_s, v.maturity,
-       v.genres, v.playable, v.state, v.bare, v.offers_of
+       v.genres, v.playable, v.state, v.bare, v.offers_of, offer_terms(v.offers_of) AS offer_terms
 FROM served_title v WHERE v.title_id = %(title_id)s
 
 -- name: details

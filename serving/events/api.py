@@ -22,7 +22,7 @@ async def post_events(request: Request) -> Response:
     events = body.batch(await body.read(request, body.JSON_TYPES))
     admit(context, request, account_id, len(events))
     named = frozenset(name for event in events if (name := profile_of(event)) is not None)
-    owner = await context.owners.of(account_id, named)
+    owner = await context.owners.of(account_id, claims.session_id if claims else None, named)
     bot = context.senders.bot(request, account_id, events)
     verdict = judge(events, account_id, owner.profiles, owner.country, context.clock.now(), bot)
     await append(context, verdict, bot)

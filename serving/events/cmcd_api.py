@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.intake import Code, Entry, printable
+from serving.accounts.tokens import Claims
 from serving.auth import identify
 from serving.context import Context, context_of
 from serving.events import body
@@ -47,7 +48,7 @@ async def post_cmcd(request: Request) -> Response:
     async with context.sessions.turn(account_id or "", found.sids):
         await _refuse_full(context, account_id or "", found)
         await _map(context, request, account_id, lines, found, now)
-        verdict, bot = await _judge(context, request, account_id, list(found.events.values()), now)
+        verdict, bot = await _judge(context, request, claims, list(found.events.values()), now)
         verdict = _with_dead(verdict, found, lines, account_id, now)
         await append(context, verdict, bot)
         # Behind the log: what is not remembered comes again, with the same ids.
@@ -106,9 +107,11 @@ async def _map(
 
 
 async def _judge(
-    context: Context, request: Request, account_id: str | None, events: list[dict[str, Any]], now: datetime
+    context: Context, request: Request, claims: Claims | None, events: list[dict[str, Any]], now: datetime
 ) -> tuple[Verdict, str | None]:
-    owner = await context.owners.of(account_id, frozenset(str(e["profile_id"]) for e in events if "profile_id" in e))
+    account_id, session_id = (claims.account_id, claims.session_id) if claims else (None, None)
+    named = frozenset(str(e["profile_id"]) for e in events if "profile_id" in e)
+    owner = await context.owners.of(account_id, session_id, named)
     if account_id and len(owner.profiles) == 1:
         for event in events:
             event.setdefault("profile_id", *owner.profiles)

@@ -6,7 +6,6 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
-from serving.accounts.core import viewer as viewer_of
 from serving.auth import SignedIn, authenticate
 from serving.catalog.api import TitleId
 from serving.context import Context, Ctx, context_of
@@ -14,6 +13,7 @@ from serving.playback import core
 from serving.playback.tokens import COOKIE, Grant, browser_cookie, fingerprint
 from serving.playback.types import Position, Watch, WatchRequest
 from serving.problems import Problem
+from serving.profiles.core import viewer as viewer_of
 
 router = APIRouter(prefix="/api/watch", tags=["playback"])
 
@@ -26,7 +26,8 @@ async def watch(
     now = context.clock.now()
     cookie = browser_cookie(request.cookies.get(COOKIE))
     async with context.transaction() as connection:
-        viewer = await viewer_of(connection, claims.account_id, body.profile_id if body else None)
+        asked = body.profile_id if body else None
+        viewer = await viewer_of(connection, claims.account_id, asked, session_id=claims.session_id, now=now)
         playback = await core.watch(connection, viewer, title_id, now, fingerprint(cookie))
     answer = {
         "playback_id": playback.grant.playback_id,

@@ -12,12 +12,12 @@ from psycopg import AsyncConnection
 
 from matinee.db.queries import load
 from matinee.ids import uuid7
-from serving.accounts.core import Viewer
-from serving.catalog.availability import allowed
 from serving.catalog.core import descendants, find, next_episode, refuse
 from serving.db import Row, execute, row, rows
 from serving.playback.tokens import Grant
 from serving.problems import Problem
+from serving.profiles.core import Viewer
+from serving.rights import ANY_DEVICE, Refusal, decide
 
 QUERIES = load(Path(__file__).parent)
 # How long a media address opens; heartbeats renew it long before.
@@ -77,8 +77,8 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
     found, terms, offers = await find(connection, title_id)
     # What plays of a series is an episode, and its own terms decide about it.
     is_series = found["kind"] in SERIES_KINDS
-    if reason := allowed(terms, viewer, now, to_play=not is_series):
-        raise refuse(reason, title_id, offers)
+    if refusal := decide(terms, viewer, ANY_DEVICE, now, to_play=not is_series):
+        raise refuse(refusal, title_id, offers)
     family = await descendants(connection, viewer, found["root_id"], now)
     if is_series:
         episodes = [e for e in family if e["kind"] == "episode" and e["playable"]]
@@ -86,11 +86,11 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
             episodes = [e for e in episodes if e["parent_id"] == title_id]
         episode = go_on_with(episodes)
         if episode is None:
-            raise refuse("not_playable", title_id, offers)
+            raise refuse(Refusal("not_playable"), title_id, offers)
         return await watch(connection, viewer, episode, now, browser)
     package = await row(connection, QUERIES["playable"], {"title_id": title_id})
     if package is None:
-        raise refuse("not_playable", title_id, offers)
+        raise refuse(Refusal("not_playable"), title_id, offers)
     position = await row(connection, _POSITION, {"profile_id": viewer.profile_id, "title_id": title_id})
     following = next_episode(family, title_id)
     marked = await rows(connection, QUERIES["markers"], {"title_id": title_id})

@@ -1,6 +1,6 @@
 """The catalogue as pages see it: every title in memory, confirmed twice a second, and who may be shown what when.
 
-Who may see and play what is decided by `catalog.availability.allowed`, with the clock of the request: a licence that
+Who may see and play what is decided by `rights.decide`, with the clock of the request: a licence that
 ends, ends on the page at that moment. What others commit is noticed within a second: no page is made from a catalogue
 that was confirmed longer ago.
 """
@@ -9,7 +9,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 import orjson
 
 from matinee.db.queries import load
-from serving.accounts.core import Viewer
+from serving.profiles.core import Viewer
 from serving.accounts.memo import Transaction
-from serving.catalog.availability import OfferTerms, Terms, allowed
 from serving.catalog.core import card
 from serving.db import Row, row, rows
+from serving.rights import ANY_DEVICE, NOTHING, Terms, decide
+from serving.rights.core import on_offer, terms_of
 
 CONFIRMED_S = 0.5  # a catalogue confirmed so recently is taken as it is
 STALE_S = 1.0  # and so long while it is being confirmed
@@ -82,13 +83,14 @@ class Catalogue:
         return self.edges[place] if place < len(self.edges) else _NEVER
 
     def shelf(self, viewer: Viewer, moment: datetime) -> Shelf:
-        seen: dict[str, Title] = {}
-        play: dict[str, Title] = {}
-        for title in self.titles:
-            if allowed(title.terms, viewer, moment, to_play=True) is None:
-                seen[title.title_id] = play[title.title_id] = title
-            elif allowed(title.terms, viewer, moment) is None:
-                seen[title.title_id] = title
+        """Of all who share the viewer's limit and region, whatever they have a right to play."""
+        viewer = replace(viewer, entitlements=NOTHING)
+        seen = {t.title_id: t for t in self.titles if decide(t.terms, viewer, ANY_DEVICE, moment) is None}
+        play = {
+            title_id: title
+            for title_id, title in seen.items()
+            if title.terms.playable and on_offer(title.terms, viewer.region, moment) is None
+        }
         episodes: dict[str, list[Title]] = {}
         for title in play.values():
             if title.kind == "episode" and title.root_id in seen:
@@ -111,7 +113,7 @@ def parsed(mark: str, text: str) -> Catalogue:
     """The catalogue in the answer of the query `catalogue`."""
     titles = [_title(found) for found in orjson.loads(text)]
     offers = [offer for title in titles for offer in title.terms.offers]
-    edges = {edge for offer in offers for edge in (offer.from_, offer.until) if edge is not None}
+    edges = {edge for offer in offers for edge in (offer.window.from_, offer.window.until) if edge is not None}
     return Catalogue(
         mark,
         titles,
@@ -122,8 +124,7 @@ def parsed(mark: str, text: str) -> Catalogue:
 
 
 def _title(found: Row) -> Title:
-    offers = tuple(OfferTerms(tuple(o["regions"]), _at(o["from"]), _at(o["until"])) for o in found["offers"] or ())
-    terms = Terms(found["published"], found["bare"], found["playable"], found["maturity"], offers)
+    terms = terms_of(found)
     number = found["number"]
     place = (found["season"] or 0, float("inf") if number is None else number, found["title_id"])
     return Title(
@@ -137,10 +138,6 @@ def _title(found: Row) -> Title:
         place,
         orjson.dumps(card(found)),
     )
-
-
-def _at(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 class Catalogues:
@@ -157,7 +154,7 @@ class Catalogues:
     async def shelf(self, viewer: Viewer, now: datetime) -> Shelf:
         """What this viewer may be shown now; the same object as long as nothing in it changes."""
         catalogue = await self._confirmed_one()
-        key = (viewer.maturity, viewer.region if viewer.region in catalogue.regions else None)
+        key = (viewer.limit, viewer.region if viewer.region in catalogue.regions else None)
         if (shelf := self._ready(key, catalogue, now)) is not None:
             return shelf
         async with self._building.setdefault(key, asyncio.Lock()):

@@ -16,11 +16,12 @@ from matinee.clock import Clock
 from matinee.db.queries import load
 from models.experiments.assignment import Experiment, assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
-from serving.accounts.core import Viewer
-from serving.accounts.memo import Memo, Transaction, Viewers
+from serving.accounts.memo import Memo, Transaction
 from serving.db import Row, rows
 from serving.metrics import Metrics
 from serving.playback.core import FINISHED
+from serving.profiles.core import Viewer
+from serving.profiles.memo import Viewers
 from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.gather import Gather
@@ -61,6 +62,7 @@ class Homes:
     def __init__(
         self,
         transaction: Transaction,
+        viewers: Viewers,
         catalogues: Catalogues,
         systems: Systems,
         live: Live,
@@ -70,7 +72,7 @@ class Homes:
     ) -> None:
         self._transaction, self._catalogues, self._systems, self._live = transaction, catalogues, systems, live
         self._exposures, self._metrics, self._clock = exposures, metrics, clock
-        self._viewers = Viewers(transaction, clock)
+        self._viewers = viewers
         self._positions: Gather[list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
         self._pages, self._done = Pages(), Done()
@@ -89,9 +91,9 @@ class Homes:
         """The JSON of a surface for a profile (None: the account's first).
 
         Raises:
-            Problem: 404, the account has no such profile.
+            Problem: 404, the account has no such profile; 403 `pin_required`, it is not open to the sign-in.
         """
-        viewer = await self._viewers.of(account_id, profile_id)
+        viewer = await self._viewers.of(account_id, session_id, profile_id)
         variants = self._assigned(account_id)
         version = await self._version(viewer)
         await self._systems.found()

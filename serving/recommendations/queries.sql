@@ -31,11 +31,9 @@ SELECT concat_ws(' ',
 -- name: catalogue
 -- One JSON text: parsing it costs a tenth of reading rows.
 SELECT coalesce(json_agg(found), '[]')::text AS titles FROM (
-    SELECT t.title_id, t.kind, t.root_id, t.titles, t.year, t.runtime_s, t.maturity, t.genres, t.playable, t.bare,
-           t.state = 'published' AS published, t.season, t.number, extract(epoch FROM t.created_at) AS created,
-           (SELECT json_agg(json_build_object('regions', o.regions, 'from', extract(epoch FROM lower(o.open)),
-                                              'until', extract(epoch FROM upper(o.open))))
-            FROM offer o WHERE o.title_id = t.offers_of) AS offers
+    SELECT t.title_id, t.kind, t.parent_id, t.root_id, t.titles, t.year, t.runtime_s, t.maturity, t.genres, t.playable, t.bare,
+           t.state, t.season, t.number, extract(epoch FROM t.created_at) AS created,
+           offer_terms(t.offers_of) AS offer_terms
     FROM served_title t WHERE t.kind IN ('film', 'series', 'episode')
 ) found
 

@@ -16,9 +16,9 @@ from features.online import Known, Online
 from matinee.clock import SystemClock
 from models.experiments.assignment import Experiment
 from models.recommenders.segments import SegmentPopularityFitted
-from serving.accounts.core import Viewer
 from serving.catalog.availability import Terms
 from serving.events.core import Log
+from serving.profiles.core import Viewer
 from serving.recommendations import exposures, live
 from serving.recommendations.catalogue import Catalogues, Shelf, Title
 from serving.recommendations.exposures import Exposures

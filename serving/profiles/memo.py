@@ -1,0 +1,83 @@
+"""What hot routes remember of profiles for some seconds, so that they need no query of their own.
+
+An entry holds everything of one account; it is dropped at once where this process changes a profile, a PIN or where a
+sign-in is.
+"""
+
+from dataclasses import dataclass
+
+from matinee.clock import Clock
+from serving.accounts.memo import Memo, Transaction
+from serving.profiles import core
+from serving.profiles.core import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A sign-in as the sender of events: the profiles that are open to it, and where its account lives."""
+
+    profiles: frozenset[str]
+    country: str | None
+
+
+NOBODY = Owner(frozenset(), None)
+
+
+class Owners:
+    """The senders behind (account, session)."""
+
+    def __init__(self, transaction: Transaction, clock: Clock) -> None:
+        self._transaction, self._clock = transaction, clock
+        self._memo: Memo[str, dict[str | None, Owner]] = Memo(clock)
+        self._turn = 0
+
+    async def of(self, account_id: str | None, session_id: str | None, named: frozenset[str]) -> Owner:
+        """The sender; looked up anew when it lacks a profile that is named (it may be new).
+
+        Raises:
+            Problem: 401, the account of the token is gone.
+        """
+        if account_id is None:
+            return NOBODY
+        kept = self._memo.get(account_id)
+        known = kept.get(session_id) if kept is not None else None
+        if known is None or named - known.profiles:
+            turn = self._turn
+            async with self._transaction() as connection:
+                found = await core.profiles(connection, account_id, session_id, self._clock.now())
+            profiles = frozenset(one["profile_id"] for one in found if one["open"])
+            known = Owner(profiles, found[0]["country"] if found else None)
+            if turn == self._turn:  # what was read before somebody forgot is not kept after it
+                (self._memo.put(account_id, {}) if kept is None else kept)[session_id] = known
+        return known
+
+    def forget(self, account_id: str) -> None:
+        self._turn += 1
+        self._memo.forget(account_id)
+
+
+class Viewers:
+    """The viewers behind (account, session, profile)."""
+
+    def __init__(self, transaction: Transaction, clock: Clock) -> None:
+        self._transaction, self._clock = transaction, clock
+        self._memo: Memo[str, dict[tuple[str | None, str | None], Viewer]] = Memo(clock)
+        self._turn = 0
+
+    async def of(self, account_id: str, session_id: str | None, profile_id: str | None) -> Viewer:
+        """As `core.viewer`, at most some seconds old; who has no key in the lake yet gets one with the first event."""
+        kept = self._memo.get(account_id)
+        known = kept.get((session_id, profile_id)) if kept is not None else None
+        if known is None:
+            turn = self._turn
+            async with self._transaction() as connection:
+                known = await core.viewer(
+                    connection, account_id, profile_id, session_id=session_id, now=self._clock.now()
+                )
+            if known.profile_key is not None and turn == self._turn:
+                (self._memo.put(account_id, {}) if kept is None else kept)[session_id, profile_id] = known
+        return known
+
+    def forget(self, account_id: str) -> None:
+        self._turn += 1
+        self._memo.forget(account_id)
