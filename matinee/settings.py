@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     gateway_http_port: int | None = None  # where HTTP is sent on to HTTPS; unset: a free one
     gateway_address: str = "127.0.0.1"  # where it listens; 0.0.0.0 or [::] for every network
     gateway_name: str = "localhost"  # of the site, in its certificate and redirects; others by comma
+    gateway_behind: str = ""  # proxies before the gateway, by comma: addresses or networks that tell clients' addresses
     tls_certificate: Path | None = None  # PEM, with its chain; unset: a self-signed one in the home
     tls_key: Path | None = None
     cors_origins: str = ""  # origins by comma whose pages may call the API; * for all (then without cookies)

@@ -22,6 +22,7 @@ from serving.accounts.tokens import Tokens
 from serving.events.core import Log
 from serving.events.senders import Senders
 from serving.events.sessions import Playbacks, Sessions
+from serving.gateway import accel
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.paging import Cursors
@@ -63,6 +64,7 @@ class Context:
         self.viewers = Viewers(self.transaction, clock)
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S)
+        self.gateway_mark = accel.mark(settings.home)
         limits_key = secret(settings.home, "token")
         self.limits = Limits(self.quick, clock, self.metrics, limits_key, settings.limits_scale)
         catalogues = Catalogues(self.transaction)
