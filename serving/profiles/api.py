@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 
+from serving import limits
 from serving.auth import SignedIn
 from serving.context import Context, Ctx
 from serving.db import Row
@@ -64,12 +65,16 @@ async def delete(profile_id: ProfileId, context: Ctx, claims: SignedIn) -> Respo
 
 @router.post("/{profile_id}/enter")
 async def enter(profile_id: ProfileId, context: Ctx, claims: SignedIn, body: Enter | None = None) -> Profile:
-    """Go on in this profile, on this sign-in, until another one is entered."""
+    """Go on in this profile, on this sign-in, until another one is entered. Wrong PINs are limited."""
     now = context.clock.now()
     pin = body.pin if body else None
+    if pin is not None:
+        await context.limits.spend(limits.PIN, claims.account_id)
     async with context.transaction() as connection:
         await core.enter(connection, context.pins, claims.account_id, claims.session_id, profile_id, pin, now)
         found = await core.profiles(connection, claims.account_id, claims.session_id, now)
+    if pin is not None:
+        await context.limits.refund(limits.PIN, claims.account_id)
     forget(context, claims.account_id)
     return _one(found, profile_id)
 

@@ -188,7 +188,8 @@ async def delete(connection: AsyncConnection, account_id: str, session_id: str, 
 
 async def _held(connection: AsyncConnection, account_id: str) -> int:
     """How many profiles the account has; whoever else counts them waits for this transaction."""
-    found = await row(connection, QUERIES["hold_account"], {"account_id": account_id})
+    await execute(connection, QUERIES["hold_account"], {"account_id": account_id})
+    found = await row(connection, QUERIES["count_profiles"], {"account_id": account_id})
     return found["profiles"] if found else 0
 
 

@@ -28,9 +28,11 @@ SELECT EXISTS (SELECT FROM account_pin k WHERE k.account_id = %(account_id)s) AS
        (SELECT v.kids_limit FROM session_profile v WHERE v.session_id = %(session_id)s) AS kids_limit
 
 -- name: hold_account
--- Two requests that count the profiles of one account take turns.
-SELECT count(*)::int AS profiles FROM profile
-WHERE account_id = (SELECT account_id FROM account WHERE account_id = %(account_id)s FOR NO KEY UPDATE)
+-- Two requests that count the profiles of one account take turns; who waited counts anew, in a statement of its own.
+SELECT account_id FROM account WHERE account_id = %(account_id)s FOR NO KEY UPDATE
+
+-- name: count_profiles
+SELECT count(*)::int AS profiles FROM profile WHERE account_id = %(account_id)s
 
 -- name: change_profile
 UPDATE profile
