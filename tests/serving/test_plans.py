@@ -1,0 +1,218 @@
+"""Every named query of serving over 20,000 titles and 1 million profiles: none reads a large table from end to end.
+
+What is judged is not the plan's text but what PostgreSQL counts while the query runs, with a plan made for its values
+and with a generic one: so what functions, views, triggers and foreign keys read is counted too.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.types.json import Jsonb
+
+from matinee.db.queries import load
+from matinee.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOMAINS = sorted(found.parent for found in (ROOT / "serving").glob("**/queries.sql"))
+LARGE = 10_000
+TITLES = 20_000
+# Accounts of two profiles each.
+SCALES = [
+    pytest.param(15_000, id="30,000 profiles"),
+    pytest.param(500_000, id="1,000,000 profiles", marks=pytest.mark.slow),
+]
+
+FILL = load(Path(__file__).parent / "large")
+# What does not grow with titles or viewers.
+SMALL = {"plan", "audit_head", "outbox_consumer", "outbox_poison", "migration"}
+# What becomes of rows that were read already, and goes away.
+PASSING = {"outbox"}
+
+# Values by the names of parameters.
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+ACCOUNT, PROFILE, TITLE = "a-0000007", "p-00000014", "t-000005"
+VALUES: dict[str, Any] = {
+    "account_id": ACCOUNT,
+    "accounts": [ACCOUNT],
+    "names": [ACCOUNT],
+    "profile_id": PROFILE,
+    "profile_ids": [PROFILE],
+    "title_id": TITLE,
+    "title_ids": [TITLE, "t-000015"],
+    "root_id": "t-000000",
+    "package_id": "p-t-000005",
+    "playback_id": "b-p-00000010",
+    "session_id": "s-a-0000007",
+    "email": "a-0000007@example.org",
+    "password_hash": "x",
+    "now": NOW,
+    "before": datetime(2025, 6, 1, tzinfo=UTC),
+    "expires_at": NOW,
+    "after": NOW,
+    "since": NOW,
+    "closed": datetime(2026, 7, 1, tzinfo=UTC),
+    "proven_until": NOW,
+    "refresh_hash": b"1" * 32,
+    "given_hash": b"2" * 32,
+    "next_hash": b"3" * 32,
+    "browser": b"4" * 32,
+    "pin_hash": b"5" * 32,
+    "position_ms": 1000,
+    "maturity": 18,
+    "region": "FR",
+    "kinds": ["film", "series"],
+    "kind": "film",
+    "genre": "drama",
+    "playable": True,
+    "pattern": "film t-0000",
+    "after_year": 2000,
+    "after_id": "t-000500",
+    "limit": 30,
+    "share": 0.95,
+    "name": "Somebody",
+    "language": "en",
+    "colour": "#e8a33d",
+    "audio_language": None,
+    "subtitle_language": None,
+    "autoplay": True,
+    "kids_limit": 6,
+    "value": 4,
+    "plan": "basic",
+    "plan_id": "basic",
+    "period_id": "z",
+    "currency": "EUR",
+    "entitlement_id": ACCOUNT,
+    "born": date(1980, 1, 1),
+}
+# The same for one query, where a name means something else there.
+OWN: dict[str, dict[str, Any]] = {
+    "accounts/open_session": {"session_id": "new"},
+    "playback/open_session": {"playback_id": "new"},
+    "rights/welcome": {"account_id": "a-0014999", "period_id": "new"},
+    "rights/add_entitlement": {"entitlement_id": "new", "kind": "grant", "plan_id": None},
+}
+# Which read all titles because that is what they are for, and why that is no matter.
+WHOLE = {
+    "recommendations/catalogue": "the catalogue that each process keeps in memory, read when it changed",
+    "recommendations/catalogue_mark": "whether it changed",
+    "recommendations/contents": "",
+    "catalog/browse": "",
+    "catalog/genres": "",
+    "catalog/same_genre": "",
+    "catalog/descendants": "",
+    "playback/poster": "",
+}
+
+
+@pytest.fixture(scope="module")
+def connection(request: pytest.FixtureRequest, base: Settings) -> Iterator[psycopg.Connection]:
+    """A migrated database with this many accounts."""
+    accounts = request.param
+    admin = make_conninfo(base.database(), dbname="postgres")
+    name = f"plans_{accounts}"
+    with psycopg.connect(admin, autocommit=True) as outside:
+        outside.execute(f"CREATE DATABASE {name} TEMPLATE template_matinee STRATEGY wal_log".encode())
+    try:
+        with psycopg.connect(base.database().replace("/matinee?", f"/{name}?"), autocommit=True) as inside:
+            # Foreign keys hold by construction; checking a million costs more than writing them.
+            inside.execute("SET session_replication_role = replica")
+            inside.execute("SET synchronous_commit = off")
+            for statement in FILL.values():
+                inside.execute(statement.format(accounts=accounts, titles=TITLES).encode())
+            inside.execute("RESET session_replication_role")
+            inside.execute("VACUUM ANALYZE")
+            yield inside
+    finally:
+        with psycopg.connect(admin, autocommit=True) as outside:
+            outside.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.parametrize("connection", SCALES, indirect=True)
+def test_no_query_reads_a_large_table_from_end_to_end(connection: psycopg.Connection) -> None:
+    wrong, seen = [], set()
+    for folder in DOMAINS:
+        for name, statement in load(folder).items():
+            query = f"{folder.name}/{name}"
+            seen.add(query)
+            for mode in ("force_custom_plan", "force_generic_plan"):
+                for values in _values(query, statement):
+                    try:
+                        read = _read(connection, statement, values, mode)
+                    except KeyError as error:
+                        wrong.append(f"{query}: say what the value of {error} is, in VALUES or OWN")
+                        break
+                    except psycopg.Error as error:
+                        wrong.append(f"{query}: {error}")
+                        break
+                    if read and query not in WHOLE:
+                        wrong.append(f"{query} ({mode}, {values}): {read}")
+    assert set(WHOLE) <= seen
+    assert set(OWN) <= seen
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("connection", SCALES[:1], indirect=True)
+def test_what_the_queries_read_is_large_here(connection: psycopg.Connection) -> None:
+    """Else the test above would say nothing of a table that came later."""
+    found = connection.execute(
+        "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    )
+    tables = {name for (name,) in found}
+    text = "\n".join((folder / "queries.sql").read_text() for folder in DOMAINS)
+    used = {table for table in tables if re.search(rf"\b(FROM|JOIN|INTO|UPDATE|TABLE)\s+{table}\b", text)}
+    assert used <= set(FILL) | SMALL | PASSING, used - set(FILL) - SMALL - PASSING
+    for table in FILL:
+        count = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()
+        assert count is not None
+        assert count[0] > LARGE, table
+
+
+def test_the_test_sees_a_scan(settings: Settings) -> None:
+    with psycopg.connect(settings.database(), autocommit=True) as connection:
+        connection.execute("INSERT INTO account (account_id) SELECT n::text FROM generate_series(1, 10001) n")
+        values = {"country": "FR"}
+        assert _read(connection, "SELECT FROM account WHERE country = %(country)s", values, "auto") == {
+            "account": 10_001
+        }
+        assert not _read(connection, "SELECT FROM account WHERE account_id = %(country)s", values, "auto")
+
+
+def _values(query: str, statement: str) -> list[dict[str, Any]]:
+    """With every optional parameter, and without."""
+    known = VALUES | OWN.get(query, {})
+    named = set(re.findall(r"%\((\w+)\)s", statement))
+    given = _Told({name: known[name] for name in named if name in known})
+    optional = set(re.findall(r"%\((\w+)\)s(?:::[\w\[\]]+)? IS NULL", statement))
+    return [given, _Told({**given, **dict.fromkeys(optional)})] if optional else [given]
+
+
+class _Told(dict[str, Any]):
+    """Parameters; a missing one is a KeyError with its name."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(name)
+
+
+def _read(connection: psycopg.Connection, statement: str, values: dict[str, Any], mode: str) -> dict[str, int]:
+    """Table -> rows that were read from its heap in order, of tables of which many were; nothing is kept."""
+    wrapped = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in values.items()}
+    missing = set(re.findall(r"%\((\w+)\)s", statement)) - set(wrapped)
+    if missing:
+        raise KeyError(*sorted(missing))
+    with connection.transaction(force_rollback=True):
+        connection.execute(b"SET LOCAL plan_cache_mode = " + mode.encode())
+        before = _read_so_far(connection)
+        connection.execute(statement.encode(), wrapped, prepare=True)
+        after = _read_so_far(connection)
+        return {table: count - before[table] for table, count in after.items() if count - before[table] > LARGE}
+
+
+def _read_so_far(connection: psycopg.Connection) -> dict[str, int]:
+    # The view holds what no server-wide count has got yet, which may be older than the transaction.
+    return dict(connection.execute("SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables").fetchall())
