@@ -37,13 +37,14 @@ def catalog(feed: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Line
     """
     from ingest.catalog import ingest_feed
     from ingest.errors import IngestError
+    from ingest.extra import check_of
     from ingest.masters import link
     from matinee.db.connect import connect
     from matinee.stack.session import services
 
     settings = Settings.load()
     with services(settings), connect(settings) as connection:
-        summary = ingest_feed(connection, feed)
+        summary = ingest_feed(connection, feed, check=check_of(settings), publish=settings.feed_publishes)
         link(connection)
     titles = summary.titles
     rows = [(titles.added, titles.changed, titles.unchanged, len(summary.rejected))]

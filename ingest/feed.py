@@ -11,7 +11,9 @@ import orjson
 from pydantic import ValidationError
 
 from ingest.errors import IngestError
+from ingest.extra import Check
 from ingest.intake import printable
+from ingest.offers import contradiction
 from matinee.contracts.feed import PARENTS, FeedTitle
 
 MAX_LINE_BYTES = 4 * 2**20
@@ -60,8 +62,8 @@ class Known:
     parents: Mapping[str, str | None]
 
 
-def read_feed(path: Path) -> Feed:
-    """Read and validate a feed line by line; blank lines are passed over.
+def read_feed(path: Path, check: Check | None = None) -> Feed:
+    """Read and validate a feed line by line; blank lines are passed over. `check` says what does not fit in `extra`.
 
     Raises:
         IngestError: the file cannot be read.
@@ -74,7 +76,7 @@ def read_feed(path: Path) -> Feed:
             for number, raw in _raw_lines(file, digest.update):
                 if not raw.strip():
                     continue
-                item = _judge(number, raw)
+                item = _judge(number, raw, check)
                 if isinstance(item, Line):
                     lines.append(item)
                 else:
@@ -136,7 +138,7 @@ def _orphans(title: FeedTitle, children: Mapping[str, Iterable[str]], kinds: Map
     return ""
 
 
-def _judge(number: int, raw: bytes) -> Line | Rejected:
+def _judge(number: int, raw: bytes, check: Check | None) -> Line | Rejected:
     if len(raw) > MAX_LINE_BYTES:
         return Rejected(number, f"longer than {MAX_LINE_BYTES:,} bytes", raw[:_KEPT_BYTES])
     try:
@@ -155,6 +157,10 @@ def _judge(number: int, raw: bytes) -> Line | Rejected:
         return Rejected(number, printable(f"cannot be stored: {error}"), raw)
     if _NUL.search(canonical):
         return Rejected(number, "contains the character NUL", raw)
+    if reason := contradiction(title.offers):
+        return Rejected(number, reason, raw)
+    if check and (misfit := check(title.extra)):
+        return Rejected(number, printable(": ".join(misfit)), raw)
     return Line(number, title, raw)
 
 

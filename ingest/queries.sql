@@ -84,15 +84,23 @@ SELECT pg_advisory_xact_lock(7228115)
 -- name: titles_known
 SELECT title_id, kind, parent_id, feed_hash FROM title
 
+-- name: overrides
+SELECT title_id, field, value FROM title_override WHERE title_id = ANY(%s)
+
 -- name: upsert_title
-INSERT INTO title (title_id, kind, parent_id, number, year, runtime_s, maturity, genres, tags, countries, images, extra,
-                   feed_hash, state)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 'published')
+-- The state of a title that a feed or a moderator knows is no feed's to change.
+INSERT INTO title AS old (title_id, kind, parent_id, number, year, runtime_s, maturity, genres, tags, countries, images,
+                          extra, feed_hash, state, published_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,
+        CASE WHEN %s THEN told_now() END)
 ON CONFLICT (title_id) DO UPDATE SET
     kind = excluded.kind, parent_id = excluded.parent_id, number = excluded.number, year = excluded.year,
     runtime_s = excluded.runtime_s, maturity = excluded.maturity, genres = excluded.genres, tags = excluded.tags,
     countries = excluded.countries, images = excluded.images, extra = excluded.extra, feed_hash = excluded.feed_hash,
-    state = 'published', updated_at = now()
+    state = CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' THEN excluded.state ELSE old.state END,
+    published_at = coalesce(old.published_at,
+        CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' THEN excluded.published_at END),
+    version = old.version + 1, updated_at = now()
 
 -- name: clear_texts
 DELETE FROM title_text WHERE title_id = ANY(%s)

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     retention_logs_days: int | None = Field(default=None, ge=1)  # after the last line
     retention_snapshots: int | None = Field(default=None, ge=1)  # how many; unset: the last three
     watermark: bool = False
+    extra_schema: Path | None = None  # JSON Schema (file) that every title's `extra` has to fit
+    feed_publishes: bool = True  # new titles of a feed are published at once; false: drafts that moderators publish
     trusted_proxies: str = "127.0.0.1"  # addresses, networks or *, by comma: whose X-Forwarded-For is believed
     trial_plan: str = "premium"  # of the table `plan`: what a new account may watch by
     trial_days: int = Field(default=14, ge=0, le=3_650)  # for so long; 0: new accounts watch what is free

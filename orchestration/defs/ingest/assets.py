@@ -10,13 +10,14 @@ from orchestration.resources import MatineeResource
 def catalogue(context: dg.AssetExecutionContext, matinee: MatineeResource) -> dg.MaterializeResult:
     """Titles in PostgreSQL: every feed file in the inbox, upserted; lines that cannot be used are kept aside."""
     from ingest.catalog import ingest_feed
+    from ingest.extra import check_of
     from matinee.db.connect import connect
 
     settings = matinee.settings()
-    rejected = 0
+    check, rejected = check_of(settings), 0
     with connect(settings) as connection:
         for feed in sorted((settings.home.inbox / "feeds").glob("*.jsonl")):
-            summary = ingest_feed(connection, feed)
+            summary = ingest_feed(connection, feed, check=check, publish=settings.feed_publishes)
             connection.commit()
             rejected += len(summary.rejected)
             context.log.info("%s: %s", feed.name, summary)
