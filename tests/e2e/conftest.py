@@ -29,14 +29,16 @@ def own_home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         client.flushall()
     url = base.database().replace("/matinee?", f"/{name}?")
     root = tmp_path_factory.mktemp("own") / "home"
-    settings = Settings.model_validate({"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis()})
+    settings = Settings.model_validate(
+        {"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis(), "transcode_treatment": "fast"}
+    )
     settings.home.create()
     yield settings
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def running_api() -> Callable[[Settings], AbstractContextManager[str]]:
     """`with running_api(settings) as address:` the API in a process of its own."""
     return _running_api

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,18 @@ SPOKEN = {"en": "A light on the water", "ru": "Огонёк на воде"}
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def film(settings: Settings, ffmpeg: Path, tmp_path: Path) -> str:
-    """A film of a subscription, in two languages with subtitles in both, through ingest and the pipeline."""
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
+@pytest.fixture(scope="module")
+def film(own_home: Settings, ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with a film of a subscription, in two languages with subtitles in both, through ingest and the pipeline.
+
+    All tests of the file watch it: each registers a viewer of its own.
+    """
+    settings = own_home
+    inbox = tmp_path_factory.mktemp("inbox")
     tones = [["-f", "lavfi", "-i", f"sine=frequency={hertz}:duration={SECONDS}"] for hertz in (330, 550)]
     subprocess.run(
         [ffmpeg, "-v", "error", "-f", "lavfi", "-i",
-         f"testsrc2=size=1280x720:rate=12:duration={SECONDS},noise=alls=3:allf=t", *tones[0], *tones[1],
+         f"testsrc2=size=854x480:rate=12:duration={SECONDS},noise=alls=3:allf=t", *tones[0], *tones[1],
          "-map", "0", "-map", "1", "-map", "2", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
          "-c:a", "aac",
          "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=rus", inbox / "harbour.mkv"],
@@ -45,7 +49,7 @@ def film(settings: Settings, ffmpeg: Path, tmp_path: Path) -> str:
     for language, text in SPOKEN.items():
         cues = [f"{n + 1}\n00:00:{n:02d},100 --> 00:00:{n:02d},900\n{text} {n}\n" for n in range(SECONDS)]
         (inbox / f"harbour.{language}.srt").write_text("\n".join(cues))
-    feed = tmp_path / "feed.jsonl"
+    feed = inbox.with_name("feed.jsonl")
     feed.write_text(json.dumps(LINE))
     with psycopg.connect(settings.database(), autocommit=True) as connection:
         assert not ingest_feed(connection, feed).rejected
@@ -55,12 +59,12 @@ def film(settings: Settings, ffmpeg: Path, tmp_path: Path) -> str:
     assert packaged.state == "published"
     facts = json.loads((settings.media / "harbour" / packaged.package_id / "package.json").read_text())
     assert facts["protection"] == "aes128"
-    return packaged.package_id
+    return settings
 
 
-@pytest.fixture
-def address(settings: Settings, film: str, running_api: Callable[..., Any]) -> Iterator[str]:
-    with running_api(settings) as address:
+@pytest.fixture(scope="module")
+def address(film: Settings, running_api: Callable[..., Any]) -> Iterator[str]:
+    with running_api(film) as address:
         yield address
 
 
@@ -90,7 +94,7 @@ def watch(page: Any, address: str, kind: str) -> dict[str, Any]:
     markup = f"<!doctype html><title>{kind}</title><video muted width=640></video>"
     page.route("**/test-page", lambda route: route.fulfill(body=markup, content_type="text/html"))
     page.goto(f"{address}/test-page")
-    api(page, "/api/auth/register", {"email": "ada@example.org", "password": "correct horse", "language": "en"})
+    api(page, "/api/auth/register", {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "language": "en"})
     session = api(page, "/api/watch/harbour", {})
     page.add_script_tag(path=SCRIPTS[kind])
     page.add_script_tag(path=HERE / "players.js")
@@ -116,7 +120,7 @@ def test_it_plays_switches_seeks_reads_and_changes_its_language(page: Any, addre
     assert set(ask("languages()")) == {"en", "ru"}
     assert set(ask("texts()")) == {"en", "ru"}
     rungs = {rung["height"]: rung["bandwidth"] for rung in ask("rungs()")}
-    assert set(rungs) == {720, 480}
+    assert set(rungs) == {480, 240}
 
     network = page.context.new_cdp_session(page)
     network.send("Network.enable")
@@ -128,10 +132,10 @@ def test_it_plays_switches_seeks_reads_and_changes_its_language(page: Any, addre
             {"offline": False, "latency": 20, "downloadThroughput": speed, "uploadThroughput": speed},
         )
 
-    wait(60, lambda: ask("height()") == 720, "it reaches the upper rung")
-    throttle(1.3 * rungs[480])
+    wait(60, lambda: ask("height()") == 480, "it reaches the upper rung")
+    throttle(1.3 * rungs[240])
     ask("video.currentTime = 20")
-    wait(60, lambda: ask("height()") == 480 and ask("video.currentTime") > 20.2, "throttled, it takes a lower rung")
+    wait(60, lambda: ask("height()") == 240 and ask("video.currentTime") > 20.2, "throttled, it takes a lower rung")
     throttle(-8)  # no limit
 
     ask("video.currentTime = 2")

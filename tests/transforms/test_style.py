@@ -43,7 +43,8 @@ def test_models_are_written_alike(compiled):
     from sqlfluff.core import FluffConfig, Linter
 
     linter = Linter(config=FluffConfig(overrides={"dialect": "duckdb", "templater": "raw", "rules": RULES}))
-    models = [path for path in sorted(compiled.rglob("*.sql")) if path.parent.suffix != ".yml"]
+    # Tests that ran before are compiled below folders called as the YAML that they stand in.
+    models = [path for path in sorted(compiled.rglob("*.sql")) if ".yml/" not in str(path)]
     assert len(models) > 30
     odd = [
         f"{path.name}:{found.line_no} {found.rule_code()} {found.desc()}"
