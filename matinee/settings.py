@@ -42,12 +42,17 @@ class Settings(BaseSettings):
     retention_sessions_days: int | None = Field(default=None, ge=1)  # after a session ended
     retention_logs_days: int | None = Field(default=None, ge=1)  # after the last line
     retention_snapshots: int | None = Field(default=None, ge=1)  # how many; unset: the last three
+    public_url: str | None = None  # of the page, as people reach it: in letters; unset: where this home listens
+    # Passwords are looked up among known leaks by the first 5 of 40 digits of their SHA-1 (range protocol of Have I
+    # Been Pwned): https://api.pwnedpasswords.com or a mirror; unset: only the list of common ones is asked.
+    breached_passwords_url: str | None = None
     watermark: bool = False
     extra_schema: Path | None = None  # JSON Schema (file) that every title's `extra` has to fit
     feed_publishes: bool = True  # new titles of a feed are published at once; false: drafts that moderators publish
     trusted_proxies: str = "127.0.0.1"  # addresses, networks or *, by comma: whose X-Forwarded-For is believed
     trial_plan: str = "premium"  # of the table `plan`: what a new account may watch by
     trial_days: int = Field(default=14, ge=0, le=3_650)  # for so long; 0: new accounts watch what is free
+    drain_s: float = Field(default=0, ge=0, le=60)  # that the API says `draining` before it closes its door
     gateway: bool = True  # NGINX before the API: HTTPS, segments from disk; false: the API alone, over HTTP
     gateway_port: int | None = None  # of HTTPS; unset: a free one
     gateway_http_port: int | None = None  # where HTTP is sent on to HTTPS; unset: a free one
@@ -90,6 +95,13 @@ class Settings(BaseSettings):
                 "mail goes by smtp://host or smtps://host, or into a maildir of the home where it is unset"
             )
         return value
+
+    @field_validator("public_url", "breached_passwords_url", mode="after")
+    @classmethod
+    def _web(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("give an http(s):// URL or unset it")
+        return value.rstrip("/") if value else None
 
     @field_validator("app_user_agents", mode="after")
     @classmethod

@@ -45,6 +45,7 @@ class Context:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
+        self.draining = False  # set when the process is told to go
         self.pool = pool(settings)
         self.redis = _redis(settings.redis())
         # Events may have a Redis of their own.
