@@ -94,7 +94,8 @@ def watch(page: Any, address: str, kind: str) -> dict[str, Any]:
     markup = f"<!doctype html><title>{kind}</title><video muted width=640></video>"
     page.route("**/test-page", lambda route: route.fulfill(body=markup, content_type="text/html"))
     page.goto(f"{address}/test-page")
-    api(page, "/api/auth/register", {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "language": "en"})
+    viewer = {"email": f"{uuid.uuid4().hex}@example.org", "password": "correct horse", "language": "en"}
+    api(page, "/api/auth/register", viewer)
     session = api(page, "/api/watch/harbour", {})
     page.add_script_tag(path=SCRIPTS[kind])
     page.add_script_tag(path=HERE / "players.js")
