@@ -8,8 +8,6 @@ import pytest
 from matinee.db import outbox
 from matinee.db.outbox import Consumer, LaterError
 from serving import outbox as worker
-from serving.errors import ServingError
-from serving.letters import compose
 
 
 @pytest.fixture
@@ -96,7 +94,3 @@ def test_letters_are_delivered_in_the_language_of_the_person(settings, connectio
     assert worker.drain(settings) == 2
     subjects = {str(message["subject"]) for message in mailbox.Maildir(settings.home.mail)}
     assert len(subjects) == 2
-    with pytest.raises(ServingError, match="needs 'reason'"):
-        compose("moderation_returned", "en", {"title": "Otters"})
-    with pytest.raises(ServingError, match="there is no letter"):
-        compose("../x", "en", {})
