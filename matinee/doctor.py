@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matinee.errors import MatineeError
 from matinee.settings import Settings
-from matinee.stack import postgres, redis, state
+from matinee.stack import nginx, postgres, redis, state
 from matinee.stack.service import Service
 
 _INSTALL = "run `make install`"
@@ -88,6 +88,12 @@ def _redis(settings: Settings) -> str:
     return f"{words[2].removeprefix('v=')} ({redis.binary()})"
 
 
+def _nginx(settings: Settings) -> str:
+    path = nginx.binary()
+    found = f"{'.'.join(map(str, nginx.version(path)))} ({path})"
+    return found if settings.gateway else f"{found}, not used: MATINEE_GATEWAY=0"
+
+
 def _ffmpeg(_: Settings) -> str:
     path = _ffmpeg_path()
     if "libx264" not in _output(path, "-hide_banner", "-encoders"):
@@ -151,7 +157,13 @@ def _disk(settings: Settings) -> str:
 def _ports(settings: Settings) -> str:
     from matinee.ports import is_free
 
-    wanted = {"API": settings.api_port, "DAGSTER": settings.dagster_port, "MLFLOW": settings.mlflow_port}
+    wanted = {
+        "API": settings.api_port,
+        "GATEWAY": settings.gateway_port,
+        "GATEWAY_HTTP": settings.gateway_http_port,
+        "DAGSTER": settings.dagster_port,
+        "MLFLOW": settings.mlflow_port,
+    }
     up = state.living(settings.home) is not None
     taken = [f"MATINEE_{name}_PORT={port}" for name, port in wanted.items() if port and not up and not is_free(port)]
     if taken:
@@ -193,6 +205,12 @@ _WANTED = (
     _Wanted("Python >= 3.11", _python, "install Python 3.11 or newer and run `make install` again"),
     _Wanted("PostgreSQL", _postgres, f"{_INSTALL}, or set MATINEE_DATABASE_URL"),
     _Wanted("Redis", _redis, f"{_INSTALL}, install your system's redis-server, or set MATINEE_REDIS_URL"),
+    _Wanted(
+        "NGINX",
+        _nginx,
+        f"{_INSTALL}, or install your system's nginx; without it the API answers alone, over HTTP",
+        required=False,
+    ),
     _Wanted("ffmpeg with libx264", _ffmpeg, _INSTALL),
     _Wanted("libvmaf", _vmaf, "use the ffmpeg of imageio-ffmpeg: unset IMAGEIO_FFMPEG_EXE", required=False),
     _Wanted("PyAV", _pyav, _INSTALL),

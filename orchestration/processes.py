@@ -21,10 +21,13 @@ _BIN = Path(sys.executable).parent
 
 def processes(settings: Settings) -> list[Service]:
     """Everything above PostgreSQL and Redis."""
+    from serving.gateway.process import service as gateway
     from serving.process import service as api
 
+    door = gateway(settings)
     return [
         api(settings),
+        *([door] if door else []),
         collector(settings),
         marts(settings),
         recommendations(settings),

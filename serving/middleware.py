@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
+from serving.headers import SECURITY, TRANSPORT
 from serving.metrics import Metrics
 from serving.problems import Problem, problem_of
 
@@ -20,20 +21,8 @@ log = logging.getLogger("matinee.api")
 
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9-]{8,64}$")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' blob:; "
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-_HEADERS: list[tuple[bytes, bytes]] = [
-    (b"content-security-policy", _POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-]
-_HSTS = (b"strict-transport-security", b"max-age=31536000")
+_HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY]
+_HSTS = (TRANSPORT[0].encode(), TRANSPORT[1].encode())
 _NO_STORE = (b"cache-control", b"no-store")
 
 

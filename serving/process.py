@@ -25,16 +25,8 @@ def service(settings: Settings) -> Service:
         argv=(
             sys.executable,
             "-m",
-            "uvicorn",
-            "--factory",
-            "serving.app:main_app",
-            *("--host", "127.0.0.1"),
+            "serving.run",
             *("--port", str(port)),
-            *("--app-dir", str(_ROOT)),
-            *("--forwarded-allow-ips", settings.trusted_proxies),
-            "--no-access-log",
-            "--no-server-header",
-            *("--timeout-graceful-shutdown", "5"),
         ),
         ready=lambda: answers(f"{address}/health/ready"),
         address=address,
@@ -45,6 +37,7 @@ def service(settings: Settings) -> Service:
         ),
         env=settings.environment(),
         cwd=_ROOT,
+        stop_timeout=10.0 + settings.drain_s,
     )
 
 

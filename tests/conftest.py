@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,63 @@ def settings(base: Settings, tmp_path: Path) -> Iterator[Settings]:
     yield own
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """An API behind the real NGINX. `url` is HTTPS with the home's own certificate, `api` the API's own address."""
+
+    settings: Settings
+    app: Any
+    url: str
+    http: str
+    api: str
+    certificate: Path
+
+    def client(self, **options: Any) -> Any:
+        """An `httpx.AsyncClient` that trusts the certificate and sends the page's origin."""
+        import ssl
+
+        import httpx
+
+        trusting = ssl.create_default_context(cafile=str(self.certificate))
+        return httpx.AsyncClient(base_url=self.url, verify=trusting, headers={"origin": self.url}, **options)
+
+
+@pytest.fixture(scope="session")
+def behind_gateway() -> Callable[..., AbstractContextManager[Gateway]]:
+    """`with behind_gateway(settings, clock) as gateway`: the API in a thread of this process, and NGINX before it."""
+
+    @contextmanager
+    def run(settings: Settings, clock: Any = None) -> Iterator[Gateway]:
+        import threading
+        import time
+
+        from matinee.ports import claim_port, known_port
+        from serving.app import create_app
+        from serving.gateway.process import running
+        from serving.run import Server
+
+        port = claim_port(settings.home, "api")
+        app = create_app(settings, clock)
+        server = Server(app, settings, port)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "the API did not start"
+                time.sleep(0.005)
+            with running(settings):
+                https, http = (known_port(settings.home, name) for name in ("gateway", "gateway_http"))
+                yield Gateway(
+                    settings, app, f"https://localhost:{https}", f"http://localhost:{http}",
+                    f"http://127.0.0.1:{port}", settings.home.secrets / "gateway.pem",
+                )  # fmt: skip
+        finally:
+            server.should_exit = True
+            thread.join(15)
+
+    return run
 
 
 @pytest.fixture

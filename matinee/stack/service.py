@@ -4,6 +4,7 @@ import ctypes
 import os
 import pwd
 import signal
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class Service:
 
         def before_exec() -> None:
             if ids:
+                _own_pipes(ids.pw_uid, ids.pw_gid)
                 _become(ids.pw_uid, ids.pw_gid)
             # After the change of user, which clears it.
             _libc.prctl(_PR_SET_PDEATHSIG, int(self.stop_signal), 0, 0, 0)
@@ -65,6 +67,13 @@ class Service:
                 os._exit(1)
 
         return before_exec
+
+
+def _own_pipes(uid: int, gid: int) -> None:
+    """Let the child open its standard output once more by name (/dev/stdout), as NGINX does."""
+    for stream in (1, 2):
+        if stat.S_ISFIFO(os.fstat(stream).st_mode):
+            os.fchown(stream, uid, gid)
 
 
 class _CapHeader(ctypes.Structure):

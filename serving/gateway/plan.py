@@ -43,6 +43,9 @@ class GatewayPlan:
     version: tuple[int, int, int] = (1, 31, 3)
 
     def __post_init__(self) -> None:
+        for path in (self.folder, self.media, self.certificate, self.key):
+            if not path.is_absolute() or "$" in str(path) or not str(path).isprintable():
+                raise GatewayError(f"NGINX cannot be told the path {path}: it must be absolute and hold no dollar sign")
         for name in self.names:
             if not _NAME.match(name):
                 raise GatewayError(f"MATINEE_GATEWAY_NAME: {name!r} is no host name: give names by comma, or *")

@@ -260,6 +260,13 @@ async def app(
 
 
 @pytest.fixture
+def gateway(catalogue: Settings, behind_gateway: Callable[..., Any]) -> Iterator[Any]:
+    """The catalogue's API behind the real NGINX: see `Gateway` in tests/conftest.py."""
+    with behind_gateway(catalogue) as made:
+        yield made
+
+
+@pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[Browser]:
     """Nobody yet."""
     async with Browser(app) as client:
