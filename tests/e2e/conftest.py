@@ -24,7 +24,7 @@ def own_home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     name = f"test_{uuid.uuid4().hex}"
     admin = make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_matinee STRATEGY wal_log'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template_matinee STRATEGY file_copy'.encode())
     with redis.Redis.from_url(base.redis()) as client:
         client.flushall()
     url = base.database().replace("/matinee?", f"/{name}?")

@@ -65,7 +65,7 @@ def mlflow_database(base: Settings) -> str:
 
     admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE template_mlflow STRATEGY wal_log")
+        connection.execute("CREATE DATABASE template_mlflow")
     url = base.database().replace("/matinee?", "/template_mlflow?").replace("postgresql://", "postgresql+psycopg://")
     store = SqlAlchemyStore(url, str(base.home.mlflow))
     store.engine.dispose()
@@ -86,7 +86,7 @@ def copied(base: Settings, template: str, url: str) -> Iterator[None]:
     admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log").format(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(template)
             )
         )

@@ -212,7 +212,9 @@ def built(base: Settings) -> Iterator[Settings]:
     name, root = f"built_{uuid.uuid4().hex}", Path(tempfile.mkdtemp(prefix="matinee-built-"))
     admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template_matinee").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template_matinee STRATEGY file_copy").format(sql.Identifier(name))
+        )
     url = base.database().replace("/matinee?", f"/{name}?")
     own = Settings.model_validate({"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis()})
     own.home.create()
