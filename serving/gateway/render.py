@@ -112,7 +112,7 @@ def _variables(plan: GatewayPlan) -> str:
     )
     return f"""\
     map $http_x_request_id $rid {{ default $request_id; "~^[A-Za-z0-9-]{{8,64}}$" $http_x_request_id; }}
-    map $request_method $known {{ default 0; "~^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$" 1; }}
+    map $request_method $known {{ default 0; "" 1; "~^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$" 1; }}
     # A media address without its token; no line has a query.
     map $uri $masked {{ default $uri; "~^/v/[^/]*(?<rest>.*)$" /v/-$rest; }}
     # People's addresses end at their network.
@@ -180,7 +180,7 @@ def _https(plan: GatewayPlan) -> str:
         server_name _;
 {tls}
 {_errors(plan, secure=True)}
-        return 421;
+        location / {{ return 421; }}
     }}
     server {{
         {listen};
@@ -238,7 +238,7 @@ def _http(plan: GatewayPlan) -> str:
         {listen} default_server{_both(plan.listen)};
         server_name _;
 {_errors(plan, secure=False)}
-        return 421;
+        location / {{ return 421; }}
     }}
     server {{
         {listen};
@@ -289,9 +289,11 @@ def _errors(plan: GatewayPlan, *, secure: bool) -> str:
             "detail": detail,
         }
         retry = f" add_header retry-after {wait} always;" if wait else ""
+        # A named location needs the address of the request, which these came without.
+        page = f"/_refused/{status}" if status in (400, 408, 414) else f"@refused{status}"
         lines += [
-            f"error_page {status} ={told} @refused{status};",
-            f"location @refused{status} {{",
+            f"error_page {status} ={told} {page};",
+            f"location {'= ' if page.startswith('/') else ''}{page} {{",
             "    internal; default_type application/problem+json; add_header cache-control no-store always;" + retry,
             _headers(secure=secure),
             f"    return {told} '{json.dumps(body, separators=(',', ':'))}';",
