@@ -1,0 +1,254 @@
+"""One running API a module, with the catalogue, real films, and people of every role to ask it as."""
+
+import json
+import shutil
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from ingest.catalog import ingest_feed
+from matinee.settings import Settings
+from serving.app import create_app
+
+PIN = "4711"
+FREE = [{"kind": "free"}]
+FILMED = ("otters", "harbour", "brook", "unseen")
+# harbour is for grown-ups with a plan; unseen was not published.
+TITLES = [
+    {"id": "otters", "maturity": 6, "offers": FREE},
+    {"id": "brook", "maturity": 6, "offers": FREE},
+    {"id": "harbour", "maturity": 16, "offers": [{"kind": "subscription", "plans": ["basic"]}]},
+    {"id": "unseen", "maturity": 6, "offers": FREE},
+]
+
+
+@dataclass
+class Person:
+    """Somebody who has signed in: an account, its first profile, the session that the tokens are of."""
+
+    role: str
+    account_id: str
+    profile_id: str
+    session_id: str
+    access: str
+    refresh: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.access}"}
+
+
+@dataclass
+class World:
+    """The API at `url`, and people made at once, without a password's hash."""
+
+    settings: Settings
+    app: Any
+    url: str
+    loop: Any
+    made: int = 0
+    nobody: httpx.Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nobody = self.browser()
+
+    @property
+    def context(self) -> Any:
+        return self.app.state.context
+
+    def browser(self, **options: Any) -> httpx.Client:
+        """A browser without a past, at the page's origin."""
+        headers = {"origin": self.url, **options.pop("headers", {})}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=False, **options)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Await something of the app in the app's own loop."""
+        import asyncio
+
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.settings.database(), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def person(self, role: str = "viewer", *, account_id: str | None = None, plan: str | None = "premium") -> Person:
+        """A new person, or one more sign-in of an account; `kid` is a viewer in a child's profile, behind a PIN."""
+        return self.run(_person(self, role, account_id, plan))
+
+    def profile(self, of: Person, name: str = "More") -> str:
+        """One more profile of an account; returns its id."""
+        return self.run(_profile(self, of, name))
+
+    def watch(self, of: Person, title_id: str = "otters") -> tuple[dict[str, Any], httpx.Client]:
+        """Open a playback: what the API answered, and the browser that may play it."""
+        browser = self.browser(headers=of.headers)
+        answer = browser.post(f"/api/watch/{title_id}", json={"profile_id": of.profile_id})
+        assert answer.status_code == 200, answer.text
+        return answer.json(), browser
+
+
+async def _person(world: World, role: str, account_id: str | None, plan: str | None) -> Person:
+    from matinee.db.viewers import add_account, add_profile
+    from serving.profiles import core as profiles
+
+    world.made += 1
+    stored = "viewer" if role == "kid" else role
+    context = world.context
+    now = context.clock.now()
+    async with context.transaction() as connection:
+        if account_id is None:
+            account_id = await add_account(
+                connection, email=f"person-{world.made}@example.org", password_hash="none", role=stored, country="FR"
+            )
+            assert account_id is not None
+            if plan:
+                await _subscribe(connection, account_id, plan, now)
+        profile_id = await add_profile(connection, account_id, name="First", maturity=18, language="en")
+        entry = await _sign_in(context, connection, account_id, stored, now)
+        if role == "kid":
+            pinned = (context.pins, account_id, entry.session_id)
+            await profiles.set_pin(connection, *pinned, None, PIN, now)
+            profile_id = await add_profile(connection, account_id, name="Kid", maturity=6, language="en")
+            await profiles.enter(connection, *pinned, profile_id, None, now)
+    access = _access(context, account_id, entry.session_id, stored)
+    return Person(role, account_id, profile_id, entry.session_id, access, entry.refresh_token)
+
+
+async def _sign_in(context: Any, connection: Any, account_id: str, role: str, now: Any) -> Any:
+    try:
+        from serving.accounts import sessions
+    except ImportError:
+        from serving.accounts import core
+
+        return await core.open_session(connection, account_id, role, now)  # pyright: ignore
+    return await sessions.open_session(connection, context.refresh_key, account_id, now)
+
+
+def _access(context: Any, account_id: str, session_id: str, role: str) -> str:
+    try:
+        return context.tokens.issue(account_id, session_id, role, auth_time=context.clock.now())
+    except TypeError:
+        return context.tokens.issue(account_id, session_id, role)
+
+
+async def _subscribe(connection: Any, account_id: str, plan: str, now: Any) -> None:
+    await connection.execute(
+        "INSERT INTO subscription_period (period_id, subscription_id, account_id, plan, state, monthly_minor, "
+        "currency, opened) VALUES (%(id)s, %(id)s, %(id)s, %(plan)s, 'active', 0, 'EUR', %(now)s - interval '1 day')",
+        {"id": account_id, "plan": plan, "now": now},
+    )
+
+
+async def _profile(world: World, of: Person, name: str) -> str:
+    from matinee.db.viewers import add_profile
+
+    async with world.context.transaction() as connection:
+        return await add_profile(connection, of.account_id, name=name, maturity=18, language="en")
+
+
+@pytest.fixture(scope="module")
+def world(base: Settings, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Rate limits are off: what is tried here is tried often."""
+    with _home(base, tmp_path_factory.mktemp("world")) as settings:
+        _fill(settings, package)
+        with _serving(settings) as world:
+            yield world
+            world.nobody.close()
+
+
+@pytest.fixture(scope="session")
+def bare_home(base: Settings) -> Callable[[Path], Any]:
+    """`with bare_home(folder) as settings`: as the fixture `settings`, for longer than one test."""
+    return lambda folder: _home(base, folder)
+
+
+class _home:  # noqa: N801 - used as a context manager, like a function
+    def __init__(self, base: Settings, folder: Path) -> None:
+        self._base, self._folder, self._name = base, folder, f"world_{uuid.uuid4().hex}"
+
+    def _admin(self, statement: str) -> None:
+        admin = make_conninfo(self._base.database(), dbname="postgres")
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(sql.Identifier(self._name)))  # pyright: ignore[reportArgumentType] - written here
+
+    def __enter__(self) -> Settings:
+        self._admin("CREATE DATABASE {} TEMPLATE template_matinee STRATEGY wal_log")
+        settings = Settings.model_validate(
+            {
+                "MATINEE_HOME": self._folder / "home",
+                "database_url": self._base.database().replace("/matinee?", f"/{self._name}?"),
+                "redis_url": self._base.redis(),
+                "limits_scale": 0,
+            }
+        )
+        settings.home.create()
+        return settings
+
+    def __exit__(self, *_: object) -> None:
+        self._admin("DROP DATABASE {} WITH (FORCE)")
+
+
+def _fill(settings: Settings, package: Path) -> None:
+    feed = settings.home_path / "feed.jsonl"
+    named = ({"kind": "film", "titles": {"en": t["id"]}, "year": 2020, "genres": ["nature"], **t} for t in TITLES)
+    feed.write_text("\n".join(json.dumps(title) for title in named))
+    with psycopg.connect(settings.database()) as connection:
+        assert not ingest_feed(connection, feed).rejected
+        for title_id in FILMED:
+            package_id, master_id = f"package-of-{title_id}", f"master-of-{title_id}"
+            shutil.copytree(
+                package, settings.media / title_id / package_id, copy_function=lambda s, t: Path(t).hardlink_to(s)
+            )
+            connection.execute(
+                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
+                "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (master_id, title_id),
+            )  # fmt: skip
+            connection.execute(
+                "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
+                "VALUES (%s, %s, %s, 'published', 20000, %s)",
+                (package_id, title_id, master_id, json.dumps([{"name": "360p", "height": 360}])),
+            )
+        connection.execute("UPDATE title SET state = 'draft' WHERE title_id = 'unseen'")
+
+
+class _serving:  # noqa: N801 - used as a context manager, like a function
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> World:
+        import asyncio
+        import time
+
+        app = create_app(self._settings)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+        started: dict[str, Any] = {}
+
+        def serve() -> None:
+            started["loop"] = loop = asyncio.new_event_loop()
+            loop.run_until_complete(self._server.serve([self._listener]))
+            loop.close()
+
+        self._thread = threading.Thread(target=serve, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the API did not start"
+            time.sleep(0.005)
+        return World(self._settings, app, f"http://127.0.0.1:{self._listener.getsockname()[1]}", started["loop"])
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join(15)
+        self._listener.close()

@@ -1,0 +1,195 @@
+"""Every route, who may call it and what it answers, as one table; and how each is called as whom."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+
+ROLES = ("anonymous", "viewer", "lapsed", "kid", "moderator", "admin")
+
+# Who is refused, and how; everybody else hears the row's own answer. `lapsed` is a viewer without a plan, `kid` a
+# sign-in in a child's profile of an account with a PIN.
+WHO: dict[str, dict[str, int]] = {
+    "anyone": {},
+    "signed": {"anonymous": 401},
+    "player": {"anonymous": 403},
+    "adults": {"anonymous": 401, "kid": 403},
+    "payers": {"anonymous": 401, "lapsed": 403},
+    "staff": {"anonymous": 401, "viewer": 403, "lapsed": 403, "kid": 403},
+    "admins": {"anonymous": 401, "viewer": 403, "lapsed": 403, "kid": 403, "moderator": 403},
+}
+
+# Method, path | who | the answers for one's own object, another's, and one that does not exist (or just one answer
+# where the route is of no object) | the object | the body. `spends`: the caller is nobody afterwards.
+TABLE = """
+GET    /                                               | anyone | 200
+GET    /api/docs                                       | anyone | 200
+GET    /api/openapi.json                               | anyone | 200
+GET    /health/live                                    | anyone | 200
+GET    /health/ready                                   | anyone | 200
+GET    /metrics                                        | anyone | 200
+MOUNT  /static                                         | anyone | 404
+
+POST   /api/auth/register                              | anyone | 422 |          | {}
+POST   /api/auth/login                                 | anyone | 401 |         | {"email": "x@a.org", "password": "x"}
+POST   /api/auth/refresh                               | anyone | 401 |          | {"refresh_token": "none"}
+POST   /api/auth/logout                                | anyone | 204 |          | {"refresh_token": "none"}
+
+GET    /api/profile                                    | signed | 200
+POST   /api/profile                                    | adults | 201 | spends   | {"name": "One more"}
+PATCH  /api/profile/{profile_id}                       | signed | 200 404 404 | profile | {"language": "ru"}
+DELETE /api/profile/{profile_id}                       | adults | 204 404 404 | profile
+POST   /api/profile/{profile_id}/enter                 | signed | 200 404 404 | profile | {}
+GET    /api/profile/{profile_id}/favourites            | signed | 200 404 404 | profile
+GET    /api/profile/{profile_id}/history               | signed | 200 404 404 | profile
+GET    /api/profile/{profile_id}/ratings               | signed | 200 404 404 | profile
+GET    /api/profile/{profile_id}/continue              | signed | 200 404 404 | profile
+GET    /api/profile/{profile_id}/titles/{title_id}     | signed | 200 404 404 | profile
+PUT    /api/profile/{profile_id}/favourites/{title_id} | signed | 204 404 404 | profile
+DELETE /api/profile/{profile_id}/favourites/{title_id} | signed | 204 404 404 | profile
+PUT    /api/profile/{profile_id}/ratings/{title_id}    | signed | 204 404 404 | profile | {"value": 4}
+DELETE /api/profile/{profile_id}/ratings/{title_id}    | signed | 204 404 404 | profile
+DELETE /api/profile/{profile_id}/history               | signed | 204 404 404 | profile
+DELETE /api/profile/{profile_id}/history/{title_id}    | signed | 204 404 404 | profile
+
+GET    /api/media                                      | anyone | 200
+GET    /api/media/genres                               | anyone | 200
+GET    /api/media/{title_id}                           | anyone | 200 404 404 | title
+GET    /api/media/{title_id}/similar                   | anyone | 200 404 404 | title
+GET    /media-posters/{title_id}.jpg                   | anyone | 200 200 404 | title
+GET    /api/recommendations                            | signed | 200
+
+POST   /api/watch/{title_id}                           | signed | 200 404 404 | title    | {}
+POST   /api/watch/{playback_id}/heartbeat              | signed | 200 404 404 | playback | {"position_ms": 1}
+POST   /api/watch/{playback_id}/stop                   | signed | 204 204 204 | playback
+GET    /api/watch/keys/{key_id}                        | player | 200 403 403 | key
+GET    /v/{token}/{title_id}/{package_id}/{name:path}  | player | 200 403 403 | segment
+
+POST   /api/events                                     | anyone | 202 |          | {"events": []}
+POST   /api/cmcd                                       | anyone | 200
+GET    /api/analytics/titles                           | staff  | 503
+"""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table."""
+
+    method: str
+    path: str
+    refused: dict[str, int]
+    answers: tuple[int, ...]
+    kind: str
+    body: Any
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.method, self.path
+
+    def expected(self, role: str, whose: str) -> set[int]:
+        """The answers that `role` may hear; whoever is refused may hear instead that the object is not there."""
+        own = self.answers[("own", "other", "none").index(whose)]
+        if role not in self.refused:
+            return {own}
+        return {self.refused[role]} | ({own} if own >= 400 else set())
+
+
+def rules() -> Iterator[Rule]:
+    for line in TABLE.strip().splitlines():
+        if not line.strip():
+            continue
+        route, who, answers, kind, body = ([cell.strip() for cell in line.split("|", 4)] + ["", ""])[:5]
+        method, path = route.split()
+        yield Rule(method, path, WHO[who], tuple(map(int, answers.split())), kind, json.loads(body) if body else None)
+
+
+RULES = {rule.name: rule for rule in rules()}
+
+
+def routes(app: Any) -> set[tuple[str, str]]:
+    """Every (method, path) that the app answers, HEAD apart, which is GET without a body."""
+    found: set[tuple[str, str]] = set()
+    waiting = list(app.routes)
+    while waiting:
+        route = waiting.pop()
+        if inner := getattr(route, "original_router", None):
+            waiting += inner.routes
+        else:
+            methods = set(getattr(route, "methods", None) or {"MOUNT"}) - {"HEAD"}
+            found |= {(method, route.path) for method in methods}
+    return found
+
+
+class Cast:
+    """People of each role, and somebody whose things are not theirs; who was spent is replaced."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self._people: dict[str, Any] = {}
+        self.stranger = world.person()
+        with psycopg.connect(world.settings.database()) as connection:
+            from transcoding.keys import content_key
+
+            self.key_id = content_key(connection, world.settings, "otters", "sd", 0).key_id
+
+    def person(self, role: str) -> Any:
+        if role == "anonymous":
+            return None
+        if role not in self._people:
+            stored = {"lapsed": "viewer"}.get(role, role)
+            self._people[role] = self.world.person(stored, plan=None if role == "lapsed" else "premium")
+        return self._people[role]
+
+    def spend(self, role: str) -> None:
+        self._people.pop(role, None)
+
+
+def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str], Any]:
+    """The parameters of the path, and the browser to ask with."""
+    world, me = cast.world, cast.person(role)
+    owner = me if whose == "own" and me is not None else cast.stranger
+    browser = world.browser(headers=me.headers if me else {})
+    about = {"title_id": "otters", "key_id": "none", "name": "video/180p/00001.m4s"}
+    match rule.kind:
+        case "profile":
+            about["profile_id"] = "none" if whose == "none" else _profile_of(world, rule, owner, role, whose)
+        case "title":
+            about["title_id"] = {"own": "otters", "other": "unseen", "none": "nothing"}[whose]
+        case "playback" | "key" | "segment" if whose != "none":
+            started, browser_of_owner = world.watch(owner)
+            about["playback_id"], about["key_id"] = started["playback_id"], cast.key_id
+            about |= dict(
+                zip(("token", "title_id", "package_id"), started["manifest"]["hls"].split("/")[2:5], strict=True)
+            )
+            if whose == "own" and me is not None:
+                browser.cookies.update(browser_of_owner.cookies)
+            elif me is not None:
+                # A browser of one's own, that plays something else.
+                browser.cookies.update(world.watch(me, "brook")[1].cookies)
+        case "playback" | "key" | "segment":
+            about |= {"playback_id": "01890000-0000-7000-8000-000000000000", "token": "none", "package_id": "none"}
+            if me is not None:
+                browser.cookies.update(world.watch(me)[1].cookies)
+    return about, browser
+
+
+def _profile_of(world: Any, rule: Rule, owner: Any, role: str, whose: str) -> str:
+    if rule.method == "DELETE" and rule.path.endswith("{profile_id}"):
+        return world.profile(owner)
+    return owner.profile_id
+
+
+def address(rule: Rule, about: dict[str, str]) -> str:
+    return re.sub(r"\{(\w+)(?::path)?\}", lambda found: about[found[1]], rule.path)
+
+
+def ask(cast: Cast, rule: Rule, role: str, whose: str = "own", **options: Any) -> httpx.Response:
+    """Call a route as the table describes it."""
+    about, browser = asked(cast, rule, role, whose)
+    method = "GET" if rule.method == "MOUNT" else rule.method
+    options.setdefault("json", rule.body)
+    return browser.request(method, address(rule, about), **options)
