@@ -49,8 +49,8 @@ def explore(
 
 
 def _pool(row: Ints, candidates: Sequence[int] | Ints, weights: ArrayLike | None) -> tuple[Ints, NDArray[np.float64]]:
-    pool = np.asarray(candidates, dtype=np.int64)
+    pool, shown = np.asarray(candidates, dtype=np.int64), set(row.tolist())
     given = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
-    kept = ~np.isin(pool, row) & (given > 0)
+    kept = np.array([item not in shown for item in pool.tolist()], dtype=np.bool_) & (given > 0)
     pool, given = pool[kept], given[kept]
     return pool, given / given.sum() if len(given) else given

@@ -3,7 +3,7 @@
 What is not known is NaN, never a number that means something else; rankers treat it as a value of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -116,6 +116,7 @@ def candidate_frame(
     position: float | ArrayLike,
     *,
     taste: Mapping[str, float] | None = None,
+    matches: tuple[Floats, Floats] | None = None,
     row: str | Sequence[str] = "for_you",
     vertical: float | ArrayLike = 0.0,
 ) -> Floats:
@@ -123,15 +124,15 @@ def candidate_frame(
 
     `scores`: by source, standardised over all titles, NaN where the source does not know; `ranks`: 0 is the source's
     best; `user`: features named `<view>__<feature>`, and `kids` (0 or 1); `taste`: share of each genre in the viewer's
-    history; `position`, `row` and `vertical` (the row's place on the page): where the candidates stood (training), or
-    one place for all of them (serving).
+    history; `matches`: what `GenreTable.matches` made of it already; `position`, `row` and `vertical` (the row's place
+    on the page): where the candidates stood (training), or one place for all of them (serving).
 
     Raises:
         ModelError: a source that FEATURES does not know.
     """
     if unknown := sorted({*scores, *ranks} - set(SOURCES)):
         raise ModelError(f"no feature for the scores of {', '.join(unknown)}: name one of {', '.join(SOURCES)}")
-    made = np.full((len(titles), len(FEATURES)), np.nan, dtype=np.float32)
+    made = np.full((len(FEATURES), len(titles)), np.nan, dtype=np.float32).T  # it is filled by columns
     for prefix, values in (("score", scores), ("rank", ranks)):
         for source, column in values.items():
             made[:, _COLUMN[f"{prefix}_{source}"]] = column
@@ -140,8 +141,8 @@ def candidate_frame(
     # What was watched before it was there (an imported history) has no age.
     age = now - titles.created
     made[:, _COLUMN["age_days"]] = np.where(age >= 0, age, np.nan) / _SECONDS_PER_DAY
-    made[:, _COLUMN["genre_match"]] = _taste_match(titles.genres, taste)
-    made[:, _COLUMN["top_genre_match"]] = _top_match(titles.genres, user.get(TOP_GENRE))
+    match, top = matches or (_taste_match(titles.genres, taste), _top_match(titles.genres, user.get(TOP_GENRE)))
+    made[:, _COLUMN["genre_match"]], made[:, _COLUMN["top_genre_match"]] = match, top
     for name in (*VIEWER_NUMBERS, "kids"):
         if isinstance(value := user.get(name), int | float):
             made[:, _COLUMN[name]] = value
@@ -158,14 +159,31 @@ def source_columns(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
     `scores` [n_items]: of all titles, masked or not, so that a number means the same in training and at serving. NaN
     for titles that the source does not know, and where it tells none from another.
     """
-    own, known = scores[chosen], scores[~np.isnan(scores)]
-    spread = known.std() if len(known) else 0.0
-    if not spread > 0:
-        nothing = np.full(len(chosen), np.nan, dtype=np.float32)
-        return nothing, nothing
-    better = len(known) - np.searchsorted(np.sort(known), own, side="right")
-    ranks = np.where(np.isnan(own), np.nan, better)
-    return ((own - known.mean()) / spread).astype(np.float32), ranks.astype(np.float32)
+    standard, ranks = source_table(scores[None], chosen)
+    return standard[0], ranks[0]
+
+
+def source_table(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
+    """`source_columns` of several sources: [sources, m] each of `scores` [sources, n_items]."""
+    ordered, own = np.sort(scores, axis=1), scores[:, chosen]  # NaN comes last
+    known = scores.shape[1] - np.isnan(scores).sum(axis=1)
+    better = [n - np.searchsorted(row[:n], of, side="right") for n, row, of in zip(known, ordered, own, strict=True)]
+    if (known == scores.shape[1]).all():
+        mean, spread = scores.mean(axis=1), scores.std(axis=1)
+    else:
+        mean, spread = (_of_known(np.nanmean, scores), _of_known(np.nanstd, scores))
+    told = (spread > 0)[:, None] & ~np.isnan(own)
+    standard = (own - mean[:, None]) / np.where(spread > 0, spread, 1)[:, None]
+    ranks = np.array(better, dtype=np.float32)
+    return np.where(told, standard, np.nan).astype(np.float32), np.where(told, ranks, np.nan).astype(np.float32)
+
+
+def _of_known(statistic: Callable[..., Floats], scores: Floats) -> Floats:
+    """By row, 0 where nothing is known."""
+    found = np.zeros(len(scores), dtype=np.float32)
+    known = ~np.isnan(scores).all(axis=1)
+    found[known] = statistic(scores[known], axis=1)
+    return found
 
 
 def as_served(X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.interactions import Floats
 from models.ranking.base import RankingSet
+from models.ranking.bits import MOST_LEAVES, Bits
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
@@ -46,7 +48,16 @@ class Forest:
         """[m] log-odds of X [m, features]; NaN goes where scikit-learn sends it."""
         if X.shape[1] != len(self.names):
             raise ModelError(f"the ranker knows {len(self.names)} features, it is given {X.shape[1]}")
+        if X.dtype == np.float32 and self._bits is not None:
+            return (self._bits.sums(X.T) + self.baseline).astype(np.float32)
         return (self.stages(X).sum(axis=1) + self.baseline).astype(np.float32)
+
+    @cached_property
+    def _bits(self) -> Bits | None:
+        """The same trees in the form that is asked fastest; None where one has too many leaves for it."""
+        leaf = self.left == np.arange(len(self.left))
+        counts = np.add.reduceat(leaf, self.roots) if len(self.roots) else np.zeros(0)
+        return Bits.of(self) if 0 < counts.max(initial=0) <= MOST_LEAVES else None
 
     def stages(self, X: Floats) -> NDArray[np.float64]:  # noqa: N803
         """[m, trees] what each tree adds."""

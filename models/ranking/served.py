@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from models.errors import ModelError
 from models.interactions import Floats, Ints
 from models.ranking.base import Ranker
 from models.ranking.fit import restored
-from models.ranking.frame import FEATURES, TITLE_NUMBERS, TitleTable, candidate_frame, source_columns, taste_of
+from models.ranking.frame import FEATURES, TITLE_NUMBERS, TOP_GENRE, TitleTable, candidate_frame, source_table
+from models.ranking.genres import GenreTable
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,21 @@ class Ranking:
         `sources`: by name, the scores of all items, on any scale (NaN: not known); `history`: items, whose genres are
         the viewer's taste; `features`: `<view>__<feature>`; `now`: epoch seconds.
         """
-        of = {name: source_columns(scores, chosen) for name, scores in sources.items()}
+        scores, ranks = source_table(np.stack(list(sources.values())), chosen)
         frame = candidate_frame(
-            {name: scores for name, (scores, _) in of.items()},
-            {name: ranks for name, (_, ranks) in of.items()},
+            dict(zip(sources, scores, strict=True)),
+            dict(zip(sources, ranks, strict=True)),
             self.titles.take(chosen),
             {**features, "kids": float(kids)},
             now,
             0.0,
-            taste=taste_of([self.titles.genres[item] for item in history]),
+            matches=self._genres.matches(chosen, history, features.get(TOP_GENRE)),
         )
         return self.ranker.score(frame)
+
+    @cached_property
+    def _genres(self) -> GenreTable:
+        return GenreTable.of(self.titles.genres)
 
     def with_titles(self, genres: Sequence[Sequence[str]]) -> "Ranking":
         """The same with new titles behind the others, known by their genres."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.interactions import Floats, Interactions, Ints, Ragged
+from models.recommenders.opinion import Opinion
 
 _BATCH = 256
 
@@ -59,9 +60,17 @@ class IalsFitted:
 
     def contributions(self, history: Ints, items: Ints) -> Floats:
         """[len(history), len(items)] what each item of the history adds to each score; columns sum to the scores."""
+        return (self.items[items] @ self._solved(history)).T
+
+    def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
+        """One solution for both: the factors of a viewer are the sum of what each title adds to them."""
+        solved = self._solved(history.values)
+        return Opinion(self.items @ solved.sum(axis=1), history.values, lambda items: (self.items[items] @ solved).T)
+
+    def _solved(self, history: Ints) -> Floats:
+        """[factors, len(history)] what each title of a history adds to the factors of its viewer."""
         own = self.items[history]
-        solved = np.linalg.solve(self._normal([own])[0], self.confidence * own.T)
-        return (self.items[items] @ solved).T
+        return np.linalg.solve(self._normal([own])[0], self.confidence * own.T).astype(np.float32, copy=False)
 
     @cached_property
     def _every(self) -> Floats:

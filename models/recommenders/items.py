@@ -8,30 +8,48 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models.interactions import Floats, Ints, Ragged
+from models.recommenders.opinion import Opinion
 
 
 def _dense(block: Any) -> Floats:
     return np.asarray(block.toarray() if sp.issparse(block) else block, dtype=np.float32)
 
 
-def _stored(weights: sp.csr_matrix, history: Ints) -> tuple[Ints, Ints]:
-    """Where the weights of these rows are stored, one row after another, and the number in `history` of each."""
-    start = weights.indptr[history].astype(np.int64)
-    lengths = weights.indptr[history + 1] - start
-    rows = np.repeat(np.arange(len(history)), lengths)
-    return rows, np.arange(len(rows)) + np.repeat(start - np.cumsum(lengths) + lengths, lengths)
+@dataclass(frozen=True)
+class Stored:
+    """The stored weights of some rows, one after another: `row` counts these, `column` is the item of a `value`."""
 
+    rows: int
+    row: Ints
+    column: NDArray[Any]
+    value: Floats
 
-def _block(weights: sp.csr_matrix, history: Ints, items: Ints) -> Floats:
-    """[len(history), len(items)] of the weights; `items` are distinct."""
-    place = np.full(len(weights.indptr) - 1, -1, dtype=np.int64)
-    place[items] = np.arange(len(items))
-    rows, stored = _stored(weights, history)
-    columns = place[weights.indices[stored]]
-    wanted = columns >= 0
-    block = np.zeros((len(history), len(items)), dtype=np.float32)
-    block[rows[wanted], columns[wanted]] = weights.data[stored[wanted]]
-    return block
+    @classmethod
+    def of(cls, weights: sp.csr_matrix, history: Ints) -> "Stored":
+        every, values = np.asarray(weights.indices), np.asarray(weights.data, dtype=np.float32)
+        starts, stops = weights.indptr[history], weights.indptr[history + 1]
+        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
+        spans = [slice(start, stop) for start, stop in pairs] or [slice(0, 0)]
+        row = np.repeat(np.arange(len(history)), stops - starts)
+        column = np.concatenate([every[span] for span in spans])
+        return cls(len(history), row, column, np.concatenate([values[span] for span in spans]))
+
+    def weighted(self, by: Floats) -> "Stored":
+        return Stored(self.rows, self.row, self.column, self.value * by[self.row])
+
+    def sums(self, items: int) -> Floats:
+        """[items] over all rows."""
+        return np.bincount(self.column, self.value, minlength=items).astype(np.float32)
+
+    def block(self, items: Ints, n_items: int) -> Floats:
+        """[rows, len(items)] of the weights; `items` are distinct."""
+        place = np.full(n_items, -1, dtype=np.int32)
+        place[items] = np.arange(len(items))
+        columns = place[self.column]
+        wanted = np.flatnonzero(columns >= 0)
+        block = np.zeros((self.rows, len(items)), dtype=np.float32)
+        block[self.row[wanted], columns[wanted]] = self.value[wanted]
+        return block
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,6 @@ class ItemWeights:
 
     def score(self, histories: Ragged) -> Floats:
         asked = histories if self.last is None else histories.newest(self.last)
-        if len(asked) == 1 and isinstance(self.weights, sp.csr_matrix):
-            return self._score_one(self.weights, asked.values, self._fading(asked.age))
         return _dense(asked.matrix(self.n_items, self._fading(asked.age)) @ self.weights)
 
     @property
@@ -61,14 +77,17 @@ class ItemWeights:
         age = np.arange(len(history))[::-1]
         fading = self._fading(age) * (age < (len(history) if self.last is None else self.last))
         if isinstance(self.weights, sp.csr_matrix):
-            return _block(self.weights, history, items) * fading[:, None]
+            return Stored.of(self.weights, history).weighted(fading).block(items, self.n_items)
         return self.weights[np.ix_(history, items)] * fading[:, None]
 
-    def _score_one(self, weights: sp.csr_matrix, history: Ints, fading: Floats) -> Floats:
-        """One viewer, as serving asks: SciPy's checks of a product would take longer than the product."""
-        rows, stored = _stored(weights, history)
-        added = weights.data[stored] * fading[rows]
-        return np.bincount(weights.indices[stored], added, minlength=self.n_items).astype(np.float32)[None]
+    def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
+        """Without SciPy, whose checks of a product take longer than the product."""
+        taken = history.values
+        if not isinstance(self.weights, sp.csr_matrix):
+            return Opinion(self.score(history)[0], taken, lambda items: self.contributions(taken, items))
+        asked = taken if self.last is None else taken[max(0, len(taken) - self.last) :]
+        stored = Stored.of(self.weights, asked).weighted(self._fading(np.arange(len(asked))[::-1]))
+        return Opinion(stored.sums(self.n_items), asked, lambda items: stored.block(items, self.n_items))
 
     def _fading(self, age: NDArray) -> Floats:
         steps = age.astype(np.float32)

@@ -1,7 +1,7 @@
 """Titles that go together: taken by the same viewers, or of the same genres."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +12,7 @@ from models.interactions import Floats, Interactions, Ragged
 _LAST = 100  # newest titles of a history that count as taken together
 _SHRINKAGE = 5.0
 _KEPT = 100  # neighbours of a title that are stored
+_KEPT_SCORES = 2_000_000  # 5 bytes each, of the titles asked last
 _GENRE_SHARE = 0.05  # far below one shared viewer: genres order what nobody took together
 
 
@@ -21,9 +22,20 @@ class Neighbours:
 
     together: sp.csr_matrix
     tags: sp.csr_matrix  # [n_items, genres]
+    _kept: dict[int, tuple[Floats, NDArray[np.bool_]]] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def of(self, item: int) -> tuple[Floats, NDArray[np.bool_]]:
-        """Scores [n_items] beside one title, and where viewers (not only genres) say so."""
+        """Scores [n_items] beside one title, and where viewers (not only genres) say so. Not to be changed."""
+        known = self._kept.get(item)
+        if known is None:
+            while len(self._kept) * self.tags.get_shape()[0] >= _KEPT_SCORES:
+                self._kept.pop(next(iter(self._kept)))
+            known = self._kept[item] = self._of(item)
+        return known
+
+    def _of(self, item: int) -> tuple[Floats, NDArray[np.bool_]]:
         cosine = np.zeros(self.tags.get_shape()[0], dtype=np.float32)
         if item < len(self.together.indptr) - 1:
             span = slice(self.together.indptr[item], self.together.indptr[item + 1])

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.interactions import Floats, Ints, Ragged
 from models.ranking.served import Ranking
-from models.recommenders.base import Fitted, standardised
-from models.recommenders.blend import Blend, scored
+from models.recommenders.answer import Answer, Chosen, Source, best
+from models.recommenders.base import Fitted
+from models.recommenders.blend import Blend
 from models.recommenders.segments import SegmentPopularityFitted
 from models.recommenders.similar import Neighbours, tags
 
@@ -35,11 +36,6 @@ class Titled(Protocol):
     def title_id(self) -> str: ...
     @property
     def genres(self) -> Sequence[str]: ...
-
-
-@runtime_checkable
-class Explains(Protocol):
-    def contributions(self, history: Ints, items: Ints) -> Floats: ...
 
 
 @runtime_checkable
@@ -76,8 +72,7 @@ class Asked:
     now: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """A place in a list. `because`: the title of the history that adds most to the score of `source`, exactly."""
 
     title_id: str
@@ -137,9 +132,7 @@ class System:
     ranking: Ranking | None = None  # None: the sum of the sources ranks
     fitted: int | None = None  # how many of the items the model was fitted to; None: all
     golden: tuple[Golden, ...] = ()
-    _last: list[tuple[Asked, Ragged, dict[str, Floats]]] = field(
-        init=False, default_factory=list, compare=False, repr=False
-    )
+    _last: list[tuple[Asked, Answer]] = field(init=False, default_factory=list, compare=False, repr=False)
     _orders: dict[tuple[str | None, bool], tuple[Floats, Ints]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
@@ -161,22 +154,22 @@ class System:
 
     def rank(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 200) -> list[Scored]:
         """The best titles for a viewer, then popular ones; popular ones alone where the model knows nothing of them."""
-        history, shares = self._asked(asked)
-        if not shares:
+        answer = self._answer(asked)
+        if not answer.knows:
             return self.popular(asked.region, asked.kids, allowed, limit)
-        total = _sum(shares)
-        best = _best(total, allowed, limit if self.ranking is None else max(limit, _RANKED))
-        if self.ranking is not None and len(best):
-            sources = {**shares, "blend": total}
-            order = self.ranking.scores(best, sources, history.values, asked.features, asked.kids, asked.now)
-            total = np.zeros_like(total)
-            total[best] = order
-            best = best[np.argsort(-order, kind="stable")[:limit]]
-        picks = self._explained(history, best, total, shares)
+        total = answer.total
+        top = best(total, allowed, limit if self.ranking is None else max(limit, _RANKED))
+        scores = total[top]
+        if self.ranking is not None and len(top):
+            sources = {**dict(zip(answer.names, answer.shares, strict=True)), "blend": total}
+            scores = self.ranking.scores(top, sources, answer.history.values, asked.features, asked.kids, asked.now)
+            order = np.argsort(-scores, kind="stable")[:limit]
+            top, scores = top[order], scores[order]
+        picks = self._told(answer, answer.chosen(top, scores))
         if len(picks) == limit:
             return picks
         rest = allowed.copy()
-        rest[best] = False
+        rest[top] = False
         return picks + self.popular(asked.region, asked.kids, rest, limit - len(picks))
 
     def similar(self, title_id: str, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
@@ -185,7 +178,7 @@ class System:
         if number is None:
             return []
         scores, together = self.neighbours.of(number)
-        best = _best(scores, allowed & (scores > 0), limit)
+        items = best(scores, allowed & (scores > 0), limit)
         return [
             Scored(
                 self.items[item],
@@ -194,7 +187,7 @@ class System:
                 "because_you_watched" if together[item] else "similar_content",
                 title_id,
             )
-            for item in best
+            for item in items
         ]
 
     def popular(self, region: str | None, kids: bool, allowed: NDArray[np.bool_], limit: int = 100) -> list[Scored]:
@@ -212,13 +205,13 @@ class System:
 
     def gems(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
         """What suits a viewer above the average and few have found: of the less popular half of what is allowed."""
-        history, shares = self._asked(asked)
-        if not shares or not allowed.any():
+        answer = self._answer(asked)
+        if not answer.knows or not allowed.any():
             return []
-        counts = self.recent.counts[30]
-        total = _sum(shares)
+        counts, total = self.recent.counts[30], answer.total
         hidden = allowed & (counts <= np.median(counts[allowed])) & (total > 0)
-        return self._explained(history, _best(total, hidden, limit), total, shares)
+        items = best(total, hidden, limit)
+        return self._told(answer, answer.chosen(items, total[items]))
 
     def with_titles(self, contents: Sequence[Titled]) -> "System":
         """The same system with new titles, known by their content only; those that it knows already change nothing."""
@@ -307,7 +300,7 @@ class System:
         return frozenset(name.partition("/")[0] for name in self.segments.segments) if self.segments else frozenset()
 
     @cached_property
-    def _sources(self) -> dict[str, "_Source"]:
+    def _sources(self) -> dict[str, Source]:
         """The parts of the model by name."""
         if self.model is None:
             return {}
@@ -318,19 +311,23 @@ class System:
         )
         fitted = len(self.items) if self.fitted is None else self.fitted
         return {
-            name: _Source(part, blend.weights[name], len(self.items) if isinstance(part, Grows) else fitted)
+            name: Source(
+                part,
+                blend.weights[name],
+                len(self.items) if isinstance(part, Grows) else fitted,
+                personal=not name.startswith("popularity"),
+            )
             for name, part in blend.parts.items()
         }
 
-    def _asked(self, asked: Asked) -> tuple[Ragged, dict[str, Floats]]:
-        """The history and what each source says of it; kept for whoever asks for the same viewer next."""
-        for known, history, shares in self._last:
+    def _answer(self, asked: Asked) -> Answer:
+        """What the sources say of a viewer; kept for whoever asks for the same viewer next."""
+        for known, answer in self._last:
             if known is asked:
-                return history, shares
-        history = self._history(asked)
-        shares = self._shares(history, asked)
-        self._last[:] = [(asked, history, shares)]
-        return history, shares
+                return answer
+        answer = Answer(self._sources, self._history(asked), asked.region, asked.kids, len(self.items))
+        self._last[:] = [(asked, answer)]
+        return answer
 
     def _history(self, asked: Asked) -> Ragged:
         """One row: the newest titles that the model knows, oldest first, each once, where it was taken last."""
@@ -347,96 +344,29 @@ class System:
         indptr = np.array([0, len(known)], dtype=np.int64)
         return Ragged(indptr, known, moments, np.array([asked.now], dtype=np.float64))
 
-    def _shares(self, history: Ragged, asked: Asked) -> dict[str, Floats]:
-        """What each source adds to the score of each item, NaN where it does not know the item.
-
-        None where no personal source knows the history.
-        """
-        shares, knows = {}, False
-        for name, source in self._sources.items():
-            known = source.history(history)
-            scores = standardised(scored(source.part, known, [asked.region], [asked.kids]))[0]
-            unknown = np.full(len(self.items) - len(scores), np.nan, dtype=np.float32)
-            shares[name] = np.concatenate([np.float32(source.weight) * scores, unknown])
-            knows = knows or (len(known.values) > 0 and not name.startswith("popularity") and bool(scores.any()))
-        return shares if knows else {}
-
-    def _explained(self, history: Ragged, items: Ints, total: Floats, shares: dict[str, Floats]) -> list[Scored]:
-        """The picks with the source that adds most to each, and the title of the history behind it."""
-        if not len(items):
-            return []
-        names = list(shares)
-        added = np.stack([shares[name][items] for name in names])
-        leading = np.where(np.isnan(added), -np.inf, added).argmax(axis=0)
-        unknown = np.isnan(added).sum(axis=0) == len(names)
-        because: list[str | None] = [None] * len(items)
-        for number, name in enumerate(names):
-            places, source = np.flatnonzero((leading == number) & ~unknown), self._sources[name]
-            if len(places) and isinstance(source.part, Explains):
-                causes = _causes(source.part, source.history(history).values, items[places])
-                for place, cause in zip(places, causes, strict=True):
-                    because[place] = None if cause < 0 else self.items[cause]
-        picks = []
-        for place, item in enumerate(items):
-            name = "catalogue" if unknown[place] else names[leading[place]]
-            reason = _reason(name, because[place])
-            picks.append(Scored(self.items[item], float(total[item]), name, reason, because[place]))
-        return picks
+    def _told(self, answer: Answer, chosen: Chosen) -> list[Scored]:
+        """In words and title ids."""
+        items, reasons = self.items, [_reasons(name) for name in answer.names]
+        told = []
+        for item, score, number, cause in zip(
+            chosen.items.tolist(), chosen.scores.tolist(), chosen.source.tolist(), chosen.because.tolist(), strict=True
+        ):
+            if number < 0:
+                told.append(Scored(items[item], score, "catalogue", "new"))
+            elif cause < 0:
+                told.append(Scored(items[item], score, answer.names[number], reasons[number][0]))
+            else:
+                told.append(Scored(items[item], score, answer.names[number], reasons[number][1], items[cause]))
+        return told
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A part of the model that knows the first `known` items."""
-
-    part: Fitted
-    weight: float
-    known: int
-
-    def history(self, history: Ragged) -> Ragged:
-        """One row without the items that this part does not know."""
-        kept = history.values < self.known
-        if kept.all():
-            return history
-        times = None if history.times is None else history.times[kept]
-        return Ragged(np.array([0, kept.sum()], dtype=np.int64), history.values[kept], times, history.at)
-
-
-def _best(scores: Floats, allowed: NDArray[np.bool_], limit: int) -> Ints:
-    """The allowed items with the highest scores, the best first; equal scores by ascending item."""
-    items = np.flatnonzero(allowed)
-    if limit <= 0 or not len(items):
-        return items[:0]
-    own = scores[items]
-    if limit < len(items):
-        bar = np.partition(own, len(own) - limit)[len(own) - limit]
-        items, own = items[own >= bar], own[own >= bar]
-    return items[np.argsort(-own, kind="stable")[:limit]]
-
-
-def _sum(shares: dict[str, Floats]) -> Floats:
-    total = np.zeros_like(next(iter(shares.values())))
-    for share in shares.values():
-        total += np.nan_to_num(share)  # a title that a source does not know stands at the mean of the others
-    return total
-
-
-def _causes(part: Explains, history: Ints, items: Ints) -> Ints:
-    """For each item the one of the history that adds most to its score in this part, -1 where none adds anything."""
-    shares = part.contributions(history, items)
-    # A title that was begun may be recommended again, but never because of itself.
-    shares = np.where(history[:, None] == items[None, :], 0.0, shares)
-    best = shares.argmax(axis=0)
-    return np.where(shares[best, np.arange(len(items))] > 0, history[best], -1)
-
-
-def _reason(source: str, because: str | None) -> str:
-    if source == "catalogue":
-        return "new"
+def _reasons(source: str) -> tuple[str, str]:
+    """What a source says of its titles: where nothing of the history is behind one, and where something is."""
     if source.startswith("popularity"):
-        return "popular_now"
+        return "popular_now", "popular_now"
     if source.startswith("two_tower"):
-        return "similar_content"
-    return "for_you" if because is None else "because_you_watched"
+        return "similar_content", "similar_content"
+    return "for_you", "because_you_watched"
 
 
 def _grown(model: Fitted | None, contents: Sequence[Titled]) -> Fitted | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.interactions import Floats, Interactions, Ints, Ragged
 from models.recommenders.content import ContentSpec, TitleContent, encode
+from models.recommenders.opinion import Opinion
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,23 @@ class TwoTowerFitted:
 
     def contributions(self, history: Ints, items: Ints) -> Floats:
         """[len(history), len(items)] what each title of the history adds; the rest of a score is the viewer's prior."""
-        row = Ragged(np.array([0, len(history)], dtype=np.int64), history)
-        added = np.zeros((len(history), len(items)), dtype=np.float32)
+        return self._points(history) @ self.vectors[items].T
+
+    def opinion(self, history: Ragged, region: str | None, kids: bool, /) -> Opinion:
+        points = self._points(history.values)
+        viewer = (
+            points.sum(axis=0) + self.viewers.beside(region, kids) if len(points) else np.zeros_like(self.vectors[0])
+        )
+        return Opinion(self.vectors @ viewer, history.values, lambda items: points @ self.vectors[items].T)
+
+    def _points(self, history: Ints) -> Floats:
+        """[len(history), dim] what each title of a history adds to its viewer's vector."""
+        age, own = np.arange(len(history))[::-1], self.vectors[history]
+        points = np.zeros_like(own)
         for decay, map_ in zip(self.viewers.decays, self.viewers.maps, strict=True):
-            added += fading(row, decay)[:, None] * (self.vectors[history] @ map_ @ self.vectors[items].T)
-        return added
+            weights = np.float64(decay) ** age
+            points += ((weights / max(weights.sum(), 1e-12)).astype(np.float32)[:, None] * own) @ map_
+        return points
 
     def with_titles(self, content: Sequence[TitleContent]) -> "TwoTowerFitted":
         """The same model with a column more for each of these titles, by their content alone."""

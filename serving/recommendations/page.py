@@ -96,7 +96,7 @@ def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
         shown += [_shown(row.id, row.title, [(pick, 1.0) for pick in row.picks]) for row in rows]
         return _page(shown, visit, shelf, served)
     taste = served.taste(visit.history)
-    lists = [_reranked(of, served, taste) for of in _lists(visit, shelf, served)]
+    lists = _reranked(_lists(visit, shelf, served), served, taste)
     rows, others = (
         deal(_ordered(lists, served, for_you_first=first), hidden, exploring=served.exploring)
         for first in (visit.for_you_first, not visit.for_you_first)
@@ -167,8 +167,10 @@ def _told(pick: Pick, shelf: Shelf) -> Pick:
     return Pick(pick.title_id, pick.source, "for_you", None, pick.score)
 
 
-def _reranked(of: List, served: "Served", taste: Any) -> List:
-    return of if of.kind in _SHELVED else replace(of, picks=served.reranked(of.kind, of.picks, taste))
+def _reranked(lists: Sequence[List], served: "Served", taste: Any) -> list[List]:
+    own = [of for of in lists if of.kind not in _SHELVED]
+    orders = iter(served.reranked_rows([(of.kind, of.picks) for of in own], taste))
+    return [of if of.kind in _SHELVED else replace(of, picks=next(orders)) for of in lists]
 
 
 def _genres(picks: Sequence[Pick], shelf: Shelf) -> dict[str, Sequence[str]]:

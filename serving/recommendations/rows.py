@@ -6,7 +6,7 @@ well, so that no draw of one row changes what stands in another: probabilities s
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_ROW = 20
 MIN_ROW = 3
@@ -33,8 +33,7 @@ _GENRES_RU = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+class Pick(NamedTuple):
     """A title that a list proposes, who proposes it, and why; `because`: the title that the reason names."""
 
     title_id: str
@@ -137,11 +136,13 @@ def deal(lists: Sequence[List], taken: Collection[str] = (), *, exploring: Colle
 def take(picks: Iterable[Pick], used: Collection[str], size: int) -> list[Pick]:
     """The first `size` that are not used, each title once."""
     taken: dict[str, Pick] = {}
-    for pick in picks:
-        if len(taken) >= size:
-            break
-        if pick.title_id not in used:
-            taken.setdefault(pick.title_id, pick)
+    if size > 0:
+        for pick in picks:
+            title_id = pick[0]
+            if title_id not in used and title_id not in taken:
+                taken[title_id] = pick
+                if len(taken) == size:
+                    break
     return list(taken.values())
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.interactions import Floats
 from models.ranking.explore import SLOT, explore, seed_of
-from models.ranking.rerank import KNOBS, Knobs, rerank
+from models.ranking.rerank import KNOBS, Knobs, rerank_rows
 from models.ranking.rows import order_rows
 from models.recommenders.system import Asked, Scored, System
 from serving.recommendations.catalogue import Shelf
@@ -27,6 +27,7 @@ _RERANKED = 40  # candidates that a row's re-rank looks at
 _HEAD = 300  # of an order that viewers share, kept ready; who has seen nearly all of it gets the rest worked out
 _ORDERS = 64  # of one shelf
 _PLAIN = Knobs()
+_WORTH = -np.log2(np.arange(2, _RERANKED + 2, dtype=np.float32))
 
 
 class Served:
@@ -121,15 +122,24 @@ class Served:
 
     def reranked(self, kind: str, picks: Sequence[Pick], taste: Floats | None) -> list[Pick]:
         """Diverse and calibrated as far as the knobs of this kind of row say; what the system does not know, last."""
-        known = [pick for pick in picks if pick.title_id in self.numbers]
-        near, far = known[:_RERANKED], known[_RERANKED:]
-        knobs = KNOBS.get(kind, _PLAIN)
-        if len(near) > 1 and (knobs.diversity or knobs.calibration):
-            genres = self._genres[[self.numbers[pick.title_id] for pick in near]]
-            # By place: scores of several sources in one list have no common scale.
-            worth = -np.log2(np.arange(2, len(near) + 2, dtype=np.float32))
-            near = [near[place] for place in rerank(worth, genres, taste, knobs)]
-        return [*near, *far, *(pick for pick in picks if pick.title_id not in self.numbers)]
+        return self.reranked_rows([(kind, picks)], taste)[0]
+
+    def reranked_rows(self, rows: Sequence[tuple[str, Sequence[Pick]]], taste: Floats | None) -> list[list[Pick]]:
+        """`reranked` of several kinds and picks at once."""
+        known = [[pick for pick in picks if pick.title_id in self.numbers] for _, picks in rows]
+        near = [of[:_RERANKED] for of in known]
+        genres = [self._genres[[self.numbers[pick.title_id] for pick in of]] for of in near]
+        # By place: scores of several sources in one list have no common scale.
+        worth = [_WORTH[: len(of)] for of in near]
+        orders = rerank_rows(worth, genres, taste, [KNOBS.get(kind, _PLAIN) for kind, _ in rows])
+        return [
+            [
+                *(first[place] for place in order.tolist()),
+                *of[_RERANKED:],
+                *(pick for pick in picks if pick.title_id not in self.numbers),
+            ]
+            for (_, picks), of, first, order in zip(rows, known, near, orders, strict=True)
+        ]
 
     def explored(self, row: HomeRow, *seed: object) -> list[tuple[Pick, float]]:
         """What the row shows, each with the exact probability that it stands where it does."""
@@ -154,7 +164,7 @@ class Served:
 
 
 def _picks(scored: Iterable[Scored]) -> list[Pick]:
-    return [Pick(one.title_id, one.source, one.reason, one.because, one.score) for one in scored]
+    return [Pick(title_id, source, reason, because, score) for title_id, score, source, reason, because in scored]
 
 
 def _as_new(title_ids: Iterable[str]) -> Iterator[Pick]:
