@@ -18,7 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
 from serving import health, problems
+from serving.accounts.account_api import router as account
 from serving.accounts.api import router as accounts
+from serving.accounts.credentials_api import router as credentials
+from serving.accounts.tv_api import router as tv
 from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
 from serving.context import Context
@@ -90,7 +93,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         if route.path in EXPRESS
         for method in route.methods or ()
     }
-    for router in (accounts, profiles, library, catalog, playback, analytics):
+    for router in (accounts, credentials, tv, account, profiles, library, catalog, playback, analytics):
         app.include_router(router)
     app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
     problems.install(app)

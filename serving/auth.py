@@ -1,17 +1,19 @@
-"""Who calls: a bearer token, or the page's cookie."""
+"""Who calls: a bearer token, or the page's cookie; what their role lets them do, how lately they proved it."""
 
+from datetime import timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends
 from starlette.requests import Request
 
+from serving.accounts.cookies import access_cookie
 from serving.accounts.tokens import Claims
 from serving.context import context_of
 from serving.problems import Problem
 
-ACCESS_COOKIE = "matinee_access"
-REFRESH_COOKIE = "matinee_refresh"
+# So long after a password or second factor was shown, what changes how one signs in may be done (ASVS 5.0, 7.5.1).
+FRESH = timedelta(minutes=5)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -19,21 +21,25 @@ def identify(request: Request) -> Claims | None:
     """The caller's claims, or None for an anonymous one.
 
     Raises:
-        Problem: 401, a token is given and does not hold; 403, a cookie came with a request of another site.
+        Problem: 401, a token is given and does not hold, or its session was ended; 403, a cookie came with a request of
+            another site.
     """
-    tokens = context_of(request.app).tokens
+    context = context_of(request.app)
     authorization = request.headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise unauthenticated()
-        return tokens.verify(token.strip())
-    token = request.cookies.get(ACCESS_COOKIE)
-    if token is None:
-        return None
-    if request.method not in _SAFE:
-        check_origin(request)
-    return tokens.verify(token)
+        token = token.strip()
+    else:
+        token = access_cookie(request)
+        if token is None:
+            return None
+        if request.method not in _SAFE:
+            check_origin(request)
+    claims = context.tokens.verify(token)
+    context.revoked.check(claims)
+    return claims
 
 
 def authenticate(request: Request) -> Claims:
@@ -78,6 +84,22 @@ async def _staff(request: Request) -> Claims:
     return claims
 
 
+async def _admin(request: Request) -> Claims:
+    claims = authenticate(request)
+    if claims.role != "admin":
+        raise Problem(403, "forbidden", "only admins may do this")
+    return claims
+
+
+async def _fresh(request: Request) -> Claims:
+    claims = authenticate(request)
+    if context_of(request.app).clock.now().timestamp() - claims.auth_time > FRESH.total_seconds():
+        raise Problem(403, "fresh_required", "confirm who you are first: POST /api/auth/reauthenticate")
+    return claims
+
+
 Visitor = Annotated[Claims | None, Depends(_visitor)]
 SignedIn = Annotated[Claims, Depends(_signed_in)]
 Staff = Annotated[Claims, Depends(_staff)]
+Admin = Annotated[Claims, Depends(_admin)]
+Fresh = Annotated[Claims, Depends(_fresh)]

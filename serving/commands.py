@@ -112,13 +112,15 @@ def _role_of(settings: Settings, account_id: str) -> str:
     return found[0]
 
 
-def issue_token(settings: Settings, account_id: str, role: str, life: timedelta) -> str:
-    """A bearer token for an account, whether it has a password or not."""
+def issue_token(
+    settings: Settings, account_id: str, role: str, life: timedelta, session_id: str = "command-line"
+) -> str:
+    """A bearer token for an account, whether it has a password or not; it counts as a fresh sign-in."""
     from matinee.clock import SystemClock
-    from matinee.secrets import secret
     from serving.accounts.tokens import Tokens
 
-    return Tokens(secret(settings.home, "token"), SystemClock()).issue(account_id, "command-line", role, life)
+    clock = SystemClock()
+    return Tokens(settings.home, clock).issue(account_id, session_id, role, life, auth_time=clock.now())
 
 
 def _recommendations(settings: Settings, drain_only: bool) -> None:

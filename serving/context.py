@@ -18,6 +18,8 @@ from matinee.db.connect import pool
 from matinee.secrets import secret
 from matinee.settings import Settings
 from serving.accounts.passwords import Passwords
+from serving.accounts.revoked import Revoked
+from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
 from serving.events.core import Log
 from serving.events.senders import Senders
@@ -50,11 +52,14 @@ class Context:
         self.redis = _redis(settings.redis())
         # Events may have a Redis of their own.
         self.events = _redis(settings.events()) if settings.events_url else self.redis
-        self.tokens = Tokens(secret(settings.home, "token"), clock)
+        self.tokens = Tokens(settings.home, clock)
+        self.refresh_key = secret(settings.home, "refresh")
+        self.second_factors = SecondFactors(settings.home)
         self.media_tokens = MediaTokens(secret(settings.home, "media"))
         self.watermark_key = watermark.key(settings)
         self.cursors = Cursors(secret(settings.home, "token"))
         self.passwords = Passwords()
+        self.revoked = Revoked(self.transaction, clock)
         self.metrics = Metrics()
         self.log = Log(self.events)
         self.senders = Senders(settings, clock)
@@ -85,10 +90,12 @@ class Context:
     async def open(self) -> None:
         # Without waiting: the API is live before PostgreSQL is, and says so under /health/ready.
         await self.pool.open(wait=False)
+        await self.revoked.open()
         self.systems.start()
 
     async def close(self) -> None:
         await self.systems.stop()
+        await self.revoked.close()
         await self.exposures.close()
         await self.log.close()
         await self.pool.close()

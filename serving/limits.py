@@ -55,6 +55,7 @@ def _purpose(name: str, what: str, *windows: tuple[int, int]) -> Purpose:
 # fmt: off
 LOGIN_ACCOUNT = _purpose("login_account", "attempts to sign in", (10, 5 * _MINUTE))
 LOGIN_ADDRESS = _purpose("login_address", "attempts to sign in", (10, 5 * _MINUTE))
+LOGIN_CROWDED = _purpose("login_crowded", "attempts to sign in", (1, 5 * _MINUTE))
 LOGIN_ALL = _purpose("login_all", "attempts to sign in", (1_000, 5 * _MINUTE))
 REAUTHENTICATE = _purpose("reauthenticate", "attempts to confirm who you are", (10, 5 * _MINUTE))
 SECOND_FACTOR = _purpose("second_factor", "codes", (5, 5 * _MINUTE), (20, _HOUR), (50, _DAY))

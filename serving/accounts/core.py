@@ -1,35 +1,15 @@
-"""The rules of accounts: who gets in, how sessions live."""
+"""The rules of accounts: who gets one, and what they sign in with."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 from psycopg import AsyncConnection
 
-from matinee.db.queries import load
 from matinee.db.viewers import add_account, add_profile
-from matinee.ids import uuid7
-from serving.accounts.tokens import Tokens, new_refresh_token, refresh_hash
+from serving.accounts.queries import QUERIES
 from serving.accounts.types import Registration
 from serving.db import Row, execute, row
 from serving.problems import Problem
 from serving.rights.welcome import Trial, welcome
-
-QUERIES = load(Path(__file__).parent)
-# A session dies when it was not used this long; each refresh renews it.
-IDLE_LIFE = timedelta(days=30)
-# Two tabs may refresh at once: the loser gets the winner's token. Later, the same token is a stolen one.
-ROTATION_GRACE = timedelta(seconds=30)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An open session: what the client needs to stay signed in."""
-
-    account_id: str
-    session_id: str
-    role: str
-    refresh_token: str
 
 
 async def register(
@@ -43,6 +23,9 @@ async def register(
 ) -> str:
     """Create an account with one profile named after the e-mail, and its trial; returns its id.
 
+    Its e-mail is not confirmed. It may watch all the same: a person who has to look for a letter first is gone, and the
+    trial is bound to the account, not to the address.
+
     Raises:
         Problem: 409, the e-mail has an account.
     """
@@ -51,6 +34,7 @@ async def register(
     )
     if account_id is None:
         raise Problem(409, "email_taken", "this e-mail has an account already: log in")
+    await execute(connection, QUERIES["set_language"], {"account_id": account_id, "language": request.language})
     name = request.email.split("@")[0]
     await add_profile(connection, account_id, name=name, maturity=18, language=request.language)
     if request.born is not None:
@@ -71,61 +55,39 @@ async def account_by_email(connection: AsyncConnection, email: str) -> Row | Non
     return await row(connection, QUERIES["account_by_email"], {"email": email.strip()})
 
 
-async def open_session(connection: AsyncConnection, account_id: str, role: str, now: datetime) -> Entry:
-    """Start a session; only the hash of its refresh token is kept."""
-    entry = Entry(account_id, uuid7(), role, new_refresh_token())
-    await execute(
-        connection,
-        QUERIES["open_session"],
-        {
-            "session_id": entry.session_id,
-            "account_id": account_id,
-            "refresh_hash": refresh_hash(entry.refresh_token),
-            "now": now,
-            "expires_at": now + IDLE_LIFE,
-        },
-    )
-    return entry
-
-
-async def rotate(connection: AsyncConnection, tokens: Tokens, given: str, now: datetime) -> Entry | None:
-    """Exchange a refresh token for its successor; None where it opens nothing (any more).
-
-    A token that was exchanged longer ago than the grace closes its session, for one of its two users is a thief.
-    """
-    following = tokens.successor(given)
-    parameters = {
-        "given_hash": refresh_hash(given),
-        "next_hash": refresh_hash(following),
-        "now": now,
-        "expires_at": now + IDLE_LIFE,
-    }
-    session = await row(connection, QUERIES["rotate_session"], parameters)
-    if session is None:
-        session = await row(connection, QUERIES["rotated_session"], parameters)
-        if session is not None and now - session["rotated_at"] > ROTATION_GRACE:
-            await revoke(connection, now, session_id=session["session_id"])
-            session = None
-    if session is None:
-        return None
-    return Entry(session["account_id"], session["session_id"], session["role"], following)
-
-
-async def revoke(
-    connection: AsyncConnection, now: datetime, *, session_id: str | None = None, refresh_token: str | None = None
-) -> None:
-    """Close a session; its last access token lives out its minutes."""
-    given = refresh_hash(refresh_token) if refresh_token else None
-    await execute(connection, QUERIES["revoke_session"], {"now": now, "session_id": session_id, "given_hash": given})
-
-
 async def account(connection: AsyncConnection, account_id: str) -> Row:
-    """The account.
+    """The account, with its password hash and whether it has a second factor.
 
     Raises:
         Problem: 401, the account is gone.
     """
-    found = await row(connection, QUERIES["account"], {"account_id": account_id})
+    found = await row(connection, QUERIES["account_by_id"], {"account_id": account_id})
     if found is None:
         raise Problem(401, "invalid_token", "the account of this token does not exist")
     return found
+
+
+async def set_password(connection: AsyncConnection, account_id: str, password_hash: str) -> None:
+    await execute(connection, QUERIES["set_password"], {"account_id": account_id, "password_hash": password_hash})
+
+
+async def confirm_email(connection: AsyncConnection, account_id: str, email: str, now: datetime) -> None:
+    """A letter to the address was read: it is the account's own. Nothing happens where the account has another now."""
+    await execute(connection, QUERIES["confirm_email"], {"account_id": account_id, "email": email, "now": now})
+
+
+async def change_email(connection: AsyncConnection, account_id: str, email: str, now: datetime) -> None:
+    """Sign in with another address from now on.
+
+    Raises:
+        Problem: 409, the e-mail has an account by now.
+    """
+    given = {"account_id": account_id, "email": email, "now": now}
+    if not await execute(connection, QUERIES["set_email"], given):
+        raise Problem(409, "email_taken", "this e-mail has an account already")
+
+
+async def authenticated(connection: AsyncConnection, account_id: str, session_id: str, now: datetime) -> bool:
+    """Note that the session's holder has just proved who they are; False where the session is over."""
+    given = {"account_id": account_id, "session_id": session_id, "now": now}
+    return await execute(connection, QUERIES["authenticated"], given) == 1

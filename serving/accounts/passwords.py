@@ -1,21 +1,36 @@
 """Passwords: Argon2id with OWASP's smallest parameters (19 MiB, two passes), in two threads at most.
 
-A hash costs about 40 ms of CPU, so more threads would only starve the rest of the API.
+A hash costs about 40 ms of CPU, so more threads would only starve the rest of the API. Passwords count in the form NFKC
+(NIST SP 800-63B, 3.1.1.2): two keyboards that write one word in two ways log in alike. Nothing is cut off.
 """
 
 import asyncio
+import re
+import unicodedata
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from serving.problems import Problem
+
+SHORTEST = 8
+LONGEST = 256
 _WORKERS = 2
+_SERVICE = ("matinee",)
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+_PARTS = re.compile(r"[^\W\d_]+")
+
+
+def normal(password: str) -> str:
+    """The form in which a password is judged, hashed and checked."""
+    return unicodedata.normalize("NFKC", password)
 
 
 def hash_now(password: str) -> str:
     """Argon2id hash in PHC form; blocks for its whole cost."""
-    return _hasher.hash(password)
+    return _hasher.hash(normal(password))
 
 
 class Passwords:
@@ -38,6 +53,36 @@ class Passwords:
 
 def _fits(stored: str, password: str) -> bool:
     try:
-        return _hasher.verify(stored, password)
+        return _hasher.verify(stored, normal(password))
     except (VerificationError, InvalidHashError):
         return False
+
+
+def check_strength(password: str, email: str) -> None:
+    """Refuse what is guessed first (ASVS 5.0, 6.2.4, 6.2.11).
+
+    Common are the 30,000 most frequent passwords of leaks, in any case; personal is what consists of the e-mail, a part
+    of it or the service's name, whatever digits and signs stand around.
+
+    Raises:
+        Problem: 422 `weak_password`, with the member `reason`.
+    """
+    folded = normal(password).casefold()
+    if folded in _common():
+        raise weak("common", "this password is among those that are tried first: choose another one")
+    words = {*_PARTS.findall(email.casefold()), *_SERVICE, email.casefold()}
+    parts = set(_PARTS.findall(folded))
+    if folded in words or (parts and parts <= words):
+        raise weak("personal", "this password is made of your e-mail or this service's name: choose another one")
+
+
+def weak(reason: str, detail: str) -> Problem:
+    return Problem(422, "weak_password", detail, reason=reason)
+
+
+@cache
+def _common() -> frozenset[str]:
+    # A second's tenth of work, so only when the first password is chosen.
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    return frozenset(word.casefold() for word in FREQUENCY_LISTS["passwords"])

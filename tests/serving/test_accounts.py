@@ -38,23 +38,17 @@ async def third_refresh(browser, app, token):
         return await client.post("/api/auth/refresh", json={"refresh_token": token})
 
 
-async def test_what_was_given_out_before_a_logout_lives_out_its_ten_minutes(catalogue, running, browser, problem):
-    clock = ManualClock(SystemClock().now())
-    async with running(catalogue, clock) as app, browser(app) as client, browser(app) as bare:
-        await client.sign_up()
-        bearer = {"authorization": f"Bearer {client.session['access_token']}"}
-        film = (await client.post("/api/watch/otters")).json()["manifest"]["hls"]
-        assert (await client.post("/api/auth/logout")).status_code == 204
-        assert problem(await client.get("/api/profile")) == (401, "unauthenticated")
-        assert problem(await client.post("/api/watch/otters")) == (401, "unauthenticated")
+async def test_what_was_given_out_before_a_logout_opens_nothing_more(app, client, browser, problem):
+    await client.sign_up()
+    bearer = {"authorization": f"Bearer {client.session['access_token']}"}
+    assert (await client.post("/api/auth/logout")).status_code == 204
+    assert problem(await client.get("/api/profile")) == (401, "unauthenticated")
+    assert problem(await client.post("/api/watch/otters")) == (401, "unauthenticated")
+    async with browser(app) as bare:
+        for url in ("/api/profile", "/api/recommendations", "/api/media"):
+            assert problem(await bare.get(url, headers=bearer)) == (401, "session_over"), url
         refused = await bare.post("/api/auth/refresh", json={"refresh_token": client.session["refresh_token"]})
         assert problem(refused) == (401, "invalid_refresh_token")
-        clock.advance(timedelta(minutes=9, seconds=59))
-        assert (await bare.get("/api/profile", headers=bearer)).status_code == 200
-        assert (await client.get(film)).status_code == 200
-        clock.advance(timedelta(seconds=2))
-        assert (await bare.get("/api/profile", headers=bearer)).status_code == 401
-        assert problem(await client.get(film)) == (410, "media_expired")
 
 
 async def test_passwords_are_kept_as_argon2id_and_refresh_tokens_as_hashes(ada, settings):
@@ -97,7 +91,7 @@ async def test_registration_refuses_what_does_not_fit_without_repeating_it(clien
     assert "seven77" not in answer.text
 
 
-@pytest.mark.parametrize("password", ["eight888", "п" * 64, "x" * 256])
+@pytest.mark.parametrize("password", ["sevenate", "п" * 64, "x" * 256])
 async def test_long_and_unicode_passwords_count_whole(client, problem, password):
     answer = await client.post("/api/auth/register", json={"email": "b@example.org", "password": password})
     assert answer.status_code == 201
@@ -144,9 +138,9 @@ def forged(settings, account_id):
     now = int(time.time())
     good = {
         "iss": "matinee", "aud": "matinee-api", "sub": account_id, "sid": "s", "role": "admin",
-        "iat": now, "exp": now + 600,
+        "iat": now, "exp": now + 600, "auth_time": now,
     }  # fmt: skip
-    head = {"typ": "at+jwt"}
+    head = {"typ": "at+jwt", "kid": "1"}
 
     def sign(claims=good, key=key, algorithm="HS256", headers=head):
         return jwt.encode(claims, key, algorithm, headers=headers)
@@ -182,7 +176,7 @@ async def test_forged_tokens_open_nothing(app, client, settings, problem):
     for name, token in forged(settings, account_id).items():
         answer = await client.get("/api/profile", headers={"authorization": f"Bearer {token}"})
         assert problem(answer)[0] == 401, name
-    genuine = Tokens(secret(settings.home, "token"), SystemClock()).issue(account_id, "s", "viewer")
+    genuine = Tokens(settings.home, SystemClock()).issue(account_id, "s", "viewer")
     assert (await client.get("/api/profile", headers={"authorization": f"Bearer {genuine}"})).status_code == 200
     assert problem(await client.get("/api/profile", headers={"authorization": f"Basic {genuine}"}))[0] == 401
 
