@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadFileScheduling
 
 from matinee.doctor import chromium
 from matinee.settings import Settings
@@ -30,6 +31,34 @@ def in_memory(needed_gb: float = 4.0) -> str | None:
     """A folder in memory with that much room, or None for the usual place of temporary files."""
     folder = Path("/dev/shm")
     return str(folder) if folder.is_dir() and shutil.disk_usage(folder).free > needed_gb * 1e9 else None
+
+
+class Rooms(LoadFileScheduling):
+    """Files to workers, those that take longest first; what is dear to make or to import is made in one of them."""
+
+    # Seconds of CPU, by what the path begins with: what comes together stays together.
+    COSTS = {  # noqa: RUF012 - a table
+        "tests/e2e/test_build": 190, "tests/warehouse": 110, "tests/models": 110, "tests/transforms": 45,
+        "tests/e2e/test_truth": 60, "tests/transcoding/test_worker": 60, "tests/e2e/test_analyst": 50,
+        "tests/transcoding/test_build": 45, "tests/e2e/test_play.": 40, "tests/orchestration": 40,
+        "tests/e2e/test_players": 35, "tests/transcoding/test_watermark": 30, "tests/e2e/test_cmcd": 25,
+        "tests/e2e/test_chaos": 20, "tests/matinee/test_launch": 30, "tests/ingest/test_collector": 25,
+        "tests/features": 15,
+    }  # fmt: skip
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((start for start in self.COSTS if file.startswith(start)), file)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        longest = max(self.workqueue, key=lambda scope: self.COSTS.get(scope, 0))
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rooms | None:
+    return Rooms(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
