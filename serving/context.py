@@ -28,6 +28,9 @@ from serving.gateway import accel
 from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.paging import Cursors
+from serving.playback.keyring import Keys
+from serving.playback.playlists import Playlists
+from serving.playback.streams import Streams
 from serving.playback.tokens import MediaTokens
 from serving.profiles.doors import Pins
 from serving.profiles.memo import Owners, Viewers
@@ -56,6 +59,8 @@ class Context:
         self.refresh_key = secret(settings.home, "refresh")
         self.second_factors = SecondFactors(settings.home)
         self.media_tokens = MediaTokens(secret(settings.home, "media"))
+        self.playlists = Playlists()
+        self.keys = Keys(self.transaction, settings)
         self.watermark_key = watermark.key(settings)
         self.cursors = Cursors(secret(settings.home, "token"))
         self.passwords = Passwords()
@@ -80,6 +85,7 @@ class Context:
         self.home = Homes(
             self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
         )
+        self.streams = Streams(self.transaction, self.redis, clock, self.home.forget)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -92,8 +98,10 @@ class Context:
         await self.pool.open(wait=False)
         await self.revoked.open()
         self.systems.start()
+        self.streams.start()
 
     async def close(self) -> None:
+        await self.streams.close()
         await self.systems.stop()
         await self.revoked.close()
         await self.exposures.close()

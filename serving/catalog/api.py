@@ -71,6 +71,7 @@ async def genres(context: Ctx, claims: Visitor, profile_id: ProfileId = None) ->
 @router.get("/{title_id}", responses={200: {"model": Title}})
 async def title(title_id: TitleId, context: Ctx, claims: Visitor, profile_id: ProfileId = None) -> Response:
     """Everything about one title that its page shows."""
+    await context.streams.settle(claims.account_id if claims else None)
     async with context.transaction() as connection:
         viewer = await _viewer(connection, context, claims, profile_id)
         return _json(await core.title(connection, viewer, title_id, context.clock.now()))

@@ -1,82 +1,163 @@
 """HTTP of playing: /api/watch. Heartbeats are a plain Starlette route, for there are many of them."""
 
+from datetime import datetime
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
+from matinee.ids import uuid7
+from serving import limits
 from serving.auth import SignedIn, authenticate
 from serving.catalog.api import TitleId
 from serving.context import Context, Ctx, context_of
-from serving.playback import core
-from serving.playback.tokens import COOKIE, Grant, browser_cookie, fingerprint
+from serving.playback import core, sessions
+from serving.playback.sessions import HEARTBEAT_S
+from serving.playback.slots import Beat, Beaten, at, ms
+from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, fingerprint
 from serving.playback.types import Position, Watch, WatchRequest
 from serving.problems import Problem
 from serving.profiles.core import viewer as viewer_of
+from serving.rights import Device, Refusal
+from serving.rights.region import region_of
 
 router = APIRouter(prefix="/api/watch", tags=["playback"])
+KEYS = "/api/watch/keys/{key_id}"
+_NOTHING = WatchRequest()
 
 
 @router.post("/{title_id}", responses={200: {"model": Watch}})
 async def watch(
     title_id: TitleId, request: Request, context: Ctx, claims: SignedIn, body: WatchRequest | None = None
 ) -> Response:
-    """Ask to watch: a signed address of the film, where to resume, what comes next; or 403 with the reason."""
-    now = context.clock.now()
-    cookie = browser_cookie(request.cookies.get(COOKIE))
-    async with context.transaction() as connection:
-        asked = body.profile_id if body else None
-        viewer = await viewer_of(connection, claims.account_id, asked, session_id=claims.session_id, now=now)
-        playback = await core.watch(connection, viewer, title_id, now, fingerprint(cookie))
-    answer = {
-        "playback_id": playback.grant.playback_id,
-        "title_id": playback.grant.title_id,
-        **_address(context, playback.grant, cookie),
-        "resume_ms": playback.resume_ms,
-        "duration_ms": playback.duration_ms,
-        "heartbeat_s": core.HEARTBEAT_S,
-        "markers": playback.markers,
-        "tracks": {"video": playback.rungs},
-        "next": playback.next,
-    }
-    response = Response(orjson.dumps(answer), media_type="application/json")
-    secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, cookie, path="/", secure=secure, httponly=True, samesite="strict")
+    """Ask to watch: signed addresses of the film, where to resume, what comes next; or 403 with the reason.
+
+    Refused for `streams`, the answer names the playbacks that hold the slots: one of them in `take_over` ends it.
+    """
+    await context.limits.spend(limits.WATCH, claims.account_id)
+    await context.streams.settle(claims.account_id)
+    cookie, body = browser_cookie(request.cookies.get(cookie_name(request))), body or _NOTHING
+    asked = core.Asked(
+        uuid7(),
+        fingerprint(cookie),
+        claims.session_id,
+        context.clock.now(),
+        Device(body.device.kind, body.device.max_height),
+        body.device.name,
+        body.take_over,
+    )
+    region = region_of(request, context.settings)
+    try:
+        async with context.transaction() as connection:
+            viewer = await viewer_of(
+                connection,
+                claims.account_id,
+                body.profile_id,
+                session_id=claims.session_id,
+                now=asked.now,
+                region=region,
+            )
+            playback = await core.watch(connection, context.streams, viewer, title_id, asked)
+    except Exception:
+        # A slot that was taken for what did not come to be.
+        await context.streams.release(asked.playback_id, claims.account_id)
+        raise
+    await context.streams.ended([(ended, claims.account_id, core.TAKEN_OVER) for ended in playback.ended])
+    response = Response(orjson.dumps(_answer(context, playback, cookie), default=str), media_type="application/json")
+    name, is_secure = cookie_name(request), request.url.scheme == "https"
+    response.set_cookie(name, cookie, path="/", secure=is_secure, httponly=True, samesite="strict")
     return response
 
 
 async def heartbeat(request: Request) -> Response:
-    """Remember the position; answer with a renewed address, for whoever still has the cookie."""
+    """Remember the position and keep the slot; answer with the address, for the browser that has the cookie."""
     context = context_of(request.app)
     claims = authenticate(request)
-    try:
-        position = Position.model_validate_json(await request.body())
-    except ValidationError:
-        raise Problem(422, "invalid_request", "position_ms: a whole number of milliseconds is missing") from None
-    cookie = request.cookies.get(COOKIE)
+    position = _position(await request.body())
+    cookie = request.cookies.get(cookie_name(request))
     if cookie is None:
         raise Problem(403, "media_forbidden", "the playback cookie is missing: ask to watch again")
     playback_id = request.path_params["playback_id"]
-    async with context.transaction() as connection:
-        grant, profile_id = await core.heartbeat(
-            connection, claims.account_id, playback_id, position.position_ms, context.clock.now()
-        )
-    context.home.forget(profile_id)
-    return Response(orjson.dumps(_address(context, grant, cookie)), media_type="application/json")
+    beaten = await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), position))
+    if beaten.state != "ok":
+        raise _over(beaten)
+    address = _address(context, playback_id, beaten.title_id, beaten.package_id, at(beaten.issued_ms), cookie)
+    return Response(orjson.dumps(address), media_type="application/json")
 
 
 @router.post("/{playback_id}/stop", status_code=204)
-async def stop(playback_id: Annotated[str, Path(max_length=64)], context: Ctx, claims: SignedIn) -> Response:
-    """End the session: it takes no more heartbeats."""
+async def stop(
+    playback_id: Annotated[str, Path(max_length=64)],
+    request: Request,
+    context: Ctx,
+    claims: SignedIn,
+    body: Position | None = None,
+) -> Response:
+    """End the session, at a position: its slot is free, its keys and files stop. Stopping twice is no error."""
+    cookie = request.cookies.get(cookie_name(request))
+    if body is not None and cookie is not None:
+        await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), body))
+        await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
-        await core.stop(connection, claims.account_id, playback_id, context.clock.now())
+        now = context.clock.now()
+        ended = await sessions.end(connection, claims.account_id, [playback_id], "stopped", now)
+    await context.streams.ended([(one, claims.account_id, "stopped") for one in ended])
     return Response(status_code=204)
 
 
-def _address(context: Context, grant: Grant, cookie: str) -> dict:
+def _position(body: bytes) -> Position:
+    try:
+        return Position.model_validate_json(body)
+    except ValidationError:
+        raise Problem(422, "invalid_request", "position_ms: a whole number of milliseconds is missing") from None
+
+
+def _beat(context: Context, account_id: str, playback_id: str, browser: bytes, position: Position) -> Beat:
+    if " " in playback_id or len(playback_id) > 64:
+        raise _over(Beaten("unknown"))
+    return Beat(playback_id, account_id, browser, position.position_ms, ms(context.clock.now()) - position.age_ms)
+
+
+def _over(beaten: Beaten) -> Problem:
+    """Why a heartbeat was not taken."""
+    match beaten.state:
+        case "unknown" | "stopped":
+            return Problem(404, "unknown_playback", "there is no such playback session (any more): ask to watch again")
+        case "foreign":
+            return Problem(403, "media_forbidden", "another browser plays this: ask to watch here")
+        case "full":
+            return Problem(403, "streams", Refusal("streams").detail)
+        case "taken_over":
+            return Problem(410, "taken_over", "another device of the account plays instead")
+        case "profile" | "signed_out" | "unpublished" as why:
+            return Problem(410, "playback_over", f"this playback is over ({why}): ask to watch again")
+        case code:
+            return Problem(403, code, Refusal(code).detail)
+
+
+def _answer(context: Context, playback: core.Playback, cookie: str) -> dict:
+    session = playback.session
+    return {
+        "playback_id": session.playback_id,
+        "title_id": session.title_id,
+        **_address(context, session.playback_id, session.title_id, session.package_id, session.issued_at, cookie),
+        "resume_ms": playback.resume_ms,
+        "duration_ms": session.duration_ms,
+        "heartbeat_s": HEARTBEAT_S,
+        "markers": playback.markers,
+        "tracks": {"video": playback.rungs},
+        "next": playback.next,
+        "keys": KEYS,
+        "max_height": session.max_height,
+        "plays_until": playback.plays_until,
+    }
+
+
+def _address(context: Context, playback_id: str, title_id: str, package_id: str, issued: datetime, cookie: str) -> dict:
+    grant = Grant(playback_id, title_id, package_id, expiry(issued))
     folder = context.media_tokens.path(grant, cookie)
-    dash = (context.settings.media / grant.title_id / grant.package_id / "manifest.mpd").is_file()
+    dash = context.playlists.has_dash(context.settings.media / title_id / package_id)
     return {
         "manifest": {"hls": f"{folder}/master.m3u8", "dash": f"{folder}/manifest.mpd" if dash else None},
         "expires_at": grant.expires_at_text,

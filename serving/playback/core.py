@@ -1,30 +1,27 @@
-"""The rules of playing: who may watch, where to go on, what a heartbeat changes.
-
-Every signed-in account counts as a subscriber: an open offer of any kind opens a title.
-"""
+"""The rules of playing: who may watch, where to go on, what is opened and ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from psycopg import AsyncConnection
 
 from matinee.db.queries import load
-from matinee.ids import uuid7
 from serving.catalog.core import descendants, find, next_episode, refuse
-from serving.db import Row, execute, row, rows
-from serving.playback.tokens import Grant
+from serving.db import Row, row, rows
+from serving.playback import sessions
+from serving.playback.playlists import lines
+from serving.playback.sessions import QUERIES, SESSION_LIFE, Session
+from serving.playback.slots import SLOT_LIFE
+from serving.playback.streams import Streams
 from serving.problems import Problem
 from serving.profiles.core import Viewer
-from serving.rights import ANY_DEVICE, Refusal, decide
+from serving.rights import Device, Refusal, decide
+from serving.rights.core import Right, right
+from serving.rights.rentals import start
 
-QUERIES = load(Path(__file__).parent)
-# How long a media address opens; heartbeats renew it long before.
-TOKEN_LIFE = timedelta(minutes=10)
-# A session that sends no heartbeat this long is over.
-SESSION_LIFE = timedelta(hours=1)
-HEARTBEAT_S = 30
+TAKEN_OVER = "taken_over"
 SERIES_KINDS = ("series", "season")
 FINISHED = 0.95
 # Without known credits the next episode is offered so long before the end.
@@ -32,15 +29,29 @@ NEXT_MS = 20_000
 
 
 @dataclass(frozen=True)
-class Playback:
-    """A session that was opened: what the answer to `watch` is made of."""
+class Asked:
+    """What a viewer asks to watch with. `browser`: the fingerprint of the cookie; `session_id`: the sign-in."""
 
-    grant: Grant
-    duration_ms: int
+    playback_id: str
+    browser: bytes
+    session_id: str | None
+    now: datetime
+    device: Device
+    device_name: str | None = None
+    take_over: str | None = None
+
+
+@dataclass(frozen=True)
+class Playback:
+    """A session that was opened: what the answer to `watch` is made of. `ended`: sessions that it took over from."""
+
+    session: Session
     rungs: list
     resume_ms: int
     next: Row | None
     markers: list[Row]
+    plays_until: datetime | None
+    ended: tuple[str, ...]
 
 
 def finished(position: Row | None) -> bool:
@@ -66,20 +77,18 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
     return next_episode(episodes, last["title_id"]) or episodes[0]["title_id"]
 
 
-async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime, browser: bytes) -> Playback:
+async def watch(connection: AsyncConnection, streams: Streams, viewer: Viewer, title_id: str, asked: Asked) -> Playback:
     """Open a playback session for a title, or for the right episode of a series.
 
-    `browser` is the fingerprint of the cookie that the browser plays with.
-
     Raises:
-        Problem: 404, no such title; 403 with the reason and the offers, the viewer may not play it.
+        Problem: 404, no such title; 403 with the reason and what would help.
     """
     found, terms, offers = await find(connection, title_id)
     # What plays of a series is an episode, and its own terms decide about it.
     is_series = found["kind"] in SERIES_KINDS
-    if refusal := decide(terms, viewer, ANY_DEVICE, now, to_play=not is_series):
+    if refusal := decide(terms, viewer, asked.device, asked.now, to_play=not is_series):
         raise refuse(refusal, title_id, offers)
-    family = await descendants(connection, viewer, found["root_id"], now)
+    family = await descendants(connection, viewer, found["root_id"], asked.now)
     if is_series:
         episodes = [e for e in family if e["kind"] == "episode" and e["playable"]]
         if found["kind"] == "season":
@@ -87,36 +96,74 @@ async def watch(connection: AsyncConnection, viewer: Viewer, title_id: str, now:
         episode = go_on_with(episodes)
         if episode is None:
             raise refuse(Refusal("not_playable"), title_id, offers)
-        return await watch(connection, viewer, episode, now, browser)
+        return await watch(connection, streams, viewer, episode, asked)
     package = await row(connection, QUERIES["playable"], {"title_id": title_id})
     if package is None:
         raise refuse(Refusal("not_playable"), title_id, offers)
+    by = right(terms, viewer, asked.device, asked.now) or Right()
+    session = _session(viewer, title_id, package, by, asked)
+    ended = await _open(connection, streams, session, asked)
     position = await row(connection, _POSITION, {"profile_id": viewer.profile_id, "title_id": title_id})
     following = next_episode(family, title_id)
     marked = await rows(connection, QUERIES["markers"], {"title_id": title_id})
-    grant = Grant(uuid7(), title_id, package["package_id"], expiry(now))
-    await execute(
-        connection,
-        QUERIES["open_session"],
-        {
-            "playback_id": grant.playback_id,
-            "account_id": viewer.account_id,
-            "profile_id": viewer.profile_id,
-            "title_id": title_id,
-            "package_id": grant.package_id,
-            "now": now,
-            "expires_at": now + SESSION_LIFE,
-            "browser": browser,
-        },
-    )
     return Playback(
-        grant,
-        package["duration_ms"] or 0,
-        package["rungs"],
+        session,
+        [rung for rung in package["rungs"] if _is_within(rung, session.max_height)],
         0 if position is None or finished(position) else position["position_ms"],
         next(({"title_id": e["title_id"], "titles": e["titles"]} for e in family if e["title_id"] == following), None),
-        markers(marked, package["duration_ms"] or 0, is_followed=following is not None),
+        markers(marked, session.duration_ms, is_followed=following is not None),
+        await start(connection, by.held, asked.now),
+        ended,
     )
+
+
+def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Asked) -> Session:
+    heights = [height for height in (by.max_height, asked.device.max_height) if height is not None]
+    return Session(
+        playback_id=asked.playback_id,
+        account_id=str(viewer.account_id),
+        profile_id=str(viewer.profile_id),
+        title_id=title_id,
+        package_id=package["package_id"],
+        browser=asked.browser,
+        duration_ms=package["duration_ms"] or 0,
+        streams=viewer.entitlements.streams(asked.now),
+        created_at=asked.now,
+        issued_at=asked.now,
+        previous_at=asked.now,
+        expires_at=asked.now + SESSION_LIFE,
+        slot_until=asked.now + SLOT_LIFE,
+        session_id=asked.session_id,
+        region=viewer.region,
+        device_kind=asked.device.kind,
+        device_name=asked.device_name,
+        max_height=min(heights, default=None),
+    )
+
+
+async def _open(connection: AsyncConnection, streams: Streams, session: Session, asked: Asked) -> tuple[str, ...]:
+    """Take a slot and write the session; returns those that ended for it."""
+    taken = await streams.acquire(connection, session, asked.take_over)
+    if not taken.granted:
+        raise await _too_many(connection, session.streams, taken.others)
+    others = {*taken.others, *([asked.take_over] if asked.take_over else [])}
+    ended = await sessions.end(connection, session.account_id, sorted(others), TAKEN_OVER, asked.now) if others else []
+    await sessions.store(connection, session)
+    return tuple(ended)
+
+
+async def _too_many(connection: AsyncConnection, streams: int, playing: Sequence[str]) -> Problem:
+    """The refusal, with what plays and may be taken over from, and the plans that allow more."""
+    living = await rows(connection, QUERIES["playing_now"], {"playback_ids": list(playing)})
+    larger = await rows(connection, QUERIES["larger_plans"], {"streams": streams})
+    detail = Refusal("streams").detail
+    return Problem(403, "streams", detail, sessions=living, plans=larger, streams=streams)
+
+
+def _is_within(rung: Row, max_height: int | None) -> bool:
+    if max_height is None or "width" not in rung or "height" not in rung:
+        return True
+    return lines(rung["width"], rung["height"]) <= max_height
 
 
 def markers(marked: Sequence[Row], duration_ms: int, *, is_followed: bool) -> list[Row]:
@@ -135,42 +182,6 @@ def markers(marked: Sequence[Row], duration_ms: int, *, is_followed: bool) -> li
         start = late if credits_at is None else credits_at
         found.append({"kind": "next_episode", "start_ms": start, "end_ms": duration_ms})
     return sorted(found, key=lambda m: m["start_ms"])
-
-
-def expiry(now: datetime) -> int:
-    """When a media address made now stops opening: Unix seconds."""
-    return int((now + TOKEN_LIFE).timestamp())
-
-
-async def heartbeat(
-    connection: AsyncConnection, account_id: str, playback_id: str, position_ms: int, now: datetime
-) -> tuple[Grant, str]:
-    """Remember the position and keep the session alive; returns the renewed grant and the profile.
-
-    Raises:
-        Problem: 404, this account has no such living session.
-    """
-    session = await row(
-        connection,
-        QUERIES["heartbeat"],
-        {
-            "playback_id": playback_id,
-            "account_id": account_id,
-            "position_ms": position_ms,
-            "now": now,
-            "expires_at": now + SESSION_LIFE,
-        },
-    )
-    if session is None:
-        raise Problem(404, "unknown_playback", "there is no such playback session (any more): ask to watch again")
-    return Grant(playback_id, session["title_id"], session["package_id"], expiry(now)), session["profile_id"]
-
-
-async def stop(connection: AsyncConnection, account_id: str, playback_id: str, now: datetime) -> None:
-    """End the session; stopping twice is no error."""
-    await execute(
-        connection, QUERIES["close_session"], {"playback_id": playback_id, "account_id": account_id, "now": now}
-    )
 
 
 _POSITION = load(Path(__file__).parent.parent / "catalog")["position"]

@@ -1,34 +1,32 @@
-"""Content keys for players: 16 bytes, for the browser that holds a living session of the key's title.
+"""Content keys for players: 16 bytes, for the browser that plays the key's title and still may.
 
-A Starlette route: players ask for keys with the playback cookie alone, once for every key of a film.
+A Starlette route: players ask for keys with the playback cookie alone, once for every key of a film. The
+living session is asked for each time; the rights behind it are known for a second at most.
 """
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.context import context_of
-from serving.db import row
-from serving.playback.core import QUERIES
-from serving.playback.tokens import COOKIE, fingerprint
+from serving.playback.tokens import cookie_name, fingerprint
 from serving.problems import Problem
-from transcoding.keys import find_key
+
+_HEADERS = {"cache-control": "no-store"}
 
 
 async def key(request: Request) -> Response:
     """The bytes of a key. Whoever may not have it hears the same as for a key that does not exist."""
     context = context_of(request.app)
-    cookie = request.cookies.get(COOKIE)
+    cookie = request.cookies.get(cookie_name(request))
     if cookie is None:
         raise _refused()
-    async with context.transaction() as connection:
-        found = await find_key(connection, context.settings, request.path_params["key_id"])
-        if found is None:
-            raise _refused()
-        asked = {"browser": fingerprint(cookie), "title_id": found.title_id, "now": context.clock.now()}
-        if await row(connection, QUERIES["plays_in"], asked) is None:
-            raise _refused()
-    headers = {"cache-control": "no-store"}
-    return Response(found.secret, media_type="application/octet-stream", headers=headers)
+    found = await context.keys.find(request.path_params["key_id"])
+    if found is None:
+        raise _refused()
+    playing = await context.streams.playing(fingerprint(cookie), found.title_id)
+    if playing is None or await context.streams.refusal(playing.playback_id) is not None:
+        raise _refused()
+    return Response(found.secret, media_type="application/octet-stream", headers=_HEADERS)
 
 
 def _refused() -> Problem:

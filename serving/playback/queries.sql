@@ -1,27 +1,140 @@
 -- name: playable
 SELECT p.package_id, p.duration_ms, p.rungs FROM playable p WHERE p.title_id = %(title_id)s
 
+-- name: markers
+SELECT kind, start_ms, end_ms FROM title_marker WHERE title_id = %(title_id)s ORDER BY start_ms
+
 -- name: open_session
-INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser)
-VALUES (%(playback_id)s, %(account_id)s, %(profile_id)s, %(title_id)s, %(package_id)s, %(now)s, %(expires_at)s, %(browser)s)
+INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser,
+                              session_id, region, device_kind, device_name, max_height, streams, slot_until, issued_at,
+                              previous_at)
+VALUES (%(playback_id)s, %(account_id)s, %(profile_id)s, %(title_id)s, %(package_id)s, %(created_at)s, %(expires_at)s,
+        %(browser)s, %(session_id)s, %(region)s, %(device_kind)s, %(device_name)s, %(max_height)s, %(streams)s,
+        %(slot_until)s, %(issued_at)s, %(previous_at)s)
+
+-- name: living_sessions
+-- row: serving.playback.sessions.Session
+SELECT s.playback_id, s.account_id, s.profile_id, s.title_id, s.package_id, coalesce(s.browser, '') AS browser,
+       coalesce(p.duration_ms, 0) AS duration_ms, s.streams, s.created_at, coalesce(s.issued_at, s.created_at) AS issued_at,
+       coalesce(s.previous_at, s.created_at) AS previous_at, s.expires_at, s.slot_until, s.session_id, s.region,
+       s.device_kind, s.device_name, s.max_height
+FROM playback_session s JOIN package p USING (package_id)
+WHERE s.account_id = %(account_id)s AND s.ended_at IS NULL AND s.expires_at > %(now)s
+ORDER BY s.playback_id
 
 -- name: heartbeat
+-- Without Redis: as beat.lua, but for the slot.
 WITH session AS (
-    UPDATE playback_session SET expires_at = %(expires_at)s
-    WHERE playback_id = %(playback_id)s AND account_id = %(account_id)s AND expires_at > %(now)s
-    RETURNING profile_id, title_id, package_id
+    UPDATE playback_session SET expires_at = %(expires_at)s, slot_until = %(slot_until)s,
+        previous_at = CASE WHEN issued_at <= %(renew_before)s THEN issued_at ELSE previous_at END,
+        issued_at = CASE WHEN issued_at <= %(renew_before)s THEN %(now)s ELSE issued_at END
+    WHERE playback_id = %(playback_id)s AND account_id = %(account_id)s AND browser = %(browser)s
+      AND ended_at IS NULL AND expires_at > %(now)s
+    RETURNING profile_id, title_id, package_id, issued_at, max_height
 ), stored AS (
-    INSERT INTO playback_position (profile_id, title_id, position_ms, duration_ms, updated_at)
-    SELECT s.profile_id, s.title_id, least(%(position_ms)s, p.duration_ms), p.duration_ms, %(now)s
+    INSERT INTO playback_position AS old (profile_id, title_id, position_ms, duration_ms, updated_at)
+    SELECT s.profile_id, s.title_id, least(%(position_ms)s, p.duration_ms), p.duration_ms, %(at)s
     FROM session s JOIN package p USING (package_id)
     ON CONFLICT (profile_id, title_id) DO UPDATE
     SET position_ms = excluded.position_ms, duration_ms = excluded.duration_ms, updated_at = excluded.updated_at
+    WHERE old.updated_at <= excluded.updated_at
 )
-SELECT profile_id, title_id, package_id FROM session
+SELECT profile_id, title_id, package_id, issued_at, max_height FROM session
 
--- name: close_session
-UPDATE playback_session SET expires_at = %(now)s
-WHERE playback_id = %(playback_id)s AND account_id = %(account_id)s AND expires_at > %(now)s
+-- name: ending
+-- Why a session takes no heartbeats; nothing where the account has no such session.
+SELECT s.end_reason, s.ended_at IS NULL AND s.expires_at > %(now)s AS lives
+FROM playback_session s WHERE s.playback_id = %(playback_id)s AND s.account_id = %(account_id)s
+
+-- name: session_state
+SELECT s.playback_id, coalesce(s.end_reason, '') AS over, s.issued_at, s.previous_at, s.expires_at, s.max_height, s.session_id
+FROM playback_session s WHERE s.playback_id = ANY (%(playback_ids)s::text[])
+
+-- name: write_beats
+-- What heartbeats changed, newest time wins; rows are locked in one order, for several processes write.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(beats)s::jsonb) AS g (
+        playback_id text, profile_id text, title_id text, position_ms bigint, at timestamptz, duration_ms bigint,
+        slot_until timestamptz, expires_at timestamptz, issued_at timestamptz, previous_at timestamptz)
+), locked AS MATERIALIZED (
+    SELECT s.playback_id FROM playback_session s
+    WHERE s.playback_id IN (SELECT playback_id FROM given) AND s.ended_at IS NULL
+    ORDER BY s.playback_id FOR UPDATE
+), kept AS (
+    UPDATE playback_session s
+    SET expires_at = greatest(s.expires_at, g.expires_at), slot_until = greatest(s.slot_until, g.slot_until),
+        previous_at = CASE WHEN g.issued_at > s.issued_at THEN g.previous_at ELSE s.previous_at END,
+        issued_at = greatest(s.issued_at, g.issued_at)
+    FROM given g JOIN locked USING (playback_id) WHERE s.playback_id = g.playback_id
+)
+INSERT INTO playback_position AS old (profile_id, title_id, position_ms, duration_ms, updated_at)
+SELECT DISTINCT ON (g.profile_id, g.title_id) g.profile_id, g.title_id, g.position_ms, g.duration_ms, g.at
+FROM given g JOIN profile USING (profile_id) JOIN title USING (title_id)
+WHERE g.at IS NOT NULL
+ORDER BY g.profile_id, g.title_id, g.at DESC
+ON CONFLICT (profile_id, title_id) DO UPDATE
+SET position_ms = excluded.position_ms, duration_ms = excluded.duration_ms, updated_at = excluded.updated_at
+WHERE old.updated_at <= excluded.updated_at
+
+-- name: end_sessions
+UPDATE playback_session SET ended_at = %(now)s, end_reason = %(reason)s, expires_at = least(expires_at, %(now)s)
+WHERE playback_id = ANY (%(playback_ids)s::text[]) AND account_id = %(account_id)s AND ended_at IS NULL
+RETURNING playback_id
+
+-- name: end_refused
+UPDATE playback_session s SET ended_at = %(now)s, end_reason = r.reason, expires_at = least(s.expires_at, %(now)s)
+FROM unnest(%(playback_ids)s::text[], %(reasons)s::text[]) AS r (playback_id, reason)
+WHERE s.playback_id = r.playback_id AND s.ended_at IS NULL
+
+-- name: end_others
+UPDATE playback_session SET ended_at = %(now)s, end_reason = 'profile', expires_at = least(expires_at, %(now)s)
+WHERE session_id = %(session_id)s AND profile_id <> %(profile_id)s AND ended_at IS NULL AND expires_at > %(now)s
+RETURNING playback_id, account_id, end_reason
+
+-- name: end_signed_out
+UPDATE playback_session s SET ended_at = %(now)s, end_reason = 'signed_out', expires_at = least(s.expires_at, %(now)s)
+FROM auth_session u
+WHERE u.revoked_at > %(since)s AND s.session_id = u.session_id AND s.ended_at IS NULL AND s.expires_at > %(now)s
+
+-- name: lately_ended
+SELECT playback_id, account_id, end_reason FROM playback_session WHERE ended_at > %(since)s
+
+-- name: playing_now
+SELECT s.playback_id, coalesce(s.device_name, s.device_kind) AS device, p.name AS profile, s.title_id,
+       coalesce((SELECT jsonb_object_agg(x.language, x.title) FROM title_text x WHERE x.title_id = s.title_id), '{}') AS titles,
+       s.created_at AS started_at
+FROM playback_session s JOIN profile p USING (profile_id)
+WHERE s.playback_id = ANY (%(playback_ids)s::text[]) ORDER BY s.created_at
+
+-- name: larger_plans
+SELECT plan_id AS plan, streams FROM plan WHERE streams > %(streams)s ORDER BY streams
+
+-- name: plays_in
+SELECT s.playback_id, s.account_id, s.profile_id, s.session_id, s.region, s.device_kind
+FROM playback_session s
+WHERE s.browser = %(browser)s AND s.title_id = %(title_id)s AND s.ended_at IS NULL AND s.expires_at > %(now)s
+ORDER BY s.slot_until DESC NULLS LAST LIMIT 1
+
+-- name: judged
+-- What decides about living sessions: the viewer and the terms of the title, and whether the sign-in is over.
+SELECT s.playback_id, s.account_id, s.profile_id, s.device_kind, p.maturity, p.language,
+       coalesce(s.region, a.country) AS region, v.title_id, v.parent_id, v.root_id, v.state, v.bare, v.playable,
+       v.maturity AS title_maturity, offer_terms(v.offers_of) AS offer_terms,
+       extract(year FROM age(%(now)s::timestamptz AT TIME ZONE 'UTC', a.born::timestamp))::int AS age,
+       entitlements_of(s.account_id, %(now)s) AS entitlements,
+       EXISTS (SELECT FROM auth_session u WHERE u.session_id = s.session_id AND u.revoked_at IS NOT NULL) AS signed_out
+FROM playback_session s
+JOIN account a USING (account_id)
+JOIN profile p ON p.profile_id = s.profile_id
+JOIN served_title v ON v.title_id = s.title_id
+WHERE s.playback_id = ANY (%(playback_ids)s::text[]) AND s.ended_at IS NULL AND s.expires_at > %(now)s
+
+-- name: lock_judge
+SELECT pg_try_advisory_xact_lock(6017) AS locked
+
+-- name: living_after
+SELECT playback_id FROM playback_session
+WHERE ended_at IS NULL AND expires_at > %(now)s AND playback_id > %(after)s ORDER BY playback_id LIMIT %(count)s
 
 -- name: poster
 SELECT p.title_id, p.package_id
@@ -31,11 +144,3 @@ WHERE v.title_id = %(title_id)s
    OR v.parent_id IN (SELECT title_id FROM title WHERE parent_id = %(title_id)s)
 ORDER BY (v.title_id = %(title_id)s) DESC, coalesce(v.season, 0), v.number NULLS LAST, v.title_id
 LIMIT 1
-
--- name: plays_in
-SELECT true AS found FROM playback_session
-WHERE browser = %(browser)s AND title_id = %(title_id)s AND expires_at > %(now)s
-LIMIT 1
-
--- name: markers
-SELECT kind, start_ms, end_ms FROM title_marker WHERE title_id = %(title_id)s ORDER BY start_ms

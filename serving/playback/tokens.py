@@ -10,10 +10,14 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from starlette.requests import Request
 
 from serving.problems import Problem
 
+# So long an address opens; heartbeats renew it long before.
+TOKEN_LIFE = timedelta(minutes=10)
 COOKIE = "matinee_playback"
 _COOKIE_VALUE = re.compile(r"^[A-Za-z0-9_-]{43}$")
 _TOKEN = re.compile(r"^([A-Za-z0-9_-]{43})\.([0-9]{1,12})\.([0-9a-f-]{36})$")
@@ -64,6 +68,16 @@ class MediaTokens:
         parts = (str(grant.expires_at), grant.playback_id, grant.title_id, grant.package_id, bound)
         digest = hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def expiry(issued: datetime) -> int:
+    """When an address that was issued then stops opening: Unix seconds."""
+    return int((issued + TOKEN_LIFE).timestamp())
+
+
+def cookie_name(request: Request) -> str:
+    """Over HTTPS bound to this very host (`__Host-`): no neighbour can set it."""
+    return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
 
 
 def browser_cookie(present: str | None) -> str:

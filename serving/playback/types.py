@@ -3,13 +3,26 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
+
+
+class PlayingDevice(BaseModel):
+    """What plays: its kind, a name for people ("Kitchen"), and how many lines it shows."""
+
+    kind: Literal["web", "phone", "tablet", "tv", "console", "other"] = "web"
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)] | None = None
+    max_height: Annotated[int, Field(ge=144, le=8640)] | None = None
 
 
 class WatchRequest(BaseModel):
-    """Without a profile the account's first one watches."""
+    """Without a profile the one that the sign-in has entered watches.
+
+    `take_over`: a playback of the account, from the refusal `streams`, that ends for this one.
+    """
 
     profile_id: Annotated[str, Field(max_length=256)] | None = None
+    device: PlayingDevice = PlayingDevice()
+    take_over: Annotated[str, Field(max_length=64)] | None = None
 
 
 class Manifest(BaseModel):
@@ -33,7 +46,11 @@ class Marker(BaseModel):
 
 
 class Watch(BaseModel):
-    """A playback session. A series answers with the episode to go on with: `title_id` says which."""
+    """A playback session. A series answers with the episode to go on with: `title_id` says which.
+
+    `keys`: where players ask for content keys, with the cookie of this answer. `max_height`: the rungs above are left
+    out. `plays_until`: when the rental ends.
+    """
 
     playback_id: str
     title_id: str
@@ -45,14 +62,20 @@ class Watch(BaseModel):
     markers: list[Marker]
     tracks: dict[str, Any]
     next: NextTitle | None
+    keys: str
+    max_height: int | None
+    plays_until: datetime | None
 
 
 class Position(BaseModel):
+    """Where the film is, and how old that is: a device that was offline tells late."""
+
     position_ms: Annotated[int, Field(ge=0, le=2**53)]
+    age_ms: Annotated[int, Field(ge=0, le=30 * 86_400_000)] = 0
 
 
 class Renewal(BaseModel):
-    """A fresh address of the same package; the old one stays good until it expires."""
+    """The address of the same package, new at most once a minute; the one before opens for a minute more."""
 
     manifest: Manifest
     expires_at: datetime

@@ -49,6 +49,7 @@ async def ratings(
 @router.get("/continue", responses={200: {"model": GoingOn}})
 async def going_on(profile_id: ProfileId, context: Ctx, claims: SignedIn) -> Response:
     """What to go on with, from whichever device it was left on."""
+    await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
         viewer = await _viewer(connection, context, claims, profile_id)
         positions = await library.positions(connection, viewer.profile_id)
@@ -59,6 +60,7 @@ async def going_on(profile_id: ProfileId, context: Ctx, claims: SignedIn) -> Res
 @router.get("/titles/{title_id}", responses={200: {"model": About}})
 async def about(profile_id: ProfileId, title_id: TitleId, context: Ctx, claims: SignedIn) -> Response:
     """What the profile has said of a title, and where it stopped."""
+    await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
         viewer = await _viewer(connection, context, claims, profile_id)
         return _json(await library.about(connection, viewer, title_id, context.clock.now()))
@@ -107,6 +109,7 @@ async def _kept(
 ) -> Response:
     purpose = f"{name}\0{profile_id}"
     after = context.cursors.open(purpose, cursor) if cursor else None
+    await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
         viewer = await _viewer(connection, context, claims, profile_id)
         items, following = await library.kept(connection, viewer, name, context.clock.now(), after=after, limit=limit)
@@ -119,6 +122,7 @@ async def _do(
     profile_id: str,
     deed: Callable[[AsyncConnection, Viewer], Awaitable[None]],
 ) -> Response:
+    await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
         viewer = await _viewer(connection, context, claims, profile_id)
         await deed(connection, viewer)

@@ -17,6 +17,7 @@ async def recommendations(request: Request) -> Response:
     if surface not in SURFACES:
         raise Problem(422, "unknown_surface", f"surface must be one of {', '.join(SURFACES)}, not {surface[:40]!r}")
     context = context_of(request.app)
+    await context.streams.settle(claims.account_id)
     body = await context.home.page(
         surface,
         claims.account_id,

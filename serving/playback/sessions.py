@@ -1,0 +1,76 @@
+"""A playback session as data, and its rows in PostgreSQL, which are its truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from psycopg import AsyncConnection
+
+from matinee.db.queries import load
+from serving.db import Row, execute, rows
+
+QUERIES = load(Path(__file__).parent)
+HEARTBEAT_S = 30
+# A session that sends no heartbeat this long is over; its slot is free much earlier (`slots.SLOT_LIFE`).
+SESSION_LIFE = timedelta(hours=1)
+# An address is renewed by the first heartbeat after this; the one before then opens for as long again.
+RENEW_AFTER = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A stream of an account. `browser`: the fingerprint of its cookie; `streams`: how many of the account may run.
+
+    `issued_at`: since when the address holds; those from before `previous_at` hold no more. `max_height`: in lines.
+    """
+
+    playback_id: str
+    account_id: str
+    profile_id: str
+    title_id: str
+    package_id: str
+    browser: bytes
+    duration_ms: int
+    streams: int
+    created_at: datetime
+    issued_at: datetime
+    previous_at: datetime
+    expires_at: datetime
+    slot_until: datetime | None = None
+    session_id: str | None = None
+    region: str | None = None
+    device_kind: str | None = None
+    device_name: str | None = None
+    max_height: int | None = None
+
+
+async def store(connection: AsyncConnection, session: Session) -> None:
+    """Write a new session."""
+    await execute(connection, QUERIES["open_session"], {name: getattr(session, name) for name in Session.__slots__})
+
+
+async def living(connection: AsyncConnection, account_id: str, now: datetime) -> list[Session]:
+    """The sessions of an account that are not over."""
+    found = await rows(connection, QUERIES["living_sessions"], {"account_id": account_id, "now": now})
+    return [Session(**one) for one in found]
+
+
+async def end(
+    connection: AsyncConnection, account_id: str, playback_ids: Sequence[str], reason: str, now: datetime
+) -> list[str]:
+    """Close those of the sessions that live and are of this account; returns their ids."""
+    given = {"account_id": account_id, "playback_ids": list(playback_ids), "reason": reason, "now": now}
+    return [one["playback_id"] for one in await rows(connection, QUERIES["end_sessions"], given)]
+
+
+async def end_others(
+    connection: AsyncConnection, session_id: str, profile_id: str, now: datetime
+) -> list[tuple[str, str, str]]:
+    """Close what a sign-in plays in other profiles than this one.
+
+    Returns (playback, account, reason) of each, for `Streams.ended` once the transaction is committed.
+    """
+    given = {"session_id": session_id, "profile_id": profile_id, "now": now}
+    found: list[Row] = await rows(connection, QUERIES["end_others"], given)
+    return [(one["playback_id"], one["account_id"], one["end_reason"]) for one in found]

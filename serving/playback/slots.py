@@ -1,0 +1,311 @@
+"""Streams in Redis: who holds a slot, atomically, and what a heartbeat changes. PostgreSQL keeps the sessions.
+
+Each step is one Lua script over one Redis (not a cluster). `pb:s:<playback>` is a session, `pb:n:<account>` slots of
+an account with their ends, `pb:k:<browser>:<title>` what a browser plays, `pb:dirty` what PostgreSQL has to hear yet.
+All holds for one epoch (`pb:epoch`): after a time without Redis a new one begins, in which each account is read from
+PostgreSQL once (`pb:r:<account>`) before its slots are believed.
+"""
+
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import redis
+from redis.asyncio import Redis
+
+from matinee.clock import Clock
+from matinee.ids import uuid7
+from serving.db import Row
+from serving.playback.sessions import HEARTBEAT_S, RENEW_AFTER, SESSION_LIFE, Session
+from serving.recommendations.gather import Gather
+
+# Three heartbeats may be missed; then the slot is free for others.
+SLOT_LIFE = timedelta(seconds=3 * HEARTBEAT_S + 10)
+PAUSE_S = 1.0  # so long after a failure nobody asks Redis
+_HERE = Path(__file__).parent
+_FIELDS = ("x", "i", "j", "e", "h", "n")
+
+
+class GoneError(Exception):
+    """Redis does not answer. Raised and caught within this domain: PostgreSQL is asked instead."""
+
+
+class ColdError(Exception):
+    """Redis does not know: the account's sessions must be read from PostgreSQL first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat: where the film is (ms), and when it was there (ms since 1970)."""
+
+    playback_id: str
+    account_id: str
+    browser: bytes
+    position_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """What became of a heartbeat. `state`: `ok`, `unknown`, `foreign` (another browser's), `full`, or why it ended."""
+
+    state: str
+    title_id: str = ""
+    package_id: str = ""
+    profile_id: str = ""
+    issued_ms: int = 0
+    max_height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What files are given out by: `over` is why the session ended, times are milliseconds since 1970."""
+
+    over: str
+    issued_ms: int
+    previous_ms: int
+    expires_ms: int
+    max_height: int | None
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """The stream that a browser plays a title in."""
+
+    playback_id: str
+    account_id: str
+    profile_id: str
+    session_id: str | None
+    region: str | None
+    device_kind: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Whether a slot was taken; the others that hold one, or (taken) that were ended for it."""
+
+    granted: bool
+    others: tuple[str, ...]
+
+
+class Slots:
+    def __init__(self, client: Redis, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        names = ("acquire", "beat", "look", "warm", "clean")
+        self._scripts = {name: client.register_script((_HERE / f"{name}.lua").read_text()) for name in names}
+        self._beats: Gather[Beaten | ColdError] = Gather(self._send_beats)
+        self._looks: Gather[Playing | ColdError | None] = Gather(self._send_looks)
+        self._states: Gather[State | None] = Gather(self._read_states)
+        self._next_try = 0.0
+        self._is_stale = False
+        self._run_id: str | None = None
+
+    async def acquire(self, session: Session, now: datetime, take_over: str | None) -> Taken:
+        """Take a slot for a new session of an account, which holds at most `session.streams`.
+
+        Raises:
+            GoneError, ColdError: see there.
+        """
+        given = [session.account_id, session.playback_id, ms(now), ms(now + SLOT_LIFE), session.streams]
+        given += [take_over or "", session.browser.hex(), session.title_id]
+        said, *others = await self._run("acquire", [*given, *_hash(session)])
+        if said == b"cold":
+            raise ColdError
+        return Taken(said == b"ok", tuple(other.decode() for other in others))
+
+    async def beat(self, beat: Beat) -> Beaten:
+        """Keep a session and its slot, and remember the position. Those of one turn of the event loop share a command.
+
+        Raises:
+            GoneError, ColdError: see there.
+        """
+        key = f"{beat.playback_id} {beat.account_id} {beat.browser.hex()} {beat.position_ms} {beat.at_ms}"
+        return _warm(await self._beats.get(key))
+
+    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
+        """The living stream in which this browser plays the title, as `beat`."""
+        return _warm(await self._looks.get(f"{browser.hex()} {title_id}"))
+
+    async def state(self, playback_id: str) -> State | None:
+        """What files of a session are given out by; None: Redis does not know it."""
+        return await self._states.get(playback_id)
+
+    async def warm(self, account_id: str, sessions: Sequence[Session]) -> None:
+        """Tell Redis the living sessions of an account."""
+        given: list[Any] = [account_id, ms(self._clock.now()), uuid7()]
+        for session in sessions:
+            fields = _hash(session)
+            given += [session.playback_id, ms(session.slot_until) if session.slot_until else 0, len(fields), *fields]
+        await self._run("warm", given)
+
+    async def end(self, ended: Sequence[tuple[str, str, str]]) -> None:
+        """Close sessions, each (playback, account, reason), and free their slots."""
+        with self._watched():
+            await self._ready()
+            pipeline = self._client.pipeline(transaction=True)
+            for playback_id, account_id, reason in ended:
+                pipeline.zrem(f"pb:n:{account_id}", playback_id)
+                pipeline.hset(f"pb:s:{playback_id}", "x", reason)
+                pipeline.expire(f"pb:s:{playback_id}", 86400)
+            await pipeline.execute()
+
+    async def unwritten(self, playback_ids: Sequence[str]) -> list[Row]:
+        """What PostgreSQL has to hear of these sessions: times, and the position with its own time (`at`)."""
+        with self._watched():
+            pipeline = self._client.pipeline(transaction=False)
+            for playback_id in playback_ids:
+                pipeline.hmget(f"pb:s:{playback_id}", ["p", "t", "q", "w", "d", "e", "i", "j"])
+                pipeline.zscore("pb:dirty", playback_id)
+            found = await pipeline.execute()
+        return [
+            _row(playback_id, values, score)
+            for playback_id, values, score in zip(playback_ids, found[::2], found[1::2], strict=True)
+            if values[0] is not None and score is not None
+        ]
+
+    async def written(self, found: Sequence[Row]) -> None:
+        """Forget what `unwritten` read, but for what changed since."""
+        await self._run("clean", [part for row in found for part in (row["playback_id"], row["marked"])])
+
+    async def orphans(self, before: datetime, count: int) -> list[str]:
+        """Sessions that nobody has written for so long, for the process that heard of them is gone."""
+        with self._watched():
+            found = await self._client.zrangebyscore("pb:dirty", "-inf", ms(before), start=0, num=count)
+        return [playback_id.decode() for playback_id in found]
+
+    async def look_after(self) -> None:
+        """Begin a new epoch where Redis was restarted, for it may have forgotten the last moments."""
+        with self._watched():
+            run_id = (await self._client.info("server"))["run_id"]
+            if self._run_id not in (None, run_id):
+                self._is_stale = True
+            self._run_id = run_id
+            await self._ready()
+
+    async def _ready(self) -> None:
+        if self._is_stale:
+            await self._client.set("pb:epoch", uuid7())
+            self._is_stale = False
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        if time.monotonic() < self._next_try:
+            raise GoneError
+        try:
+            yield
+        except (redis.RedisError, OSError, TimeoutError) as error:
+            self._next_try = time.monotonic() + PAUSE_S
+            # Whatever is opened until Redis is back stands in PostgreSQL only.
+            self._is_stale = True
+            raise GoneError from error
+
+    async def _run(self, script: str, given: Sequence[Any]) -> Any:
+        with self._watched():
+            await self._ready()
+            return await cast("Awaitable[Any]", self._scripts[script](args=given))
+
+    async def _send_beats(self, keys: Sequence[str]) -> Sequence[Beaten | ColdError]:
+        now = self._clock.now()
+        given = [ms(now), ms(now + SLOT_LIFE), ms(now + SESSION_LIFE), int(RENEW_AFTER.total_seconds() * 1000)]
+        answers = await self._run("beat", [*given, *(part for key in keys for part in key.split(" "))])
+        return [_beaten(answer) for answer in answers]
+
+    async def _send_looks(self, keys: Sequence[str]) -> Sequence[Playing | ColdError | None]:
+        now = self._clock.now()
+        given = [ms(now), ms(now + SLOT_LIFE), *(part for key in keys for part in key.split(" "))]
+        return [_looked(answer) for answer in await self._run("look", given)]
+
+    async def _read_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
+        with self._watched():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.get("pb:epoch")
+            for playback_id in playback_ids:
+                pipeline.hmget(f"pb:s:{playback_id}", ["o", *_FIELDS])
+            epoch, *found = await pipeline.execute()
+        return [_state(values[1:]) if epoch and values[0] == epoch else None for values in found]
+
+
+def ms(moment: datetime) -> int:
+    """Milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)
+
+
+def at(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _hash(session: Session) -> list[Any]:
+    fields = {
+        "a": session.account_id,
+        "p": session.profile_id,
+        "t": session.title_id,
+        "k": session.package_id,
+        "b": session.browser.hex(),
+        "n": session.session_id or "",
+        "r": session.region or "",
+        "v": session.device_kind or "",
+        "h": session.max_height or "",
+        "m": session.streams,
+        "d": session.duration_ms,
+        "i": ms(session.issued_at),
+        "j": ms(session.previous_at),
+        "e": ms(session.expires_at),
+        "x": "",
+        "w": 0,
+    }
+    return [part for field in fields.items() for part in field]
+
+
+def _warm(answer: Any) -> Any:
+    if isinstance(answer, ColdError):
+        raise answer
+    return answer
+
+
+def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
+    said, *rest = (part.decode() for part in answer)
+    if said == "cold":
+        return ColdError()
+    if said == "over":
+        return Beaten(rest[0])
+    if said != "ok":
+        return Beaten(said)
+    title_id, package_id, profile_id, issued, height = rest
+    return Beaten("ok", title_id, package_id, profile_id, int(issued), int(height) if height else None)
+
+
+def _looked(answer: Sequence[bytes]) -> Playing | ColdError | None:
+    said, *rest = (part.decode() for part in answer)
+    if said == "cold":
+        return ColdError()
+    if said == "none":
+        return None
+    playback_id, account_id, profile_id, session_id, region, kind = rest
+    return Playing(playback_id, account_id, profile_id, session_id or None, region or None, kind or None)
+
+
+def _state(values: Sequence[bytes]) -> State:
+    over, issued, previous, expires, height, session_id = (value.decode() for value in values)
+    return State(over, int(issued), int(previous), int(expires), int(height) if height else None, session_id or None)
+
+
+def _row(playback_id: str, values: Sequence[bytes], score: float) -> Row:
+    profile_id, title_id, position, moment, duration, expires, issued, previous = values
+    return {
+        "playback_id": playback_id,
+        "marked": int(score),
+        "profile_id": profile_id.decode(),
+        "title_id": title_id.decode(),
+        "position_ms": int(position or 0),
+        "at": at(int(moment)) if position is not None else None,
+        "duration_ms": int(duration),
+        "slot_until": at(score) + SLOT_LIFE,
+        "expires_at": at(int(expires)),
+        "issued_at": at(int(issued)),
+        "previous_at": at(int(previous)),
+    }

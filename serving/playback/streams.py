@@ -1,0 +1,299 @@
+"""The streams of one API process: Redis first, PostgreSQL where Redis is away or does not know.
+
+Heartbeats change Redis alone; their positions and times go to PostgreSQL in batches: at once where nothing was written
+for a second, else within that second. Lost is at most that second, and only where this process and Redis die together.
+Once a second the process looks for sessions that others ended (a sign-in that is over, a profile that was left); every
+`JUDGED_S` one process judges all that live anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+import psycopg
+import psycopg_pool
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+from redis.asyncio import Redis
+
+from matinee.clock import Clock
+from serving.accounts.memo import Memo, Transaction
+from serving.db import Row, execute, row, rows
+from serving.playback import judge, sessions
+from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
+from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
+from serving.recommendations.gather import Gather
+
+WRITTEN_S = 1.0
+JUDGED_S = 15.0
+STATE_S = 5.0  # files of a session that ended are given out so long at most
+VERDICT_S = 1.0  # and keys so long after a right ended; of a session that ended not at all
+_BATCH = 500
+_ORPHANED = timedelta(seconds=5)
+_LATELY = timedelta(seconds=30)
+_AWAY = (psycopg.OperationalError, psycopg_pool.PoolTimeout)
+log = logging.getLogger("matinee.api")
+
+
+class Streams:
+    def __init__(
+        self, transaction: Transaction, client: Redis, clock: Clock, forget_home: Callable[[str], None]
+    ) -> None:
+        self._transaction, self._clock, self._forget_home = transaction, clock, forget_home
+        self.slots = Slots(client, clock)
+        self._states: Memo[str, State] = Memo(clock, life_s=STATE_S)
+        self._verdicts: Memo[str, tuple[str | None]] = Memo(clock, life_s=VERDICT_S)
+        self._judged: Gather[str | None] = Gather(self._judge)
+        self._stored: Gather[State | None] = Gather(self._stored_states)
+        self._unwritten: dict[str, set[str]] = {}  # account -> playbacks
+        self._told: set[str] = set()
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.ensure_future(work()) for work in (self._write_on, self._watch_over)]
+
+    async def close(self) -> None:
+        """Write what waits, and stop."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(*_AWAY, GoneError, TimeoutError):
+            async with asyncio.timeout(2):
+                await self._write([playback for kept in self._unwritten.values() for playback in kept])
+
+    async def acquire(self, connection: AsyncConnection, session: Session, take_over: str | None) -> Taken:
+        """Take a slot for a session that is about to be stored. Without Redis nobody counts: it is granted."""
+
+        async def ask() -> Taken:
+            return await self.slots.acquire(session, session.created_at, take_over)
+
+        try:
+            try:
+                return await ask()
+            except ColdError:
+                living = await sessions.living(connection, session.account_id, session.created_at)
+                await self.slots.warm(session.account_id, living)
+                return await ask()
+        except (GoneError, ColdError):
+            return Taken(True, ())
+
+    async def beat(self, beat: Beat) -> Beaten:
+        """A heartbeat: the session and its slot live on, the position is remembered."""
+        try:
+            try:
+                beaten = await self.slots.beat(beat)
+            except ColdError:
+                await self._warm(beat.account_id)
+                beaten = await self.slots.beat(beat)
+        except (GoneError, ColdError):
+            return await self._beat_in_postgres(beat)
+        if beaten.state == "ok":
+            self._unwritten.setdefault(beat.account_id, set()).add(beat.playback_id)
+            self._wake.set()
+        return beaten
+
+    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
+        """The living stream in which a browser plays a title, with a slot where Redis knows."""
+        try:
+            return await self.slots.playing(browser, title_id)
+        except (GoneError, ColdError) as error:
+            asked = {"browser": browser, "title_id": title_id, "now": self._clock.now()}
+            async with self._transaction() as connection:
+                found = await row(connection, QUERIES["plays_in"], asked)
+            if found is None:
+                return None
+            if isinstance(error, ColdError):
+                with contextlib.suppress(GoneError, ColdError):
+                    await self._warm(found["account_id"])
+                    return await self.slots.playing(browser, title_id)
+            return Playing(**found)
+
+    async def refusal(self, playback_id: str) -> str | None:
+        """Why a stream may not go on by what is known of rights and sign-ins, `VERDICT_S` old at most."""
+        known = self._verdicts.get(playback_id)
+        if known is None:
+            known = self._verdicts.put(playback_id, (await self._judged.get(playback_id),))
+        return known[0]
+
+    async def state(self, playback_id: str) -> State | None:
+        """What files of a session are given out by, `STATE_S` old at most; None: there is no such session."""
+        known = self._states.get(playback_id)
+        if known is None:
+            try:
+                known = await self.slots.state(playback_id)
+            except GoneError:
+                known = None
+            known = known or await self._stored.get(playback_id)
+            if known is not None:
+                self._states.put(playback_id, known)
+        return known
+
+    async def ended(self, ended: Sequence[tuple[str, str, str]]) -> None:
+        """Tell of sessions that PostgreSQL holds as ended: (playback, account, reason) each."""
+        for playback_id, _, _ in ended:
+            self._states.forget(playback_id)
+            self._verdicts.forget(playback_id)
+        if ended:
+            with contextlib.suppress(GoneError):
+                await self.slots.end(ended)
+
+    async def release(self, playback_id: str, account_id: str) -> None:
+        """Free the slot of a session that was not stored after all."""
+        with contextlib.suppress(GoneError):
+            await self.slots.end([(playback_id, account_id, "failed")])
+
+    async def settle(self, account_id: str | None) -> None:
+        """Let PostgreSQL hear what this process knows of an account's positions, before they are read there."""
+        if account_id is not None and account_id in self._unwritten:
+            with contextlib.suppress(GoneError):
+                await self._write(list(self._unwritten[account_id]))
+
+    async def _warm(self, account_id: str) -> None:
+        async with self._transaction() as connection:
+            living = await sessions.living(connection, account_id, self._clock.now())
+        await self.slots.warm(account_id, living)
+
+    async def _beat_in_postgres(self, beat: Beat) -> Beaten:
+        now = self._clock.now()
+        given = {
+            "playback_id": beat.playback_id,
+            "account_id": beat.account_id,
+            "browser": beat.browser,
+            "position_ms": beat.position_ms,
+            "at": at(beat.at_ms),
+            "now": now,
+            "expires_at": now + SESSION_LIFE,
+            "slot_until": now + SLOT_LIFE,
+            "renew_before": now - RENEW_AFTER,
+        }
+        async with self._transaction() as connection:
+            found = await row(connection, QUERIES["heartbeat"], given)
+            if found is None:
+                return Beaten(await self._why(connection, beat))
+        self._forget_home(found["profile_id"])
+        height = found["max_height"]
+        return Beaten("ok", found["title_id"], found["package_id"], found["profile_id"], ms(found["issued_at"]), height)
+
+    async def _why(self, connection: AsyncConnection, beat: Beat) -> str:
+        asked = {"playback_id": beat.playback_id, "account_id": beat.account_id, "now": self._clock.now()}
+        found = await row(connection, QUERIES["ending"], asked)
+        if found is None:
+            return "unknown"
+        return found["end_reason"] or ("foreign" if found["lives"] else "unknown")
+
+    async def _judge(self, playback_ids: Sequence[str]) -> Sequence[str | None]:
+        async with self._transaction() as connection:
+            found = await judge.verdicts(connection, playback_ids, self._clock.now())
+        return [found.get(playback_id, "unknown") for playback_id in playback_ids]
+
+    async def _stored_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
+        async with self._transaction() as connection:
+            found = await rows(connection, QUERIES["session_state"], {"playback_ids": list(playback_ids)})
+        states = {
+            one["playback_id"]: State(
+                one["over"],
+                ms(one["issued_at"]),
+                ms(one["previous_at"]),
+                ms(one["expires_at"]),
+                one["max_height"],
+                one["session_id"],
+            )
+            for one in found
+            if one["issued_at"] is not None
+        }
+        return [states.get(playback_id) for playback_id in playback_ids]
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            started = time.monotonic()
+            with _quietly():
+                await self._write([playback for kept in self._unwritten.values() for playback in kept])
+            # What fails waits in Redis, and is tried again with the next.
+            if self._unwritten:
+                self._wake.set()
+            await asyncio.sleep(max(0.0, started + WRITTEN_S - time.monotonic()))
+
+    async def _write(self, playback_ids: Sequence[str]) -> None:
+        for first in range(0, len(playback_ids), _BATCH):
+            batch = playback_ids[first : first + _BATCH]
+            found = await self.slots.unwritten(batch)
+            if found:
+                async with self._transaction() as connection:
+                    await execute(connection, QUERIES["write_beats"], {"beats": beats(found)})
+                await self.slots.written(found)
+            self._forget_written(set(batch))
+            for profile_id in {one["profile_id"] for one in found}:
+                self._forget_home(profile_id)
+
+    def _forget_written(self, playback_ids: set[str]) -> None:
+        left = {account_id: kept - playback_ids for account_id, kept in self._unwritten.items()}
+        self._unwritten = {account_id: kept for account_id, kept in left.items() if kept}
+
+    async def _watch_over(self) -> None:
+        judged = time.monotonic()
+        while True:
+            await asyncio.sleep(WRITTEN_S)
+            with _quietly():
+                await self.slots.look_after()
+                await self._write(await self.slots.orphans(self._clock.now() - _ORPHANED, _BATCH))
+            with _quietly():
+                await self._hear_of_endings()
+            if time.monotonic() - judged > JUDGED_S:
+                judged = time.monotonic()
+                with _quietly():
+                    await self.judge_all()
+
+    async def _hear_of_endings(self) -> None:
+        since = {"now": self._clock.now(), "since": self._clock.now() - _LATELY}
+        async with self._transaction() as connection:
+            await execute(connection, QUERIES["end_signed_out"], since)
+            found = await rows(connection, QUERIES["lately_ended"], since)
+        new = [one for one in found if one["playback_id"] not in self._told]
+        self._told = {one["playback_id"] for one in found}
+        await self.ended([(one["playback_id"], one["account_id"], one["end_reason"]) for one in new])
+
+    async def judge_all(self) -> int:
+        """End every stream that may not go on; returns how many. One process at a time."""
+        ended, after = 0, ""
+        while True:
+            now = self._clock.now()
+            async with self._transaction() as connection:
+                locked = await row(connection, QUERIES["lock_judge"])
+                if locked is None or not locked["locked"]:
+                    return ended
+                asked = {"now": now, "after": after, "count": _BATCH}
+                ids = [one["playback_id"] for one in await rows(connection, QUERIES["living_after"], asked)]
+                refused = {
+                    playback: code
+                    for playback, code in (await judge.verdicts(connection, ids, now)).items()
+                    if code is not None
+                }
+                if refused:
+                    given = {"playback_ids": list(refused), "reasons": list(refused.values()), "now": now}
+                    await execute(connection, QUERIES["end_refused"], given)
+            ended += len(refused)
+            if len(ids) < _BATCH:
+                return ended
+            after = ids[-1]
+
+
+def beats(found: Sequence[Row]) -> Jsonb:
+    """What `unwritten` read, as `write_beats` takes it."""
+    return Jsonb([{k: v.isoformat() if isinstance(v, datetime) else v for k, v in one.items()} for one in found])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Both stores come and go; the work is done when they are back."""
+    try:
+        yield
+    except (*_AWAY, GoneError):
+        log.debug("streams wait for a store", exc_info=True)
+    except Exception:
+        log.exception("streams: a background step failed and is tried again")
