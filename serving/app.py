@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,11 +23,13 @@ from serving.accounts.account_api import router as account
 from serving.accounts.api import router as accounts
 from serving.accounts.credentials_api import router as credentials
 from serving.accounts.tv_api import router as tv
+from serving.admin.accounts.api import router as admin_accounts
 from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
 from serving.context import Context
 from serving.events.api import post_events
 from serving.events.cmcd_api import post_cmcd
+from serving.metrics import Metrics
 from serving.middleware import Edge, Express, PlainRoute
 from serving.openapi import describe
 from serving.playback.api import heartbeat
@@ -38,7 +41,16 @@ from serving.profiles.library_api import router as library
 from serving.recommendations.api import recommendations
 
 WEB = Path(__file__).parent / "web"
-EXPRESS = frozenset({"/api/recommendations", "/api/events", "/api/cmcd"})
+EXPRESS = frozenset(
+    {
+        "/api/recommendations",
+        "/api/events",
+        "/api/cmcd",
+        "/api/watch/{playback_id}/heartbeat",
+        "/api/watch/keys/{key_id}",
+        "/v/{token}/{title_id}/{package_id}/{name:path}",
+    }
+)
 
 
 class Api(FastAPI):
@@ -47,15 +59,24 @@ class Api(FastAPI):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.express: dict[tuple[str, str], ASGIApp] = {}
+        self.patterns: list[tuple[str, str, re.Pattern[str], ASGIApp]] = []  # method, how paths begin, whole paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            express = self.express.get((scope["method"], scope["path"]))
+            express = self.express.get((scope["method"], scope["path"])) or self._by_pattern(scope)
             if express is not None:
                 scope["app"] = self
                 await express(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
+
+    def _by_pattern(self, scope: Scope) -> ASGIApp | None:
+        method, path = scope["method"], scope["path"]
+        for named, start, pattern, express in self.patterns:
+            if path.startswith(start) and named == method and (match := pattern.match(path)):
+                scope["path_params"] = match.groupdict()
+                return express
+        return None
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
@@ -87,19 +108,26 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     # Starlette tries routes in their order: the busiest first.
     plain = plain_routes()
     app.router.routes[:0] = plain
-    app.express = {
-        (method, route.path): Edge(Express(route), context.metrics)
-        for route in plain
-        if route.path in EXPRESS
-        for method in route.methods or ()
-    }
-    for router in (accounts, credentials, tv, account, profiles, library, catalog, playback, analytics):
+    for route in plain:
+        if route.path in EXPRESS:
+            add_express(app, route, context.metrics)
+    for router in (accounts, credentials, tv, account, admin_accounts, profiles, library, catalog, playback, analytics):
         app.include_router(router)
     app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
     problems.install(app)
     describe(app)
     app.add_middleware(Edge, metrics=context.metrics)
     return app
+
+
+def add_express(app: Api, route: PlainRoute, metrics: Metrics) -> None:
+    express = Edge(Express(route), metrics)
+    start, is_pattern, _ = route.path.partition("{")
+    for method in route.methods or ():
+        if is_pattern:
+            app.patterns.append((method, start, route.path_regex, express))
+        else:
+            app.express[method, route.path] = express
 
 
 class WebFiles(StaticFiles):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from matinee.settings import Settings
+from serving.rights.commands import grant
 
 if TYPE_CHECKING:
     from serving.accounts.types import Registration
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 admin = typer.Typer(no_args_is_help=True, help="Accounts of those who run the service.")
 app.add_typer(admin, name="admin")
+admin.command()(grant)
+audit = typer.Typer(no_args_is_help=True, help="The audit log: who did what to whom.")
+app.add_typer(audit, name="audit")
 
 _ROLES = ("viewer", "moderator", "admin")
 
@@ -54,10 +58,49 @@ def token(
 
     if role is not None and role not in _ROLES:
         raise typer.BadParameter(f"must be one of {', '.join(_ROLES)}", param_hint="--role")
-    settings = Settings.load()
+    settings, life = Settings.load(), timedelta(hours=hours)
     with services(settings):
-        known = _role_of(settings, account)
-    typer.echo(issue_token(settings, account, role or known, timedelta(hours=hours)))
+        session_id, known = _command_session(settings, account, life)
+    typer.echo(issue_token(settings, account, role or known, life, session_id))
+
+
+@audit.command()
+def verify() -> None:
+    """Compute the whole chain anew; exit 1 where a row was changed, removed or moved."""
+    from matinee.console import console
+    from matinee.db.audit import check
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+    from serving.errors import ServingError
+
+    settings = Settings.load()
+    with services(settings), connect(settings, autocommit=True) as connection:
+        found = check(connection)
+    if found.broken:
+        raise ServingError(f"the audit log is broken at row {found.broken.position}: {found.broken.reason}")
+    console.print(f"{found.rows:,} rows, an unbroken chain up to {found.head}", soft_wrap=True, highlight=False)
+    console.print("keep that hash somewhere else: who rewrites the whole log cannot rewrite it there")
+
+
+@audit.command()
+def tail(count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many rows.")] = 20) -> None:
+    """Show the newest rows."""
+    import json
+
+    from matinee.console import console, table
+    from matinee.db import audit as log
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+
+    settings = Settings.load()
+    with services(settings), connect(settings) as connection:
+        entries = log.tail(connection, count)
+    rows = [
+        (e.position, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor or "", e.action, e.subject or "", json.dumps(dict(e.details)))
+        for e in entries
+    ]
+    console.print(table("audit log", ("row", "at (UTC)", "who", "did", "to", "details"), rows))
+    console.print("`matinee audit verify` tells whether the log is whole")
 
 
 def _create_admin(settings: Settings, email: str, password: str) -> str:
@@ -65,15 +108,20 @@ def _create_admin(settings: Settings, email: str, password: str) -> str:
 
     from pydantic import ValidationError
 
+    from serving.accounts.passwords import check_strength
     from serving.accounts.types import Registration
     from serving.errors import ServingError
+    from serving.problems import Problem
 
     try:
         registration = Registration(email=email, password=password)
+        check_strength(password, email)
     except ValidationError as error:
         first = error.errors()[0]
         # The value stays out of the message: it may be the password.
         raise ServingError(f"{first['loc'][0]}: {first['msg']}") from None
+    except Problem as problem:
+        raise ServingError(problem.detail) from None
     return asyncio.run(_add_admin(settings, registration))
 
 
@@ -81,6 +129,7 @@ async def _add_admin(settings: Settings, registration: "Registration") -> str:
     import psycopg
 
     from matinee.clock import SystemClock
+    from matinee.db.audit import record
     from serving.accounts import core
     from serving.accounts.passwords import hash_now
     from serving.errors import ServingError
@@ -88,28 +137,44 @@ async def _add_admin(settings: Settings, registration: "Registration") -> str:
     from serving.rights.welcome import trial_of
 
     async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+        now, password_hash, trial = SystemClock().now(), hash_now(registration.password), trial_of(settings)
         try:
-            return await core.register(
-                connection,
-                registration,
-                hash_now(registration.password),
-                SystemClock().now(),
-                role="admin",
-                trial=trial_of(settings),
-            )
+            account_id = await core.register(connection, registration, password_hash, now, role="admin", trial=trial)
         except Problem as problem:
             raise ServingError(f"{registration.email}: {problem.detail}") from None
+        await core.confirm_email(connection, account_id, registration.email, now)
+        await record(connection, actor="command", action="account.admin_created", subject=account_id, at=now)
+        return account_id
 
 
-def _role_of(settings: Settings, account_id: str) -> str:
-    from matinee.db.connect import connect
+def _command_session(settings: Settings, account_id: str, life: timedelta) -> tuple[str, str]:
+    """A session for a token of the command line, which the account sees and can end; returns its id and the role."""
+    import asyncio
+
+    return asyncio.run(_open_command_session(settings, account_id, life))
+
+
+async def _open_command_session(settings: Settings, account_id: str, life: timedelta) -> tuple[str, str]:
+    import psycopg
+
+    from matinee.clock import SystemClock
+    from matinee.secrets import secret
+    from serving.accounts.sessions import open_session
     from serving.errors import ServingError
+    from serving.problems import Problem
 
-    with connect(settings) as connection:
-        found = connection.execute("SELECT role FROM account WHERE account_id = %s", (account_id,)).fetchone()
-    if found is None:
-        raise ServingError(f"there is no account {account_id!r}: register it, or import it first (ml:<userId>)")
-    return found[0]
+    key, now = secret(settings.home, "refresh"), SystemClock().now()
+    async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+        cursor = await connection.execute("SELECT 1 FROM account WHERE account_id = %s", (account_id,))
+        if await cursor.fetchone() is None:
+            raise ServingError(f"there is no account {account_id!r}: register it, or import it first (ml:<userId>)")
+        try:
+            entry = await open_session(
+                connection, key, account_id, now, device="matinee token", kind="command", life=life
+            )
+        except Problem as problem:
+            raise ServingError(f"{account_id}: {problem.detail}") from None
+    return entry.session_id, entry.role
 
 
 def issue_token(
