@@ -107,6 +107,8 @@ def _treatments(settings: Settings) -> Table:
 
 def _login_for_a_viewer(settings: Settings) -> str | None:
     """Let a person look through the eyes of a simulated viewer; None where the demo's login exists already."""
+    from serving.rights.commands import give
+
     with matinee.connect(settings.home.root) as marts:
         busiest = marts.execute(
             "SELECT profile_key FROM fct_interaction WHERE origin = 'simulate' "
@@ -122,7 +124,11 @@ def _login_for_a_viewer(settings: Settings) -> str | None:
     if account is None:  # a few viewers only, all of them children
         return None
     password = secrets.token_urlsafe(9)
-    return password if asyncio.run(_give_login(settings, account, password)) else None
+    if not asyncio.run(_give_login(settings, account, password)):
+        return None
+    # A simulated subscription may have ended within the month; who looks around plays everything.
+    give(settings, account, plan_id="premium", title_id=None, days=None)
+    return password
 
 
 async def _give_login(settings: Settings, account_id: str, password: str) -> bool:

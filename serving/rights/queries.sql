@@ -22,3 +22,7 @@ SELECT true AS found FROM plan WHERE plan_id = %(plan_id)s
 
 -- name: is_title
 SELECT true AS found FROM title WHERE title_id = %(title_id)s
+
+-- name: account_named
+SELECT account_id FROM account WHERE account_id = %(name)s OR lower(email) = lower(%(name)s)
+ORDER BY (account_id = %(name)s) DESC LIMIT 1
