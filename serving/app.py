@@ -26,6 +26,7 @@ from serving.accounts.tv_api import router as tv
 from serving.admin.accounts.api import router as admin_accounts
 from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
+from serving.catalog.routes import facets, titles
 from serving.context import Context
 from serving.events.api import post_events
 from serving.events.cmcd_api import post_cmcd
@@ -39,11 +40,14 @@ from serving.playback.media import media, poster
 from serving.profiles.api import router as profiles
 from serving.profiles.library_api import router as library
 from serving.recommendations.api import recommendations
+from serving.search.api import search
 
 WEB = Path(__file__).parent / "web"
 EXPRESS = frozenset(
     {
         "/api/recommendations",
+        "/api/media",
+        "/api/search",
         "/api/events",
         "/api/cmcd",
         "/api/watch/{playback_id}/heartbeat",
@@ -143,6 +147,9 @@ def plain_routes() -> list[PlainRoute]:
     """Plain Starlette routes: what is called most, and what has no JSON schema."""
     return [
         PlainRoute("/api/recommendations", recommendations),
+        PlainRoute("/api/media", titles),
+        PlainRoute("/api/media/facets", facets),
+        PlainRoute("/api/search", search),
         PlainRoute("/v/{token}/{title_id}/{package_id}/{name:path}", media),
         PlainRoute("/api/events", post_events, methods=["POST"]),
         PlainRoute("/api/cmcd", post_cmcd, methods=["POST"]),

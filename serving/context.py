@@ -1,9 +1,10 @@
 """What the routes of one app share: settings, clock, connections, keys."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import psycopg
 from fastapi import Depends, Request
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
@@ -17,10 +18,12 @@ from matinee.clock import Clock
 from matinee.db.connect import pool
 from matinee.secrets import secret
 from matinee.settings import Settings
+from serving.accounts.memo import Memo
 from serving.accounts.passwords import Passwords
 from serving.accounts.revoked import Revoked
 from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
+from serving.changes import Changes
 from serving.events.core import Log
 from serving.events.senders import Senders
 from serving.events.sessions import Playbacks, Sessions
@@ -39,9 +42,11 @@ from serving.recommendations.core import Homes
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.live import PATIENCE_S, Live
 from serving.recommendations.systems import Systems
+from serving.search.core import Engine, PostgresEngine
 from transcoding import watermark
 
 _REDIS_TIMEOUT_S = 2.0
+T = TypeVar("T")
 
 
 class Context:
@@ -52,6 +57,8 @@ class Context:
         self.clock = clock
         self.draining = False  # set when the process is told to go
         self.pool = pool(settings)
+        self.reads = pool(settings, reading=True)
+        self.changes = Changes(settings)
         self.redis = _redis(settings.redis())
         # Events may have a Redis of their own.
         self.events = _redis(settings.events()) if settings.events_url else self.redis
@@ -73,6 +80,8 @@ class Context:
         self.pins = Pins(settings.home)
         self.owners = Owners(self.transaction, clock)
         self.viewers = Viewers(self.transaction, clock)
+        self.counts: Memo[str, bytes] = Memo(clock)
+        self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S)
         self.gateway_mark = accel.mark(settings.home)
@@ -93,9 +102,21 @@ class Context:
         async with self.pool.connection() as connection:
             yield connection
 
+    async def read(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run statements that change nothing, each for itself; once more where the connection was dead."""
+        try:
+            async with self.reads.connection() as connection:
+                return await work(connection)
+        except psycopg.OperationalError:
+            await self.reads.check()
+            async with self.reads.connection() as connection:
+                return await work(connection)
+
     async def open(self) -> None:
         # Without waiting: the API is live before PostgreSQL is, and says so under /health/ready.
         await self.pool.open(wait=False)
+        await self.reads.open(wait=False)
+        self.changes.start()
         await self.revoked.open()
         self.systems.start()
         self.streams.start()
@@ -106,7 +127,9 @@ class Context:
         await self.revoked.close()
         await self.exposures.close()
         await self.log.close()
+        await self.changes.stop()
         await self.pool.close()
+        await self.reads.close()
         for client in {self.redis, self.events, self.quick}:
             await client.aclose()
         self.passwords.close()

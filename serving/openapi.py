@@ -8,18 +8,30 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from serving.catalog.filters import FACETS
+from serving.catalog.types import Facets, Page
 from serving.events.types import EventBatch, Intake, Reports
 from serving.playback.types import Position, Renewal
 from serving.problems import ProblemDocument
 from serving.recommendations.types import Home
+from serving.search.types import Found
 
 COMMITTED = Path(__file__).parent / "openapi.json"
 _REF = "#/components/schemas/{model}"
 
+_FILTERS = (
+    *FACETS, "added_since", "extra", "kind", "maturity_to", "playable", "profile_id", "q", "year_from", "year_to",
+)  # fmt: skip
 # The plain Starlette routes, which FastAPI cannot see: path -> method, summary, tag, body, status, answer, query.
 _HOT: dict[str, tuple[str, str, str, type[BaseModel] | None, int, type[BaseModel], tuple[str, ...]]] = {
     "/api/recommendations": (
         "get", "Rows of the home page", "recommendations", None, 200, Home, ("profile_id", "surface")),
+    "/api/media": (
+        "get", "Films and series, or what the filters narrow them to", "catalogue", None, 200, Page,
+        (*_FILTERS, "as_of", "cursor", "limit", "sort")),
+    "/api/media/facets": (
+        "get", "How many titles of a list have each facet", "catalogue_facets", None, 200, Facets, _FILTERS),
+    "/api/search": ("get", "Titles and people by words", "search", None, 200, Found, ("limit", "profile_id", "q")),
     "/api/events": ("post", "Take viewer events; 202 means on disk", "events", EventBatch, 202, Intake, ()),
     "/api/watch/{playback_id}/heartbeat": (
         "post", "Remember the position, renew the address", "playback", Position, 200, Renewal, ()),
@@ -36,7 +48,7 @@ def describe(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            models = {EventBatch, Intake, Reports, Position, Renewal, Home, ProblemDocument}
+            models = {EventBatch, Intake, Reports, Position, Renewal, Home, ProblemDocument, Page, Facets, Found}
             _, definitions = models_json_schema(
                 [(model, "serialization") for model in sorted(models, key=lambda m: m.__name__)], ref_template=_REF
             )

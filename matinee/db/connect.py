@@ -20,8 +20,11 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
         raise StackError(f"PostgreSQL does not answer ({reason}): start it with `matinee up`") from None
 
 
-def pool(settings: Settings, *, size: int = 8) -> AsyncConnectionPool:
-    """The pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself.
+def pool(settings: Settings, *, size: int = 8, reading: bool = False) -> AsyncConnectionPool:
+    """A pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself.
+
+    `reading`: for single statements, each its own transaction, on connections that nobody checks (that costs as much as
+    a statement): who meets a dead one asks once more.
 
     Who gets no connection within 3 s hears `PoolTimeout`; back-off never grows beyond that, however long the outage.
     """
@@ -32,5 +35,6 @@ def pool(settings: Settings, *, size: int = 8) -> AsyncConnectionPool:
         open=False,
         timeout=3,
         reconnect_timeout=3,
-        check=AsyncConnectionPool.check_connection,
+        check=None if reading else AsyncConnectionPool.check_connection,
+        kwargs={"autocommit": reading},
     )

@@ -1,6 +1,5 @@
 """The rules of browsing. Every answer holds only what `rights` lets the viewer see."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,10 @@ from serving.profiles.core import Viewer
 from serving.rights.core import ANY_DEVICE, Refusal, Terms, decide, terms_of
 
 QUERIES = load(Path(__file__).parent)
-ROOT_KINDS = ["film", "series"]
+_ON_THE_PAGE = (
+    "parent_id", "root_id", "number", "season", "synopsis", "people", "tags", "countries", "images", "extra", "offers",
+    "position_ms", "duration_ms",
+)  # fmt: skip
 
 
 def scope(viewer: Viewer, now: datetime) -> Row:
@@ -36,52 +38,6 @@ def card(found: Row) -> Row:
         "playable": found["playable"],
         "poster": poster,
     }
-
-
-def substring_pattern(text: str) -> str:
-    """A regular expression that finds the text in any case, е for ё, in any script.
-
-    Spelled out letter by letter, because the database's own case folding ends at ASCII in the C locale.
-    """
-    return "".join(_any_case(letter) for letter in text.strip())
-
-
-def _any_case(letter: str) -> str:
-    if letter.lower() in "её":
-        return "[еёЕЁ]"
-    cases = {letter, letter.lower(), letter.upper()}
-    if letter.isalpha() and all(len(case) == 1 for case in cases):
-        return f"[{''.join(sorted(cases))}]"
-    return re.escape(letter)
-
-
-async def browse(
-    connection: AsyncConnection,
-    viewer: Viewer,
-    now: datetime,
-    *,
-    kind: str | None,
-    genre: str | None,
-    playable: bool | None,
-    text: str | None,
-    after: Sequence[object] | None,
-    limit: int,
-) -> tuple[list[Row], list[object] | None]:
-    """One page, newest year first, and the position where the next page starts (None: there is none)."""
-    parameters = {
-        **scope(viewer, now),
-        "kinds": [kind] if kind else ROOT_KINDS,
-        "genre": genre,
-        "playable": playable,
-        "pattern": substring_pattern(text) if text and text.strip() else None,
-        "after_year": after[0] if after else None,
-        "after_id": after[1] if after else None,
-        "limit": limit + 1,
-    }
-    found = await rows(connection, QUERIES["browse"], parameters)
-    page = found[:limit]
-    following = [page[-1]["year"] or 0, page[-1]["title_id"]] if len(found) > limit else None
-    return [card(title) for title in page], following
 
 
 async def genres(connection: AsyncConnection, viewer: Viewer, now: datetime) -> list[Row]:
@@ -118,29 +74,23 @@ def refuse(refusal: Refusal, title_id: str, offers: list[Row]) -> Problem:
 
 
 async def title(connection: AsyncConnection, viewer: Viewer, title_id: str, now: datetime) -> Row:
-    """A title's page.
+    """A title's page, in one query; with parents, seasons or extras in two.
 
     Raises:
         Problem: 404, no such title; 403 with the reason, the viewer may not see it.
     """
-    found, terms, offers = await find(connection, title_id)
+    found = await row(connection, QUERIES["page"], {"title_id": title_id, "profile_id": viewer.profile_id})
+    if found is None:
+        raise unknown(title_id)
+    terms = terms_of(found)
     if refusal := decide(terms, viewer, ANY_DEVICE, now):
-        raise refuse(refusal, title_id, offers)
-    details = await row(connection, QUERIES["details"], {"title_id": title_id}) or {}
-    family = await descendants(connection, viewer, found["root_id"], now)
-    position = await row(connection, QUERIES["position"], {"profile_id": viewer.profile_id, "title_id": title_id})
+        raise refuse(refusal, title_id, found["offers"])
+    family = await descendants(connection, viewer, found["root_id"], now) if found["has_family"] else []
     return {
         **card(found),
-        "parent_id": found["parent_id"],
-        "root_id": found["root_id"],
-        "number": found["number"],
-        "season": found["season"],
-        **details,
-        "offers": offers,
+        **{name: found[name] for name in _ON_THE_PAGE},
         "children": _tree(family, title_id),
         "next": next_episode(family, title_id),
-        "position_ms": position["position_ms"] if position else None,
-        "duration_ms": position["duration_ms"] if position else None,
         "refusal": _play_refusal(found, terms, viewer, now),
     }
 

@@ -7,7 +7,18 @@ from pydantic import BaseModel, Field
 
 from matinee.contracts.feed import Kind
 
-Reason = Literal["unpublished", "maturity", "region", "no_offer", "not_playable"]
+Reason = Literal[
+    "unauthenticated",
+    "unpublished",
+    "maturity",
+    "age",
+    "region",
+    "no_offer",
+    "not_playable",
+    "plan",
+    "rental",
+    "streams",
+]
 
 
 class Card(BaseModel):
@@ -24,16 +35,57 @@ class Card(BaseModel):
     poster: str | None
 
 
+class Listed(Card):
+    """`refusal` says why it would not play for this viewer, null where it would."""
+
+    refusal: Reason | None
+
+
 class Page(BaseModel):
     """`next_cursor` is null on the last page."""
 
-    items: list[Card]
+    items: list[Listed]
     next_cursor: str | None
 
 
 class Person(BaseModel):
     name: str
     role: str
+
+
+class Credit(Person):
+    """Who has the same name has the same `person_id`."""
+
+    person_id: str
+
+
+class Role(BaseModel):
+    role: str
+    titles: list[Listed]
+
+
+class PersonPage(BaseModel):
+    person_id: str
+    name: str
+    roles: list[Role]
+
+
+class Facet(BaseModel):
+    value: str
+    titles: int
+
+
+class Facets(BaseModel):
+    """How many titles of the list have each value, the largest first; people are not counted."""
+
+    kind: list[Facet] = []
+    genre: list[Facet] = []
+    tag: list[Facet] = []
+    country: list[Facet] = []
+    language: list[Facet] = []
+    offer: list[Facet] = []
+    maturity: list[Facet] = []
+    playable: list[Facet] = []
 
 
 class Offer(BaseModel):
@@ -67,16 +119,17 @@ class Title(Card):
     number: int | None
     season: int | None
     synopsis: dict[str, str]
-    people: list[Person]
+    people: list[Credit]
     tags: list[str]
     countries: list[str]
+    images: dict[str, str]
     extra: dict[str, Any]
     offers: list[Offer]
     children: list[Child]
     next: str | None
     position_ms: int | None
     duration_ms: int | None
-    refusal: Reason | Literal["unauthenticated"] | None
+    refusal: Reason | None
 
 
 class SimilarItem(Card):

@@ -25,9 +25,12 @@ PUBLIC = {
     ("post", "/api/events"),
     ("post", "/api/cmcd"),
     ("get", "/api/media"),
+    ("get", "/api/media/facets"),
     ("get", "/api/media/genres"),
     ("get", "/api/media/{title_id}"),
     ("get", "/api/media/{title_id}/similar"),
+    ("get", "/api/people/{person_id}"),
+    ("get", "/api/search"),
 }
 # These ask for the cookie of a playback instead.
 BY_PLAYBACK = {("get", "/api/watch/keys/{key_id}"): (403, "key_refused")}

@@ -1,8 +1,5 @@
 """Lists, title pages, similar titles: what is shown, and what is hidden from whom."""
 
-import pytest
-
-from serving.catalog.core import substring_pattern
 from serving.catalog.types import Page, Similar, Title
 
 
@@ -36,11 +33,6 @@ async def test_lists_filter_by_kind_genre_playability_and_part_of_a_title(ada):
     assert await ids(ada, q="%") == []
     assert await ids(ada, q="[") == []
     assert await ids(ada, q=" ") == await ids(ada)
-
-
-@pytest.mark.parametrize(("text", "pattern"), [("Ж.", r"[Жж]\."), ("ß", "ß"), ("е", "[еёЕЁ]"), ("7", "7")])
-def test_search_spells_cases_out(text, pattern):
-    assert substring_pattern(text) == pattern
 
 
 async def test_pages_follow_each_other_without_gap_or_double(ada, problem):

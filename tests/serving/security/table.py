@@ -57,9 +57,12 @@ DELETE /api/profile/{profile_id}/history               | signed | 204 404 404 | 
 DELETE /api/profile/{profile_id}/history/{title_id}    | signed | 204 404 404 | profile
 
 GET    /api/media                                      | anyone | 200
+GET    /api/media/facets                               | anyone | 200
 GET    /api/media/genres                               | anyone | 200
 GET    /api/media/{title_id}                           | anyone | 200 404 404 | title
 GET    /api/media/{title_id}/similar                   | anyone | 200 404 404 | title
+GET    /api/people/{person_id}                         | anyone | 404
+GET    /api/search                                     | anyone | 422
 GET    /media-posters/{title_id}.jpg                   | anyone | 200 200 404 | title
 GET    /api/recommendations                            | signed | 200
 
@@ -153,7 +156,7 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
     world, me = cast.world, cast.person(role)
     owner = me if whose == "own" and me is not None else cast.stranger
     browser = world.browser(headers=me.headers if me else {})
-    about = {"title_id": "otters", "key_id": "none", "name": "video/180p/00001.m4s"}
+    about = {"title_id": "otters", "person_id": "0123456789abcdef", "key_id": "none", "name": "video/180p/00001.m4s"}
     match rule.kind:
         case "profile":
             about["profile_id"] = "none" if whose == "none" else _profile_of(world, rule, owner, role, whose)

@@ -1,0 +1,1 @@
+"""Finding titles and people by words."""
