@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _REMAINS = (
     "backups made before: restoring one brings everything back; erase again then",
     "figures over many people count the erased until the next build; nothing in them names anybody",
-    "an API process may remember the account for ten seconds, and answers nothing with it",
     "pages that an API process made for them lie in its memory, out of reach, until newer ones need the room",
     "a build that is bringing features online meanwhile takes theirs away again when it ends",
 )
@@ -129,6 +128,16 @@ def erase(settings: Settings, names: Sequence[str], *, purge: bool = False, cloc
     return proof
 
 
+def erase_requested(settings: Settings, *, clock: Clock | None = None) -> Proof | None:
+    """Forget everybody who asked for it on their page; None where nobody did.
+
+    PostgreSQL and Redis must be running. A run that was killed is ended by the next one.
+    """
+    with connect(settings) as connection:
+        waiting = serving.erase.requested(connection)
+    return erase(settings, waiting, clock=clock) if waiting else None
+
+
 @dataclass(frozen=True)
 class _Run:
     settings: Settings
@@ -159,7 +168,7 @@ class _Run:
                 )
                 with self.connection.transaction():
                     pseudonyms.destroy(self.connection, accounts, keys)
-                    serving.erase.close(self.connection, accounts)
+                    serving.erase.close(self.connection, accounts, self.clock.now())
                 removed(len(people.key("account_key")))
         everything = {kind: keys[kind] | frozenset(left.get(kind, ())) for kind in KINDS}
         return People(people.accounts, people.emails, people.profiles, people.logins, everything)

@@ -20,6 +20,10 @@ def erase(
         bool, typer.Option("--purge", help="Also write files, logs and tables anew, so that the bytes are gone.")
     ] = False,
     file: Annotated[Path | None, typer.Option("--file", help="A text file that names one account a line.")] = None,
+    requested: Annotated[
+        bool,
+        typer.Option("--requested", help="Also those who asked for it on their page; `matinee up` does it by itself."),
+    ] = False,
 ) -> None:
     """Forget accounts: every trace of them becomes unreadable, and no later event brings one back.
 
@@ -27,12 +31,17 @@ def erase(
     what was erased before. Ends with a proof: what was removed where, which models have learnt from them, what remains.
     """
     from matinee.console import console
+    from matinee.db.connect import connect
     from matinee.stack.session import services
     from orchestration.erase import erase as run
+    from serving.erase import requested as waiting
 
     settings = Settings.load()
     names = [*(accounts or ()), *(_lines(file) if file else ())]
     with services(settings), console.status("forgetting"):
+        if requested:
+            with connect(settings) as connection:
+                names += waiting(connection)
         proof = run(settings, names, purge=purge)
     show(proof)
 

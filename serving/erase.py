@@ -1,7 +1,7 @@
 """The service's part in forgetting people: who they are in PostgreSQL, their rows there, and what Redis keeps of them.
 
-An API process believes what it remembers of an account for ten seconds; the account's tokens open nothing then. Pages
-that it has made stay in its memory, where nobody can ask for them, until newer ones need the room.
+The account's tokens open nothing within a second (`serving.accounts.revoked`). Pages that an API process has made stay
+in its memory, where nobody can ask for them, until newer ones need the room.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import psycopg
 import redis
 from psycopg import sql
 
+from matinee.db import audit
 from matinee.db.queries import load
 from matinee.erasing import Finder, People
 from matinee.errors import MatineeError
@@ -66,10 +67,20 @@ def people(connection: psycopg.Connection, accounts: Sequence[str]) -> People:
     )
 
 
-def close(connection: psycopg.Connection, accounts: Sequence[str]) -> None:
-    """End every session of the accounts, and let nobody log in: what comes first when they are erased."""
+def requested(connection: psycopg.Connection) -> list[str]:
+    """The ids of accounts whose holders asked to be erased, who has waited longest first."""
+    return [account for (account,) in connection.execute(_SQL["erasures_requested"])]
+
+
+def close(connection: psycopg.Connection, accounts: Sequence[str], at: datetime) -> None:
+    """End every session of the accounts, and let nobody log in: what comes first when they are erased.
+
+    The audit log says so; its names for them lead nowhere once the accounts are gone.
+    """
     connection.execute(_SQL["close_sessions"], {"accounts": list(accounts)})
     connection.execute(_SQL["close_logins"], {"accounts": list(accounts)})
+    for account in accounts:
+        audit.record_now(connection, actor="erase", action="account.erased", subject=account, at=at)
 
 
 def forget_rows(connection: psycopg.Connection, accounts: Sequence[str]) -> Mapping[str, int]:
@@ -80,6 +91,9 @@ def forget_rows(connection: psycopg.Connection, accounts: Sequence[str]) -> Mapp
         (count,) = connection.execute(query, (list(accounts),)).fetchone() or (0,)
         if count:
             counts[table] = max(count, counts.get(table, 0))
+    for query in ("forget_outbox", "forget_poison"):
+        if removed := connection.execute(_SQL[query], {"accounts": list(accounts)}).rowcount:
+            counts[query.removeprefix("forget_")] = removed
     counts["account"] = connection.execute(_SQL["forget_accounts"], {"accounts": list(accounts)}).rowcount
     return counts
 

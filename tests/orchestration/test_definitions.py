@@ -75,6 +75,7 @@ def test_schedule_and_sensors_are_there(loaded: dg.Definitions) -> None:
     assert sorted(schedule.name for schedule in repository.schedule_defs) == ["daily_retention", "nightly"]
     assert sorted(sensor.name for sensor in repository.sensor_defs if "default_automation" not in sensor.name) == [
         "alerts",
+        "erasure_requests",
         "feeds",
         "films",
         "upgrades",
