@@ -36,3 +36,6 @@ class Memo(Generic[K, V]):
 
     def forget(self, key: K) -> None:
         self._values.pop(key, None)
+
+    def clear(self) -> None:
+        self._values.clear()

@@ -3,17 +3,62 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
+from psycopg import AsyncConnection
 
+from matinee.db import audit, outbox
 from serving import limits
-from serving.auth import SignedIn
+from serving.accounts.tokens import Claims
+from serving.auth import Fresh, SignedIn
 from serving.context import Context, Ctx
 from serving.db import Row
+from serving.playback.sessions import end_others
 from serving.problems import Problem
 from serving.profiles import core
-from serving.profiles.types import Enter, NewProfile, Profile, ProfileChange, Profiles
+from serving.profiles.types import Enter, NewPin, NewProfile, Profile, ProfileChange, Profiles
 
 router = APIRouter(prefix="/api/profile", tags=["profiles"])
 ProfileId = Annotated[str, Path(max_length=256)]
+
+
+@router.put("/pin", status_code=204)
+async def set_account_pin(body: NewPin, context: Ctx, claims: Fresh) -> Response:
+    """Set the PIN that leads out of children's profiles and into every locked one; for who has just shown who they
+    are."""
+    return await _set_pin(context, claims, None, body.pin)
+
+
+@router.delete("/pin", status_code=204)
+async def drop_account_pin(context: Ctx, claims: Fresh) -> Response:
+    """Take the account's PIN away: nobody is kept in a child's profile any more."""
+    return await _set_pin(context, claims, None, None)
+
+
+@router.put("/{profile_id}/pin", status_code=204)
+async def set_pin(profile_id: ProfileId, body: NewPin, context: Ctx, claims: Fresh) -> Response:
+    """Lock a profile with a PIN of its own; for who has just shown who they are."""
+    return await _set_pin(context, claims, profile_id, body.pin)
+
+
+@router.delete("/{profile_id}/pin", status_code=204)
+async def drop_pin(profile_id: ProfileId, context: Ctx, claims: Fresh) -> Response:
+    """Unlock a profile for good."""
+    return await _set_pin(context, claims, profile_id, None)
+
+
+async def _set_pin(context: Context, claims: Claims, profile_id: str | None, pin: str | None) -> Response:
+    now = context.clock.now()
+    async with context.transaction() as connection:
+        await core.set_pin(connection, context.pins, claims.account_id, claims.session_id, profile_id, pin, now)
+        await _tell(connection, claims)
+        await audit.record(
+            connection,
+            actor=claims.account_id,
+            action="pin.set" if pin else "pin.dropped",
+            subject=claims.account_id,
+            at=now,
+        )
+    forget(context, claims.account_id)
+    return Response(status_code=204)
 
 
 @router.get("")
@@ -49,6 +94,7 @@ async def change(profile_id: ProfileId, body: ProfileChange, context: Ctx, claim
     now, changes = context.clock.now(), body.model_dump(exclude_unset=True)
     async with context.transaction() as connection:
         await core.change(connection, claims.account_id, claims.session_id, profile_id, changes, now)
+        await _tell(connection, claims)
         found = await core.profiles(connection, claims.account_id, claims.session_id, now)
     forget(context, claims.account_id)
     return _one(found, profile_id)
@@ -59,6 +105,7 @@ async def delete(profile_id: ProfileId, context: Ctx, claims: SignedIn) -> Respo
     """Delete a profile with its favourites, ratings and history; an account keeps its last one."""
     async with context.transaction() as connection:
         await core.delete(connection, claims.account_id, claims.session_id, profile_id, context.clock.now())
+        await _tell(connection, claims)
     forget(context, claims.account_id)
     return Response(status_code=204)
 
@@ -72,15 +119,23 @@ async def enter(profile_id: ProfileId, context: Ctx, claims: SignedIn, body: Ent
         await context.limits.spend(limits.PIN, claims.account_id)
     async with context.transaction() as connection:
         await core.enter(connection, context.pins, claims.account_id, claims.session_id, profile_id, pin, now)
+        ended = await end_others(connection, claims.session_id, profile_id, now)
+        await _tell(connection, claims)
         found = await core.profiles(connection, claims.account_id, claims.session_id, now)
+    await context.streams.ended(ended)
     if pin is not None:
         await context.limits.refund(limits.PIN, claims.account_id)
     forget(context, claims.account_id)
     return _one(found, profile_id)
 
 
-def forget(context: Context, account_id: str) -> None:
-    """Drop what this process remembers of the account's profiles."""
+async def _tell(connection: AsyncConnection, claims: Claims) -> None:
+    """Let the other processes drop what they remember."""
+    await outbox.put(connection, "account", claims.account_id, {"why": "profiles"})
+
+
+def forget(context: Context, account_id: str | None) -> None:
+    """Drop what this process remembers of the account's profiles; None: of all accounts."""
     context.owners.forget(account_id)
     context.viewers.forget(account_id)
 

@@ -1,7 +1,7 @@
 """What hot routes remember of profiles for some seconds, so that they need no query of their own.
 
 An entry holds everything of one account; it is dropped at once where this process changes a profile, a PIN or where a
-sign-in is.
+sign-in is, and within a second where another process does (topic `account` of the outbox).
 """
 
 from dataclasses import dataclass
@@ -51,9 +51,13 @@ class Owners:
                 (self._memo.put(account_id, {}) if kept is None else kept)[session_id] = known
         return known
 
-    def forget(self, account_id: str) -> None:
+    def forget(self, account_id: str | None) -> None:
+        """Drop what is known of an account; None: of all."""
         self._turn += 1
-        self._memo.forget(account_id)
+        if account_id is None:
+            self._memo.clear()
+        else:
+            self._memo.forget(account_id)
 
 
 class Viewers:
@@ -78,6 +82,10 @@ class Viewers:
                 (self._memo.put(account_id, {}) if kept is None else kept)[session_id, profile_id] = known
         return known
 
-    def forget(self, account_id: str) -> None:
+    def forget(self, account_id: str | None) -> None:
+        """Drop what is known of an account; None: of all."""
         self._turn += 1
-        self._memo.forget(account_id)
+        if account_id is None:
+            self._memo.clear()
+        else:
+            self._memo.forget(account_id)

@@ -159,11 +159,6 @@ LEFT JOIN rating g ON g.profile_id = %(profile_id)s AND g.title_id = v.title_id
 LEFT JOIN playback_position w ON w.profile_id = %(profile_id)s AND w.title_id = v.title_id
 WHERE v.title_id = %(title_id)s
 
--- name: end_other_playbacks
--- A sign-in that enters a profile has left those that it played in before.
-UPDATE playback_session SET expires_at = %(now)s
-WHERE account_id = %(account_id)s AND browser = %(browser)s AND profile_id <> %(profile_id)s AND expires_at > %(now)s
-
 -- name: personal_profiles
 SELECT profile_id, name, maturity, language, colour, audio_language, subtitle_language, autoplay, created_at
 FROM profile WHERE account_id = %(account_id)s ORDER BY created_at, profile_id

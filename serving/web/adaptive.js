@@ -32,14 +32,17 @@ export class AdaptivePlayer extends EventTarget {
   bits = 0;
   sounds = [];
   #video; #base; #source = new MediaSource(); #tracks = []; #closed = false; #throughput = 0; #keys = new Map();
+  #subtitles = null; #forced = new WeakSet();
 
   constructor(video) {
     super();
     this.#video = video;
   }
 
-  /** Play the package behind this master playlist from `seconds` on, with the sound of `language` where there is one. */
-  async load(master, seconds, language) {
+  /** Play the package behind this master playlist from `seconds` on, with the sound and the subtitles of these languages
+   * where there are some. */
+  async load(master, seconds, { sound, subtitles = null }) {
+    this.#subtitles = subtitles;
     this.renew(master);
     const opened = new Promise((done) => this.#source.addEventListener("sourceopen", done, { once: true }));
     this.#video.src = URL.createObjectURL(this.#source);
@@ -51,7 +54,7 @@ export class AdaptivePlayer extends EventTarget {
     const stereo = Math.min(...sounds.map((sound) => sound.channels));
     this.sounds = sounds.filter((sound) => sound.channels === stereo).map((sound) => ({ ...sound, name: sound.language, codecs }));
     this.#track("video", shown);
-    const chosen = this.sounds.find((sound) => sound.language === language) ?? this.sounds.find((sound) => sound.isDefault) ?? this.sounds[0];
+    const chosen = this.sounds.find((one) => one.language === sound) ?? this.sounds.find((sound) => sound.isDefault) ?? this.sounds[0];
     if (chosen) this.#track("audio", [chosen]);
     await Promise.all(this.#tracks.map((track) => this.#playlist(track.rungs[0])));
     const ends = this.#tracks.map((track) => track.rungs[0].segments.at(-1).end);
@@ -80,6 +83,9 @@ export class AdaptivePlayer extends EventTarget {
     track.rungs = [sound];
     track.stale = true;
   }
+
+  /** Whether a text track only translates what is spoken in another language. */
+  isForced(track) { return this.#forced.has(track); }
 
   close() {
     this.#closed = true;
@@ -177,7 +183,9 @@ export class AdaptivePlayer extends EventTarget {
   #offer(text) {
     const track = this.#video.addTextTrack("subtitles", text.label, text.language);
     // What is spoken in another language than the sound's is meant to be read by everybody.
-    track.mode = text.forced && text.language === this.sound?.language ? "showing" : "disabled";
+    if (text.forced) this.#forced.add(track);
+    const isWanted = text.forced ? text.language === this.sound?.language : text.language === this.#subtitles;
+    track.mode = isWanted ? "showing" : "disabled";
     this.#read(text, track).catch((error) => console.warn(`no subtitles: ${error.message}`));
   }
 

@@ -1,13 +1,17 @@
 // Calls to the API. The tokens are in cookies that scripts cannot read; an expired one is refreshed once, then retried.
 
 export class Refusal extends Error {
-  constructor(status, document) {
+  constructor(status, document, retryAfter = null) {
     super(document.detail ?? "");
     this.status = status;
     this.code = document.code ?? "network";
     this.document = document;
+    this.retryAfter = retryAfter;
   }
 }
+
+/** What may be done about a refusal, by its code: `async (refusal) => whether to try once more`. */
+export const remedies = {};
 
 let refreshing = null;
 
@@ -19,6 +23,28 @@ function refresh() {
   return refreshing;
 }
 
+const STALE = ["token_expired", "invalid_token", "session_revoked"]; // of an access token
+
+async function ask(send, path) {
+  let answer;
+  try {
+    answer = await send();
+    if (answer.status === 401) {
+      const { code } = await answer.clone().json();
+      if (STALE.includes(code)) {
+        if (await refresh()) answer = await send();
+        else if (path !== "/api/auth/logout") await fetch("/api/auth/logout", { method: "POST" });
+      }
+    }
+  } catch {
+    throw new Refusal(0, { code: "network" });
+  }
+  const text = await answer.text();
+  const document = text ? JSON.parse(text) : null;
+  if (!answer.ok) throw new Refusal(answer.status, document ?? {}, answer.headers.get("retry-after"));
+  return document;
+}
+
 /** The JSON of an answer, null where it has none. Throws `Refusal` for anything but success. */
 export async function call(method, path, body, options = {}) {
   const send = () => fetch(path, {
@@ -27,21 +53,12 @@ export async function call(method, path, body, options = {}) {
     body: body === undefined ? undefined : JSON.stringify(body),
     ...options,
   });
-  let answer;
   try {
-    answer = await send();
-    if (answer.status === 401 && !path.startsWith("/api/auth/")) {
-      const { code } = await answer.clone().json();
-      if (code !== "unauthenticated" && await refresh()) answer = await send();
-      else if (code !== "unauthenticated") await fetch("/api/auth/logout", { method: "POST" });
-    }
-  } catch {
-    throw new Refusal(0, { code: "network" });
+    return await ask(send, path);
+  } catch (refusal) {
+    if (!await remedies[refusal.code]?.(refusal)) throw refusal;
+    return ask(send, path);
   }
-  const text = await answer.text();
-  const document = text ? JSON.parse(text) : null;
-  if (!answer.ok) throw new Refusal(answer.status, document ?? {});
-  return document;
 }
 
 export const get = (path, params = {}) => {
@@ -49,3 +66,6 @@ export const get = (path, params = {}) => {
   return call("GET", query.size ? `${path}?${query}` : path);
 };
 export const post = (path, body = {}, options) => call("POST", path, body, options);
+export const put = (path, body) => call("PUT", path, body);
+export const patch = (path, body) => call("PATCH", path, body);
+export const remove = (path) => call("DELETE", path);

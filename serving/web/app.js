@@ -1,9 +1,17 @@
 // The page: which screen belongs to the address, the bar on top, the keys.
 
+import { post, remedies } from "./api.js";
+import { account } from "./account.js";
+import { catalogue, favourites, history, home, onboarding } from "./browse.js";
 import { explain, h, moveFocus, notice, show } from "./dom.js";
+import { confirm, login, recover, register, remember, reset } from "./entry.js";
+import { reauthenticated } from "./forms.js";
 import { language, setLanguage, t } from "./i18n.js";
-import { leave, loadAccount, state } from "./state.js";
-import * as views from "./views.js";
+import { chooser, editor, face } from "./profiles.js";
+import { isGuarded, isUndecided, leave, loadAccount, state } from "./state.js";
+import { title } from "./title.js";
+import { link, television } from "./tv.js";
+import { watch } from "./watch.js";
 
 let end = null;
 
@@ -12,31 +20,52 @@ function bar() {
     event.preventDefault();
     location.hash = `#/all?${new URLSearchParams({ q: new FormData(search).get("q") })}`;
   } }, h("input", { name: "q", type: "search", placeholder: t("search"), "aria-label": t("search") }));
-  const person = state.account
-    ? [h("a", { href: "#/profiles" }, state.profile?.name ?? t("profile")),
-      h("button", { class: "plain", onclick: async () => { await leave(); location.hash = "#/"; await route(); } }, t("logout"))]
-    : [h("a", { href: "#/login" }, t("login"))];
   const other = h("button", { class: "plain", lang: language === "en" ? "ru" : "en", onclick: async () => {
     setLanguage(language === "en" ? "ru" : "en");
     await route();
   } }, t("switch_language"));
-  document.getElementById("nav").replaceChildren(h("a", { href: "#/all" }, t("catalogue")), search, other, ...person);
+  const lists = state.profile ? [h("a", { href: "#/favourites" }, t("favourites")), h("a", { href: "#/history" }, t("history"))] : [];
+  document.getElementById("nav").replaceChildren(h("a", { href: "#/all" }, t("catalogue")), ...lists, search, other, ...person());
   document.getElementById("skip").textContent = t("skip");
 }
 
+function person() {
+  if (!state.account) return [h("a", { href: "#/login" }, t("login"))];
+  const mine = h("a", { href: "#/profiles", class: "person" }, state.profile && face(state.profile), state.profile?.name ?? t("profile"));
+  if (isGuarded()) return [mine];
+  const out = h("button", { class: "plain", onclick: async () => { await leave(); location.hash = "#/"; await route(); } }, t("logout"));
+  return [mine, h("a", { href: "#/account" }, t("account")), out];
+}
+
+// What everybody may open, who is signed in, and who has said who watches.
+const OPEN = new Set(["login", "register", "recover", "reset", "confirm", "tv"]);
+const SIGNED_IN = new Set(["watch", "profiles", "profile", "account", "favourites", "history", "onboarding", "link"]);
+const UNDECIDED = new Set(["profiles", "profile", "account", "link"]);
+
 function screen() {
   const [path, query] = location.hash.slice(1).split("?");
-  const [, name = "", id = ""] = path.split("/");
+  const [, name = "", rest = ""] = path.split("/");
+  const asked = new URLSearchParams(query), id = decodeURIComponent(rest);
   const screens = {
-    "": () => views.home(),
-    all: () => views.catalogue(new URLSearchParams(query)),
-    title: () => views.title(decodeURIComponent(id)),
-    watch: () => state.account ? views.watch(decodeURIComponent(id)) : views.login(false),
-    login: () => views.login(false),
-    register: () => views.login(true),
-    profiles: () => views.profiles(),
+    "": home,
+    all: () => catalogue(asked),
+    title: () => title(id),
+    watch: () => watch(id),
+    login, register, recover,
+    reset: () => reset(asked.get("token")),
+    confirm: () => confirm(asked.get("token")),
+    tv: television,
+    link: () => link(asked.get("code")),
+    profiles: chooser,
+    profile: () => editor(id),
+    account, favourites, history, onboarding,
   };
-  return screens[name] ?? screens[""];
+  if (!state.account && SIGNED_IN.has(name)) {
+    remember(location.hash);
+    return login;
+  }
+  if (isUndecided() && !UNDECIDED.has(name) && !OPEN.has(name)) return chooser;
+  return screens[name] ?? home;
 }
 
 let turn = 0;
@@ -55,9 +84,25 @@ async function route() {
     end = typeof ending === "function" ? ending : null;
   } catch (refusal) {
     if (refusal.code === undefined) throw refusal;
-    if (mine === turn) show(h("p", { class: "refusal", role: "alert" }, explain(refusal)), h("a", { class: "button quiet", href: "#/" }, t("home")));
+    if (mine === turn) await refused(refusal);
   }
 }
+
+async function refused(refusal) {
+  if (refusal.code === "pin_required" || refusal.code === "unknown_profile") {
+    await loadAccount();
+    bar();
+    return show(chooser().nodes);
+  }
+  show(h("p", { class: "refusal", role: "alert" }, explain(refusal)), h("a", { class: "button quiet", href: "#/" }, t("home")));
+}
+
+// What only the owner may do is tried again once they have shown who they are.
+remedies.fresh_required = () => reauthenticated((secret) =>
+  post("/api/auth/reauthenticate", { password: secret }).catch((refusal) => {
+    if (!/^[0-9A-Za-z-]{6,20}$/.test(secret)) throw refusal;
+    return post("/api/auth/reauthenticate", { code: secret });
+  }));
 
 addEventListener("hashchange", route);
 addEventListener("keydown", moveFocus);

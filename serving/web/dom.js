@@ -32,19 +32,21 @@ export function notice(text) {
 
 /** What a refusal of the server says to a person. */
 export function explain(refusal) {
-  return t(`error.${refusal.code}`) || t(`refusal.${refusal.code}`) || t("error.other", { detail: refusal.message });
+  const { code, document } = refusal;
+  return (document?.reason && t(`error.${code}.${document.reason}`)) || t(`error.${code}`, { seconds: refusal.retryAfter ?? 60 })
+    || t(`refusal.${code}`) || t("error.other", { detail: refusal.message });
 }
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /** The nearest card in the direction of an arrow key. */
 export function moveFocus(event) {
-  const step = STEPS[event.key], from = document.activeElement?.closest(".card");
+  const step = STEPS[event.key], from = document.activeElement?.closest(".card, .key");
   if (!step || !from) return;
   const centre = (box) => [box.left + box.width / 2, box.top + box.height / 2];
   const [x, y] = centre(from.getBoundingClientRect());
   let best = null, least = Infinity;
-  for (const card of document.querySelectorAll(".card")) {
+  for (const card of document.querySelectorAll(from.matches(".key") ? ".key" : ".card")) {
     const [cx, cy] = centre(card.getBoundingClientRect());
     const along = (cx - x) * step[0] + (cy - y) * step[1], across = Math.abs((cx - x) * step[1]) + Math.abs((cy - y) * step[0]);
     const distance = along + 3 * across;

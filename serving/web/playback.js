@@ -6,6 +6,13 @@ import { language } from "./i18n.js";
 import { telemetry } from "./telemetry.js";
 
 const FIRST_BEAT_MS = 3000;
+const GONE = ["taken_over", "streams", "plan", "rental", "maturity", "age", "region", "no_offer", "unpublished"];
+const AGENT = navigator.userAgent;
+const DEVICE = {
+  kind: /\bTV\b|SmartTV|Tizen|Web0S/i.test(AGENT) ? "tv" : /Mobi|Android/i.test(AGENT) ? "phone" : "computer",
+  name: [navigator.userAgentData?.brands?.at(-1)?.brand ?? "", navigator.userAgentData?.platform ?? ""].filter(Boolean).join(", ") || null,
+  max_height: Math.round(Math.max(screen.height, screen.width * 9 / 16) * devicePixelRatio),
+};
 const nothingYet = () => ({ played_ms: 0, stall_ms: 0, stalls: 0, paused_ms: 0, startup_ms: null });
 
 export class Playback extends EventTarget {
@@ -24,9 +31,12 @@ export class Playback extends EventTarget {
     this.#experiments = experiments;
   }
 
-  /** Ask to watch and start; null when the viewer left meanwhile. Throws the refusal of the server. */
-  async open(titleId, profileId) {
-    const session = await post(`/api/watch/${encodeURIComponent(titleId)}`, { profile_id: profileId });
+  /** Ask to watch and start; null when the viewer left meanwhile. Throws the refusal of the server.
+   *
+   * `sound`, `subtitles`: languages; `takeOver`: the playback of another device that ends for this one.
+   */
+  async open(titleId, profileId, { sound = null, subtitles = null, takeOver } = {}) {
+    const session = await post(`/api/watch/${encodeURIComponent(titleId)}`, { profile_id: profileId, take_over: takeOver, device: DEVICE });
     if (this.#over) return null;
     this.#session = session;
     this.next = this.#session.next;
@@ -36,7 +46,7 @@ export class Playback extends EventTarget {
       this.#player = new AdaptivePlayer(this.#video);
       this.#player.addEventListener("expired", () => this.#renew());
       this.#player.addEventListener("failed", (event) => this.#broken(event.detail));
-      await this.#player.load(this.#session.manifest.hls, start, language);
+      await this.#player.load(this.#session.manifest.hls, start, { sound: sound ?? language, subtitles });
     } else {
       this.#start(this.#session.manifest.hls, start);
     }
@@ -62,6 +72,8 @@ export class Playback extends EventTarget {
   get sound() { return this.#player?.sound ?? null; }
 
   set sound(sound) { this.#player.sound = sound; }
+
+  isForced(track) { return this.#player?.isForced(track) ?? false; }
 
   /** Leave: the place is kept, the last counters are sent. */
   close() {
@@ -156,9 +168,18 @@ export class Playback extends EventTarget {
       const renewed = await post(`/api/watch/${this.#session.playback_id}/heartbeat`, { position_ms: position }, { keepalive: leaving });
       this.#player?.renew(renewed.manifest.hls);
     } catch (refusal) {
+      if (GONE.includes(refusal.code)) return this.#stopped(refusal.code);
       // The next beat tries again; a session that is over is opened anew when its files stop coming.
       console.warn(`the place was not kept: ${refusal.code}`);
     }
+  }
+
+  /** The server has ended it: nothing more is played here. */
+  #stopped(reason) {
+    if (this.#over) return;
+    this.#video.pause();
+    this.close();
+    this.dispatchEvent(new CustomEvent("failed", { detail: reason }));
   }
 
   async #renew() {
