@@ -61,6 +61,13 @@ class Online:
         *counters, build = await self._client.mget([*(VERSION + key for key in profile_keys), SEEDED])
         return counters if build is None else [b"%b of %b" % (counter or b"0", build) for counter in counters]
 
+    async def done(self, profile_keys: Sequence[str]) -> list[frozenset[str]]:
+        """For each profile what is finished or rated."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key in profile_keys:
+            pipeline.smembers(DONE + key)
+        return [frozenset(item.decode() for item in found) for found in await pipeline.execute()]
+
     async def viewer(self, profile_key: str) -> Known:
         """All that is known of one viewer; of an unknown one, nothing."""
         pipeline = self._client.pipeline(transaction=False)

@@ -42,6 +42,7 @@ from serving.recommendations.core import Homes
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.live import PATIENCE_S, Live
 from serving.recommendations.systems import Systems
+from serving.recommendations.tracking import Tracking
 from serving.search.core import Engine, PostgresEngine
 from transcoding import watermark
 
@@ -89,7 +90,8 @@ class Context:
         self.limits = Limits(self.quick, clock, self.metrics, limits_key, settings.limits_scale)
         catalogues = Catalogues(self.transaction)
         self.systems = Systems(settings.home, self.metrics, catalogues)
-        live = Live(Online(self.quick, clock))
+        self.tracking = Tracking(self.quick)
+        live = Live(Online(self.quick, clock), self.tracking)
         self.exposures = Exposures(self.quick, self.log, clock)
         self.home = Homes(
             self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
@@ -120,10 +122,13 @@ class Context:
         await self.revoked.open()
         self.systems.start()
         self.streams.start()
+        self.tracking.start()
 
     async def close(self) -> None:
         await self.streams.close()
         await self.systems.stop()
+        await self.tracking.stop()
+        await self.home.close()
         await self.revoked.close()
         await self.exposures.close()
         await self.log.close()

@@ -46,6 +46,9 @@ class Metrics:
         self.degraded = Counter(
             "matinee_recommendations_degraded", "Pages made without a model or without Redis", registry=self.registry
         )
+        self.pages_stayed = Counter(
+            "matinee_recommendations_stayed", "Pages shown again while the next one was made", registry=self.registry
+        )
         self.composing = Histogram(
             "matinee_recommendations_composing_seconds",
             "Seconds that making one page took of the process",

@@ -1,7 +1,8 @@
-"""Pages of one app: composed when asked, kept as bytes until something that they are made of changed.
+"""Pages of one app: kept as bytes until something that they are made of changed, then composed.
 
 That is the state of the viewer in Redis (a version that each event raises), positions in PostgreSQL, the system that
-serves, and what viewers like this one may see at this moment.
+serves, and what viewers like this one may see at this moment. Where only the first of these changed, the page of before
+may be shown for a moment (`making`), unless it shows something that the viewer has finished since.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.gather import Gather
 from serving.recommendations.live import GoneError, Live
+from serving.recommendations.making import Asker, Makings
 from serving.recommendations.page import Page, Visit, home_page, onboarding_page
 from serving.recommendations.pages import Done, Kept, MadeOf, Pages
 from serving.recommendations.progress import progress
@@ -41,6 +43,7 @@ POSITIONS_S = 30.0
 KIDS = 12  # profiles with this maturity limit or a lower one are children's
 _NOBODY = Known((), (), frozenset(), {})
 _GONE = b"gone"  # in place of a version
+_TRIES = 3  # to hear of a page that is of this very moment, while what it is made of changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ class Homes:
         self._positions: Gather[list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
         self._pages, self._done = Pages(), Done()
+        self._finished: Memo[str, tuple[bytes | None, frozenset[str]]] = Memo(clock)
         self._composing = asyncio.Lock()
+        self._makings = Makings(self._make)
+        live.tracking.on_change = self._makings.changed
         self._variants: dict[str, dict[Experiment, str]] = {}
 
     async def page(
@@ -95,14 +101,19 @@ class Homes:
         """
         viewer = await self._viewers.of(account_id, session_id, profile_id)
         variants = self._assigned(account_id)
-        version = await self._version(viewer)
         await self._systems.found()
-        kept = await self._kept(surface, viewer, variants, version)
+        asker = Asker(surface, viewer, variants)
+        kept = await self._kept(asker)
         if surface == "home":
+            self._makings.here(asker)
             # Who would see the same in either variant says nothing of the order, and would only dilute what others say.
             shown = {e: variant for e, variant in variants.items() if e is not HOME_ORDER or kept.differs}
             self._exposures.tell(account_id, session_id, shown, bot)
         return b'{"request_id":"%b",%b' % (request_id.encode(), kept.body)
+
+    async def close(self) -> None:
+        """Stop making pages."""
+        await self._makings.close()
 
     def forget(self, profile_id: str) -> None:
         """A position of the profile changed: look at them again."""
@@ -123,30 +134,62 @@ class Homes:
         except GoneError:
             return _GONE
 
-    async def _kept(self, surface: str, viewer: Viewer, variants: dict[Experiment, str], version: bytes | None) -> Kept:
-        """The page as it would be made now, made if it has to be."""
-        profile, now = str(viewer.profile_id), self._clock.now()
+    async def _kept(self, asker: Asker, tries: int = _TRIES) -> Kept:
+        """The page as it would be made now, or for a moment as it was; made if it has to be."""
+        kept, made_of = await self._now(asker)
+        if kept is not None and kept.is_of(made_of):
+            return kept
+        making, is_new = self._makings.of(asker)
+        if kept is not None and making.may_be_waited_for and await self._may_stay(kept, made_of, asker.viewer):
+            self._metrics.pages_stayed.inc()
+            return kept
+        made = await making.page()
+        return made if is_new or tries == 1 else await self._kept(asker, tries - 1)
+
+    async def _now(self, asker: Asker) -> tuple[Kept | None, MadeOf]:
+        """The page that is kept, and what it would be made of now."""
+        viewer, now, profile = asker.viewer, self._clock.now(), str(asker.viewer.profile_id)
+        version = await self._version(viewer)
         shelf = await self._catalogues.shelf(viewer, now)
-        kept = self._pages.get((surface, profile))
-        positions = self._recent.get(profile)
+        kept, positions = self._pages.get(asker.key), self._recent.get(profile)
         if positions is None:
             positions = await self._renewed(profile, kept)
-        if kept is not None and kept.is_of(self._made_of(version, shelf, now, positions, viewer)):
-            return kept
-        known, version = await self._known(viewer, version)
+        return kept, self._made_of(version, shelf, now, positions, viewer)
+
+    async def _may_stay(self, kept: Kept, made_of: MadeOf, viewer: Viewer) -> bool:
+        """Whether a page may be shown although it is not the newest: all that may be shown is as before, and nothing
+        on it was finished since."""
+        version = made_of[0]
+        if _GONE in (version, kept.made_of[0]) or not viewer.profile_key or not self._live.tracking.works:
+            return False
+        if not kept.is_but_for_version(made_of):
+            return False
+        known = self._finished.get(viewer.profile_key)
+        if known is None or known[0] != version:
+            try:
+                known = version, await self._live.done(viewer.profile_key)
+            except GoneError:
+                return False
+            self._finished.put(viewer.profile_key, known)
+        return known[1].isdisjoint(kept.discovered)
+
+    async def _make(self, asker: Asker) -> Kept:
+        """Make the page as of now, and keep it."""
+        viewer, profile = asker.viewer, str(asker.viewer.profile_id)
+        _, made_of = await self._now(asker)
+        known, version = await self._known(viewer, made_of[0])
         # One after the other with a turn of the loop between: many at once would let reads of Redis time out.
         async with self._composing:
             # Waiting may have taken long: what may be shown is what may be shown now, and another may have made it.
             now = self._clock.now()
             shelf = await self._catalogues.shelf(viewer, now)
-            kept, renewed = self._pages.get((surface, profile)), self._recent.get(profile)
-            positions = positions if renewed is None else renewed
-            made_of = self._made_of(version, shelf, now, positions, viewer)
+            kept, renewed = self._pages.get(asker.key), self._recent.get(profile)
+            made_of = self._made_of(version, shelf, now, made_of[4] if renewed is None else renewed, viewer)
             if kept is None or not kept.is_of(made_of):
-                arms = {experiment.name: variant for experiment, variant in variants.items()}
-                around = _Around(surface, shelf, made_of[2], variants[HOME_ORDER], arms, positions, now)
+                arms = {experiment.name: variant for experiment, variant in asker.variants.items()}
+                around = _Around(asker.surface, shelf, made_of[2], asker.variants[HOME_ORDER], arms, made_of[4], now)
                 page = self._composed(self._visit(viewer, known, around), around)
-                kept = self._pages.put((surface, profile), Kept(made_of, page.body, page.differs))
+                kept = self._pages.put(asker.key, Kept(made_of, page.body, page.differs, page.discovered))
                 await asyncio.sleep(0)
         return kept
 

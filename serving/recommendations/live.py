@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
 
 import redis
 
 from features.online import Known, Online
 from serving.recommendations.gather import Gather
+from serving.recommendations.tracking import Tracking
 
+V = TypeVar("V")
 PATIENCE_S = 0.2  # what one read may take
 PAUSE_S = 1.0  # so long after a failure nobody asks
 
@@ -40,12 +43,14 @@ class Breaker:
 
 
 class Live:
-    """The state of viewers. Reads of one turn of the event loop share a command."""
+    """The state of viewers. Reads of one turn of the event loop share a command; a version is read again when Redis
+    told that it changed, or when `tracking` does not work."""
 
-    def __init__(self, online: Online) -> None:
-        self._online = online
+    def __init__(self, online: Online, tracking: Tracking) -> None:
+        self._online, self.tracking = online, tracking
         self._breaker = Breaker()
         self._versions: Gather[bytes | None] = Gather(self._read_versions)
+        self._done: Gather[frozenset[str]] = Gather(self._read_done)
 
     async def version(self, profile_key: str) -> bytes | None:
         """Differs from the last one when anything that is known of the profile changed.
@@ -53,9 +58,21 @@ class Live:
         Raises:
             GoneError: Redis does not answer.
         """
+        if (kept := self.tracking.get(profile_key)) is not None:
+            return kept[0]
         if not self._breaker.lets():
             raise GoneError
         return await self._versions.get(profile_key)
+
+    async def done(self, profile_key: str) -> frozenset[str]:
+        """What a viewer has finished or rated.
+
+        Raises:
+            GoneError: Redis does not answer.
+        """
+        if not self._breaker.lets():
+            raise GoneError
+        return await self._done.get(profile_key)
 
     async def known(self, profile_key: str) -> Known:
         """What is known of a viewer.
@@ -65,21 +82,23 @@ class Live:
         """
         if not self._breaker.lets():
             raise GoneError
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                known = await self._online.viewer(profile_key)
-        except (redis.RedisError, OSError, TimeoutError) as error:
-            self._breaker.trip()
-            raise GoneError from error
-        self._breaker.reset()
-        return known
+        return await self._patiently(self._online.viewer(profile_key))
 
     async def _read_versions(self, profile_keys: Sequence[str]) -> Sequence[bytes | None]:
+        turn = self.tracking.reading(profile_keys)
+        versions = await self._patiently(self._online.versions(profile_keys))
+        self.tracking.read(turn, profile_keys, versions)
+        return versions
+
+    async def _read_done(self, profile_keys: Sequence[str]) -> Sequence[frozenset[str]]:
+        return await self._patiently(self._online.done(profile_keys))
+
+    async def _patiently(self, read: Awaitable[V]) -> V:
         try:
             async with asyncio.timeout(PATIENCE_S):
-                versions = await self._online.versions(profile_keys)
+                found = await read
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._breaker.trip()
             raise GoneError from error
         self._breaker.reset()
-        return versions
+        return found

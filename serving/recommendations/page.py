@@ -79,11 +79,12 @@ class Visit:
 @dataclass(frozen=True)
 class Page:
     """`body`: the JSON without its opening brace, for the id of each request stands first; `differs`: accounts that are
-    dealt the other order of rows would see another page."""
+    dealt the other order of rows would see another page; `discovered`: the titles of all rows but `continue`."""
 
     body: bytes
     degraded: bool
     differs: bool = False
+    discovered: tuple[str, ...] = ()
 
 
 def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
@@ -217,6 +218,7 @@ def _shown(row: str, title: Mapping[str, str], items: Iterable[tuple[Pick, float
 def _page(
     rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "Served | None", *, differs: bool = False
 ) -> Page:
+    discovered = tuple(pick.title_id for row in rows if row["id"] != "continue" for pick, _ in row["items"])
     named = {name: None for row in rows for pick, _ in row["items"] for name in (pick.title_id, pick.because) if name}
     for row in rows:
         row["items"] = [_item(pick, chance, visit.arms) for pick, chance in row["items"]]
@@ -225,7 +227,7 @@ def _page(
     model = about and {"name": about.name, "version": about.version, "snapshot_id": about.snapshot_id}
     cards = {title_id: orjson.Fragment(shelf.seen[title_id].card) for title_id in named}
     body = orjson.dumps({"model": model, "degraded": degraded, "rows": rows, "titles": cards})
-    return Page(body[1:], degraded, differs)
+    return Page(body[1:], degraded, differs, discovered)
 
 
 def _item(pick: Pick, chance: float, arms: Mapping[str, str]) -> dict[str, Any]:

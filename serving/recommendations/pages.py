@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 128 * 2**20
 MOST_DONE = 500_000  # titles, of all profiles together
-_OBJECT_BYTES = 1_000  # of a page beside its body, about
+_OBJECT_BYTES = 2_000  # of a page beside its body, about
 Key = tuple[str, str]
 MadeOf = tuple[bytes | None, Shelf, "Served | None", int, Sequence[Row], str | None]
 
@@ -20,11 +20,12 @@ MadeOf = tuple[bytes | None, Shelf, "Served | None", int, Sequence[Row], str | N
 @dataclass(frozen=True, slots=True)
 class Kept:
     """`made_of`: the viewer's version, the shelf, the system, the day, the positions, the viewer's region; `differs`:
-    with the other order of rows it would be another page."""
+    with the other order of rows it would be another page; `discovered`: the titles of all rows but `continue`."""
 
     made_of: MadeOf
     body: bytes
     differs: bool
+    discovered: tuple[str, ...] = ()
 
     @property
     def positions(self) -> Sequence[Row]:
@@ -32,9 +33,13 @@ class Kept:
 
     def is_of(self, now: MadeOf) -> bool:
         """Whether it would be the same if it was made now. Shelves and the like are compared as objects."""
-        version, shelf, served, day, positions, region = self.made_of
+        return self.made_of[0] == now[0] and self.is_but_for_version(now)
+
+    def is_but_for_version(self, now: MadeOf) -> bool:
+        """Whether nothing but the viewer's state in Redis may be another by now."""
+        _, shelf, served, day, positions, region = self.made_of
         is_same = shelf is now[1] and served is now[2] and positions is now[4]
-        return is_same and (version, day, region) == (now[0], now[3], now[5])
+        return is_same and (day, region) == (now[3], now[5])
 
 
 class Pages:

@@ -220,6 +220,7 @@ async def test_what_was_finished_stays_away_after_200_newer_ones_and_without_red
     for connection in pool._available_connections:
         await connection.disconnect()
         connection.port = 9
+    await app.state.context.tracking.stop()
     for surface in ("home", "onboarding"):
         page = await home(ada, surface=surface)
         assert page.degraded

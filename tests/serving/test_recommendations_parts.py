@@ -16,7 +16,6 @@ from features.online import Known, Online
 from matinee.clock import SystemClock
 from models.experiments.assignment import Experiment
 from models.recommenders.segments import SegmentPopularityFitted
-from serving.catalog.availability import Terms
 from serving.events.core import Log
 from serving.profiles.core import Viewer
 from serving.recommendations import exposures, live
@@ -27,6 +26,8 @@ from serving.recommendations.page import Progress, Visit, home_page
 from serving.recommendations.pages import Done, Kept
 from serving.recommendations.rows import take
 from serving.recommendations.served import Served
+from serving.recommendations.tracking import Tracking
+from serving.rights.core import Terms
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 EXPERIMENT = Experiment("e", "salt", (("a", 1.0),))
@@ -107,7 +108,7 @@ async def test_while_redis_is_gone_one_at_a_time_finds_out(monkeypatch):
 
     server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     client = redis.asyncio.Redis(port=server.sockets[0].getsockname()[1], retry=None)
-    state = Live(Online(client))
+    state = Live(Online(client), Tracking(client))
     end = time.monotonic() + 1.2
     while time.monotonic() < end:
         asked = [asyncio.create_task(state.version(f"p{number}")) for number in range(3)]
