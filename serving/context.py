@@ -81,6 +81,8 @@ class Context:
         self.pins = Pins(settings.home)
         self.owners = Owners(self.transaction, clock)
         self.viewers = Viewers(self.transaction, clock)
+        self.changes.on("account", self.owners.forget)
+        self.changes.on("account", self.viewers.forget)
         self.counts: Memo[str, bytes] = Memo(clock)
         self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.
