@@ -4,7 +4,7 @@ import { get, put, remove } from "./api.js";
 import { cardOf, gridOf, rowOf, rowsOf } from "./cards.js";
 import { h } from "./dom.js";
 import { confirmed } from "./forms.js";
-import { clock, local, moment, t } from "./i18n.js";
+import { clock, language, local, moment, t } from "./i18n.js";
 import { named, profilePath, state } from "./state.js";
 import { telemetry } from "./telemetry.js";
 
@@ -46,21 +46,32 @@ function paged(page, load, make) {
   return [grid, more];
 }
 
-const FACETS = ["kind", "genre"];
+const CHIPS = ["kind", "genre"]; // one of each in a row of links
+const MENUS = ["country", "language", "maturity", "tag"]; // one of each in a menu, where there is something to choose
+const SORTS = ["newest", "added", "title"];
+
+const regions = (code) => new Intl.DisplayNames([language], { type: "region", fallback: "code" }).of(code);
+const languages = (code) => new Intl.DisplayNames([language], { type: "language", fallback: "code" }).of(code);
+const SPOKEN = { kind: (value) => t(`kind.${value}`) || value, country: (value) => /^[A-Z]{2}$/.test(value) ? regions(value) : value, language: languages, maturity: (value) => `${value}+` };
 
 export async function catalogue(query) {
-  const filters = { q: query.get("q"), ...Object.fromEntries(FACETS.map((name) => [name, query.get(name)])) };
+  const names = ["q", "person", "sort", ...CHIPS, ...MENUS];
+  const filters = Object.fromEntries(names.map((name) => [name, query.get(name)]));
   const load = (cursor) => get("/api/media", { ...filters, ...named(), limit: 48, cursor });
-  const [genres, page] = await Promise.all([get("/api/media/genres", named()), load()]);
-  const chip = (name, value, label) => {
-    const chosen = { ...filters, [name]: value };
-    const kept = Object.entries(chosen).filter(([, one]) => one);
-    return h("a", { class: "chip", href: `#/all?${new URLSearchParams(kept)}`, "aria-current": (filters[name] ?? "") === value && "true" }, label);
-  };
-  const chips = (name, label, options) => h("nav", { class: "chips", "aria-label": label }, chip(name, "", t("all")), options.map(([value, words]) => chip(name, value, words)));
-  return { nodes: [h("h1", {}, filters.q ? `${t("search")}: ${filters.q}` : t("catalogue")),
-    chips("kind", t("catalogue_kinds"), ["film", "series"].map((kind) => [kind, t(`kind.${kind}`)])),
-    chips("genre", t("genres"), genres.slice(0, 14).map(({ genre }) => [genre, genre])),
+  const { kind, ...others } = filters;
+  const [counts, page] = await Promise.all([get("/api/media/facets", { ...others, ...named() }), load()]);
+  const address = (name, value) => `#/all?${new URLSearchParams(Object.entries({ ...filters, [name]: value }).filter(([, one]) => one))}`;
+  const words = (name, value) => (SPOKEN[name] ?? String)(value);
+  const chips = CHIPS.map((name) => h("nav", { class: "chips", "aria-label": t(`facet.${name}`) },
+    [["", t("all")], ...(counts[name] ?? []).slice(0, 14).map(({ value }) => [value, words(name, value)])].map(([value, label]) =>
+      h("a", { class: "chip", href: address(name, value), "aria-current": (filters[name] ?? "") === value && "true" }, label))));
+  const menu = (name, options) => h("label", {}, t(`facet.${name}`), h("select", { name, onchange: ({ target }) => go(address(name, target.value)) },
+    options.map(([value, label]) => h("option", { value, selected: (filters[name] ?? "") === value }, label))));
+  const menus = MENUS.filter((name) => filters[name] || counts[name]?.length > 1).map((name) =>
+    menu(name, [["", t("all")], ...(counts[name] ?? []).slice(0, 40).map(({ value, titles }) => [value, `${words(name, value)} (${titles})`])]));
+  menus.push(menu("sort", SORTS.map((sort) => [sort === "newest" ? "" : sort, t(`sort.${sort}`)])));
+  const heading = filters.q ? `${t("search")}: ${filters.q}` : filters.person ?? t("catalogue");
+  return { nodes: [h("h1", {}, heading), chips, h("div", { class: "menus" }, menus),
     page.items.length ? paged(page, load, (card) => cardOf(card)) : h("p", { class: "hint" }, t("nothing"))] };
 }
 

@@ -20,7 +20,7 @@ export async function title(id) {
   const article = h("article", { class: "title" }, image, h("div", { class: "about" },
     h("h1", {}, local(found.titles)), h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")), playButton(found), mine,
     h("p", { class: "synopsis" }, local(found.synopsis)),
-    found.people.length > 0 && h("dl", { class: "people" }, found.people.map((person) => [h("dt", {}, person.role), h("dd", {}, person.name)]))));
+    found.people.length > 0 && h("dl", { class: "people" }, found.people.map((person) => [h("dt", {}, person.role), h("dd", {}, h("a", { href: `#/all?${new URLSearchParams({ person: person.name })}` }, person.name))]))));
   const below = h("div");
   const after = async () => {
     if (state.profile) get(`${profilePath()}/titles/${encodeURIComponent(id)}`).then((said) => mine.replaceChildren(heart(id, said.favourite), ...stars(id, said.rating))).catch(() => {});
