@@ -23,7 +23,7 @@ function refresh() {
   return refreshing;
 }
 
-const STALE = ["token_expired", "invalid_token", "session_revoked"]; // of an access token
+const STALE = ["token_expired", "invalid_token", "session_over"]; // of an access token
 
 async function ask(send, path) {
   let answer;

@@ -1,17 +1,17 @@
 // One viewing: asks to watch, plays, keeps the place, counts for telemetry, offers what comes next.
 
-import { post } from "./api.js";
+import { call, post } from "./api.js";
 import { AdaptivePlayer } from "./adaptive.js";
 import { language } from "./i18n.js";
 import { telemetry } from "./telemetry.js";
 
 const FIRST_BEAT_MS = 3000;
-const GONE = ["taken_over", "streams", "plan", "rental", "maturity", "age", "region", "no_offer", "unpublished"];
+const GONE = ["taken_over", "playback_over", "streams", "plan", "rental", "maturity", "age", "region", "no_offer", "unpublished"];
 const AGENT = navigator.userAgent;
 const DEVICE = {
-  kind: /\bTV\b|SmartTV|Tizen|Web0S/i.test(AGENT) ? "tv" : /Mobi|Android/i.test(AGENT) ? "phone" : "computer",
+  kind: /\bTV\b|SmartTV|Tizen|Web0S/i.test(AGENT) ? "tv" : /Mobi|Android/i.test(AGENT) ? "phone" : "web",
   name: [navigator.userAgentData?.brands?.at(-1)?.brand ?? "", navigator.userAgentData?.platform ?? ""].filter(Boolean).join(", ") || null,
-  max_height: Math.round(Math.max(screen.height, screen.width * 9 / 16) * devicePixelRatio),
+  max_height: Math.min(8640, Math.max(144, Math.round(Math.max(screen.height, screen.width * 9 / 16) * devicePixelRatio))),
 };
 const nothingYet = () => ({ played_ms: 0, stall_ms: 0, stalls: 0, paused_ms: 0, startup_ms: null });
 
@@ -82,7 +82,7 @@ export class Playback extends EventTarget {
     this.#timers.forEach((timer) => { clearTimeout(timer); clearInterval(timer); });
     if (this.#session) {
       this.#note("stop");
-      this.#beat(true);
+      this.#stop();
       telemetry.flush(true);
     }
     this.#leaving.abort();
@@ -161,11 +161,19 @@ export class Playback extends EventTarget {
     this.#beat();
   }
 
-  async #beat(leaving = false) {
+  /** Tell the server that it is over, and where: the account has room for another device again. */
+  #stop() {
+    const position = this.#position;
+    const body = this.#started || position ? { position_ms: position } : undefined;
+    call("POST", `/api/watch/${this.#session.playback_id}/stop`, body, { keepalive: true })
+      .catch((refusal) => console.warn(`the end was not told: ${refusal.code}`));
+  }
+
+  async #beat() {
     const position = this.#position;
     if (!this.#started && !position) return;
     try {
-      const renewed = await post(`/api/watch/${this.#session.playback_id}/heartbeat`, { position_ms: position }, { keepalive: leaving });
+      const renewed = await post(`/api/watch/${this.#session.playback_id}/heartbeat`, { position_ms: position });
       this.#player?.renew(renewed.manifest.hls);
     } catch (refusal) {
       if (GONE.includes(refusal.code)) return this.#stopped(refusal.code);

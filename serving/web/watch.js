@@ -34,7 +34,7 @@ function start(id, { video, badge, sounds, skip, panel }) {
   playback.addEventListener("ended", () => offerNext(panel, playback, leaving.signal));
   playback.addEventListener("failed", ({ detail }) => {
     message(panel, t(`error.${detail}`) || t(`refusal.${detail}`) || t("error.playback"));
-    if (["taken_over", "streams"].includes(detail)) panel.append(h("button", { class: "button", onclick: () => dispatchEvent(new HashChangeEvent("hashchange")) }, t("watch_here")));
+    if (["taken_over", "playback_over", "streams"].includes(detail)) panel.append(h("button", { class: "button", onclick: () => dispatchEvent(new HashChangeEvent("hashchange")) }, t("watch_here")));
   });
   begin(id, playback).then((session) => {
     if (!session) return;

@@ -72,5 +72,5 @@ export default {
   "error.fresh_required": "Confirm first that it is you.", "error.unknown_profile": "There is no such profile any more.", "error.cross_site": "This page may not do that.",
   "error.taken_over": "Another device goes on with this film.", "error.streams": "As many devices are playing as your plan allows.", "error.unauthenticated": "Log in first.",
   "error.unknown_playback": "This viewing is over. Start it again.", "error.rate_limited": "Too many requests. Try again in a moment.", "error.account_disabled": "This account is closed.",
-  "error.media_expired": "This viewing is over. Start it again.",
+  "error.playback_over": "This viewing is over. Start it again.", "error.media_expired": "This viewing is over. Start it again.",
 };

@@ -70,5 +70,5 @@ export default {
   "error.fresh_required": "Сначала подтвердите, что это вы.", "error.unknown_profile": "Такого профиля больше нет.", "error.cross_site": "Эта страница так не может.",
   "error.taken_over": "Этот фильм идёт дальше на другом устройстве.", "error.streams": "Смотрит столько устройств, сколько позволяет подписка.", "error.unauthenticated": "Сначала войдите.",
   "error.unknown_playback": "Этот просмотр закончился. Начните снова.", "error.rate_limited": "Слишком много запросов. Попробуйте чуть позже.", "error.account_disabled": "Этот аккаунт закрыт.",
-  "error.media_expired": "Этот просмотр закончился. Начните снова.",
+  "error.playback_over": "Этот просмотр закончился. Начните снова.", "error.media_expired": "Этот просмотр закончился. Начните снова.",
 };
