@@ -94,7 +94,11 @@ async def stop(
     claims: SignedIn,
     body: Position | None = None,
 ) -> Response:
-    """End the session, at a position: its slot is free, its keys and files stop. Stopping twice is no error."""
+    """End the session, at a position: its slot is free, its keys and files stop. Stopping twice is no error.
+
+    Raises:
+        Problem: 404, the account never had such a session.
+    """
     cookie = request.cookies.get(cookie_name(request))
     if body is not None and cookie is not None:
         await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), body))
@@ -102,6 +106,8 @@ async def stop(
     async with context.transaction() as connection:
         now = context.clock.now()
         ended = await sessions.end(connection, claims.account_id, [playback_id], "stopped", now)
+        if not ended and not await sessions.is_of(connection, claims.account_id, playback_id, now):
+            raise _over(Beaten("unknown"))
     await context.streams.ended([(one, claims.account_id, "stopped") for one in ended])
     return Response(status_code=204)
 

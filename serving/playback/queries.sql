@@ -137,10 +137,12 @@ SELECT playback_id FROM playback_session
 WHERE ended_at IS NULL AND expires_at > %(now)s AND playback_id > %(after)s ORDER BY playback_id LIMIT %(count)s
 
 -- name: poster
+-- Of the title, else of its first episode that has one; what nobody may see has none.
 SELECT p.title_id, p.package_id
 FROM served_title v JOIN playable p ON p.title_id = v.title_id
-WHERE v.title_id = %(title_id)s
-   OR v.parent_id = %(title_id)s
-   OR v.parent_id IN (SELECT title_id FROM title WHERE parent_id = %(title_id)s)
+WHERE (v.title_id = %(title_id)s
+       OR v.parent_id = %(title_id)s
+       OR v.parent_id IN (SELECT title_id FROM title WHERE parent_id = %(title_id)s))
+  AND (v.state = 'published' OR v.bare)
 ORDER BY (v.title_id = %(title_id)s) DESC, coalesce(v.season, 0), v.number NULLS LAST, v.title_id
 LIMIT 1

@@ -64,6 +64,12 @@ async def end(
     return [one["playback_id"] for one in await rows(connection, QUERIES["end_sessions"], given)]
 
 
+async def is_of(connection: AsyncConnection, account_id: str, playback_id: str, now: datetime) -> bool:
+    """Whether the account has such a session, living or over."""
+    asked = {"account_id": account_id, "playback_id": playback_id, "now": now}
+    return bool(await rows(connection, QUERIES["ending"], asked))
+
+
 async def end_others(
     connection: AsyncConnection, session_id: str, profile_id: str, now: datetime
 ) -> list[tuple[str, str, str]]:

@@ -187,6 +187,10 @@ class Slots:
             self._run_id = run_id
             await self._ready()
 
+    def try_again(self) -> None:
+        """Ask Redis with the next call, however lately it failed."""
+        self._next_try = 0.0
+
     async def _ready(self) -> None:
         if self._is_stale:
             await self._client.set("pb:epoch", uuid7())

@@ -146,6 +146,10 @@ class Streams:
         with contextlib.suppress(GoneError):
             await self.slots.end([(playback_id, account_id, "failed")])
 
+    def forget_states(self) -> None:
+        """Ask anew what files are given out by."""
+        self._states.clear()
+
     async def settle(self, account_id: str | None) -> None:
         """Let PostgreSQL hear what this process knows of an account's positions, before they are read there."""
         if account_id is not None and account_id in self._unwritten:
@@ -243,13 +247,14 @@ class Streams:
                 await self.slots.look_after()
                 await self._write(await self.slots.orphans(self._clock.now() - _ORPHANED, _BATCH))
             with _quietly():
-                await self._hear_of_endings()
+                await self.hear_of_endings()
             if time.monotonic() - judged > JUDGED_S:
                 judged = time.monotonic()
                 with _quietly():
                     await self.judge_all()
 
-    async def _hear_of_endings(self) -> None:
+    async def hear_of_endings(self) -> None:
+        """End what sign-ins that are over play, and tell Redis of all that others ended."""
         since = {"now": self._clock.now(), "since": self._clock.now() - _LATELY}
         async with self._transaction() as connection:
             await execute(connection, QUERIES["end_signed_out"], since)
