@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
-from serving import health, problems
+from serving import health, logs, problems
 from serving.accounts.account_api import router as account
 from serving.accounts.api import router as accounts
 from serving.accounts.credentials_api import router as credentials
@@ -28,6 +27,7 @@ from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
 from serving.catalog.routes import facets, titles
 from serving.context import Context
+from serving.cors import Cors
 from serving.events.api import post_events
 from serving.events.cmcd_api import post_cmcd
 from serving.metrics import Metrics
@@ -64,8 +64,12 @@ class Api(FastAPI):
         super().__init__(**options)
         self.express: dict[tuple[str, str], ASGIApp] = {}
         self.patterns: list[tuple[str, str, re.Pattern[str], ASGIApp]] = []  # method, how paths begin, whole paths
+        self.outer: ASGIApp = self.serve  # what wraps every route, express ones too
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.outer(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             express = self.express.get((scope["method"], scope["path"])) or self._by_pattern(scope)
             if express is not None:
@@ -107,6 +111,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's own spans know nothing of the express routes and tell whole addresses: see `serving.tracing`.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.context = context
     # Starlette tries routes in their order: the busiest first.
@@ -121,6 +127,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     problems.install(app)
     describe(app)
     app.add_middleware(Edge, metrics=context.metrics)
+    if settings.cors_origins:
+        app.outer = Cors(app.outer, settings.cors_origins)
+    if context.tracing:
+        app.outer = context.tracing.wrap(app.outer)
     return app
 
 
@@ -174,9 +184,8 @@ async def docs(_: Request) -> FileResponse:
 
 def main_app() -> FastAPI:
     """The app of the home in the environment, with its log on standard error."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("MATINEE_LOG_LEVEL", "INFO"),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-    )
-    return create_app(Settings.load())
+    settings = Settings.load()
+    logs.set_up(os.environ.get("MATINEE_LOG_LEVEL", "INFO"))
+    if not settings.limits_scale:
+        logging.getLogger("matinee.api").warning("MATINEE_LIMITS_SCALE=0: nothing limits how often what is tried")
+    return create_app(settings)

@@ -57,11 +57,14 @@ def authenticate(request: Request) -> Claims:
 def check_origin(request: Request) -> None:
     """Cookies are sent by browsers alone, and browsers name the origin of every unsafe request (CSRF).
 
+    Pages of the origins in `MATINEE_CORS_ORIGINS` are ours too.
+
     Raises:
         Problem: 403, the request does not come from our own page.
     """
     origin = request.headers.get("origin")
-    if origin is None or urlsplit(origin).netloc != request.headers.get("host"):
+    ours = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    if not ours and origin not in context_of(request.app).origins:
         raise Problem(403, "cross_site", "a request with cookies must come from this site's own page")
 
 

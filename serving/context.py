@@ -24,6 +24,7 @@ from serving.accounts.revoked import Revoked
 from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
 from serving.changes import Changes
+from serving.cors import listed
 from serving.events.core import Log
 from serving.events.senders import Senders
 from serving.events.sessions import Playbacks, Sessions
@@ -44,6 +45,7 @@ from serving.recommendations.live import PATIENCE_S, Live
 from serving.recommendations.systems import Systems
 from serving.recommendations.tracking import Tracking
 from serving.search.core import Engine, PostgresEngine
+from serving.tracing import tracing
 from transcoding import watermark
 
 _REDIS_TIMEOUT_S = 2.0
@@ -57,12 +59,16 @@ class Context:
         self.settings = settings
         self.clock = clock
         self.draining = False  # set when the process is told to go
-        self.pool = pool(settings)
-        self.reads = pool(settings, reading=True)
+        self.origins = listed(settings.cors_origins)
+        self.tracing = tracing(settings)
+        cursors = self.tracing.cursor_factory if self.tracing else None
+        self.pool = pool(settings, cursor_factory=cursors)
+        self.reads = pool(settings, reading=True, cursor_factory=cursors)
         self.changes = Changes(settings)
-        self.redis = _redis(settings.redis())
+        kind = self.tracing.redis_class if self.tracing else Redis
+        self.redis = _redis(settings.redis(), kind=kind)
         # Events may have a Redis of their own.
-        self.events = _redis(settings.events()) if settings.events_url else self.redis
+        self.events = _redis(settings.events(), kind=kind) if settings.events_url else self.redis
         self.tokens = Tokens(settings.home, clock)
         self.refresh_key = secret(settings.home, "refresh")
         self.second_factors = SecondFactors(settings.home)
@@ -86,7 +92,7 @@ class Context:
         self.counts: Memo[str, bytes] = Memo(clock)
         self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.
-        self.quick = _redis(settings.redis(), PATIENCE_S)
+        self.quick = _redis(settings.redis(), PATIENCE_S, kind)
         self.gateway_mark = accel.mark(settings.home)
         limits_key = secret(settings.home, "token")
         self.limits = Limits(self.quick, clock, self.metrics, limits_key, settings.limits_scale)
@@ -140,11 +146,13 @@ class Context:
         for client in {self.redis, self.events, self.quick}:
             await client.aclose()
         self.passwords.close()
+        if self.tracing:
+            await self.tracing.close()
 
 
-def _redis(url: str, timeout_s: float = _REDIS_TIMEOUT_S) -> Redis:
+def _redis(url: str, timeout_s: float = _REDIS_TIMEOUT_S, kind: type[Redis] = Redis) -> Redis:
     # One retry, at once: the first command after a restart finds its pooled connection dead.
-    return Redis.from_url(
+    return kind.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

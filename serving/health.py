@@ -11,6 +11,7 @@ import redis
 from starlette.requests import Request
 from starlette.responses import Response
 
+from matinee.db.migrate import known
 from serving.context import Context, context_of
 from serving.problems import RETRY_AFTER_S, Problem
 
@@ -22,31 +23,38 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """200 when PostgreSQL and Redis answer right now and a model was looked for; otherwise 503 that names what lacks.
+    """200 while viewers can be served; 503, with what lacks, where they should be sent elsewhere.
 
+    Needed are PostgreSQL, migrated as far as this code knows, and a first look for a model. Without Redis (`degraded`)
+    the catalogue, pages and playback go on; events, and what counts streams and attempts for all processes, do not.
     Without a good model the pages fall back and say so: that is no reason to send viewers away.
     """
     context = context_of(request.app)
+    if context.draining:
+        raise Problem(503, "draining", "this process is about to stop", headers={"Retry-After": str(RETRY_AFTER_S)})
     postgres, cache = await asyncio.gather(_postgres(context), _redis(context))
-    checks = {"postgres": postgres, "redis": cache, "model": context.systems.looked.is_set()}
-    if not all(checks.values()):
-        missing = ", ".join(name for name, answers in checks.items() if not answers)
+    needed = {**postgres, "model": context.systems.looked.is_set()}
+    checks = {**needed, "redis": cache}
+    if not all(needed.values()):
+        missing = ", ".join(name for name, holds in checks.items() if not holds)
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        raise Problem(503, "not_ready", f"no answer from {missing}", headers=headers, checks=checks)
-    return Response(orjson.dumps({"status": "ready", "checks": checks}), media_type="application/json")
+        raise Problem(503, "not_ready", f"missing: {missing}", headers=headers, checks=checks)
+    status = "ready" if cache else "degraded"
+    return Response(orjson.dumps({"status": status, "checks": checks}), media_type="application/json")
 
 
 async def metrics(request: Request) -> Response:
     return Response(context_of(request.app).metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-async def _postgres(context: Context) -> bool:
+async def _postgres(context: Context) -> dict[str, bool]:
     try:
         async with context.pool.connection(timeout=_PATIENCE_S) as connection:
-            await connection.execute("SELECT 1 FROM migration LIMIT 1")
-        return True
+            found = await connection.execute("SELECT name FROM migration")
+            done = {name for (name,) in await found.fetchall()}
+        return {"postgres": True, "migrated": known() <= done}
     except (psycopg.Error, psycopg_pool.PoolTimeout):
-        return False
+        return {"postgres": False, "migrated": False}
 
 
 async def _redis(context: Context) -> bool:

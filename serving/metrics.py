@@ -18,6 +18,10 @@ class Metrics:
             registry=self.registry,
             buckets=_BUCKETS,
         )
+        self.in_flight = 0
+        Gauge("matinee_http_in_flight", "Requests being answered", registry=self.registry).set_function(
+            lambda: self.in_flight
+        )
         self.events_accepted = Counter(
             "matinee_events_accepted", "Viewer events durably in the event log", registry=self.registry
         )

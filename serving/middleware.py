@@ -1,11 +1,10 @@
-"""The one middleware, plain ASGI: request id, security headers, body limit, metrics, log line, unexpected errors."""
+"""The one middleware, plain ASGI: request id, security headers, limits of size, metrics, log line, defects."""
 
 import logging
 import re
 import time
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,13 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from matinee.contracts.events import MAX_BATCH_BYTES
 from matinee.ids import uuid7
 from serving.headers import SECURITY, TRANSPORT
+from serving.logs import REQUEST
 from serving.metrics import Metrics
 from serving.problems import Problem, problem_of
 
 MAX_BODY_BYTES = MAX_BATCH_BYTES
+# What the gateway lets through, held here too for those who come without it.
+MAX_HEADER_BYTES, MAX_URL_BYTES = 32 * 1024, 8 * 1024
 log = logging.getLogger("matinee.api")
 
 _REQUEST_ID = re.compile(rb"^[A-Za-z0-9-]{8,64}$")
+_TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_NO_TRACE = b"0" * 32
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY]
 _HSTS = (TRANSPORT[0].encode(), TRANSPORT[1].encode())
@@ -63,44 +67,60 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        if method == "HEAD" and scope["path"].startswith("/api/"):
+            # Every GET may be asked as HEAD (RFC 9110, 9.1); the server in front of us drops the body.
+            scope = {**scope, "method": "GET"}
+        exchange = _Exchange(scope, receive, send, head=method == "HEAD")
+        self._metrics.in_flight += 1
         try:
-            if exchange.announced_length > MAX_BODY_BYTES:
-                await _too_large().response()(scope, receive, exchange.send)
+            if exchange.refusal is not None:
+                await exchange.refusal.response()(scope, receive, exchange.send)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - logged with its traceback, answered by 500
             await exchange.fail(error)
         finally:
+            self._metrics.in_flight -= 1
             seconds = time.perf_counter() - exchange.started
-            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-            route = getattr(scope.get("route"), "path", "unmatched")
+            found = scope.get("route")
+            route = getattr(found, "path", "unmatched")
             self._metrics.observe(method, route, exchange.status, seconds)
             # What goes well on a read or on a route of many calls is counted, not logged. A path may hold a media
             # token, the route never does.
-            quiet = method in ("GET", "HEAD") or isinstance(scope.get("route"), PlainRoute)
-            if exchange.status >= 400 or not quiet:
+            if exchange.status >= 400 or not (method in ("GET", "HEAD") or isinstance(found, PlainRoute)):
                 _line(exchange, method, route, seconds)
 
 
 class _Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, head: bool = False) -> None:
         self.started = time.perf_counter()
         self.status = 499  # what stays when the client leaves before the answer
-        self.announced_length = 0
-        self._scope, self._receive, self._send = scope, receive, send
-        self._received = 0
+        self.refusal: Problem | None = None
+        self.trace_id = ""
+        self._scope, self._receive, self._send, self._head = scope, receive, send, head
+        self._received = self._announced = size = 0
         self._begun = self._overflowed = self._replaced = False
         self.request_id = b""
         for name, value in scope["headers"]:
+            size += len(name) + len(value)
             if name == b"x-request-id" and _REQUEST_ID.match(value):
                 self.request_id = value
             elif name == b"content-length":
-                self.announced_length = int(value) if value.isdigit() else 0
+                self._announced = int(value) if value.isdigit() else 0
+            elif name == b"traceparent" and (trace := _TRACE.match(value)) and trace[1] != _NO_TRACE:
+                self.trace_id = trace[1].decode()
         self.request_id = self.request_id or uuid7().encode()
-        scope["matinee.request_id"] = self.request_id.decode()
+        scope["matinee.request_id"] = name = self.request_id.decode()
+        REQUEST.set((name, self.trace_id))
+        if self._announced > MAX_BODY_BYTES:
+            self.refusal = _too_large()
+        elif size > MAX_HEADER_BYTES:
+            self.refusal = Problem(431, "headers_too_large", f"headers may have {MAX_HEADER_BYTES:,} bytes at most")
+        elif len(scope["path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+            self.refusal = Problem(414, "uri_too_long", f"an address may have {MAX_URL_BYTES:,} bytes at most")
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -122,6 +142,8 @@ class _Exchange:
             self._begun = True
             self.status = message["status"]
             message["headers"] = self._headers(list(message.get("headers", [])))
+        elif self._head:
+            message = {**message, "body": b""}
         await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -147,11 +169,10 @@ def _too_large() -> Problem:
 
 
 def _line(exchange: _Exchange, method: str, route: str, seconds: float) -> None:
-    entry: dict[str, Any] = {
-        "request_id": exchange.request_id.decode(),
+    fields: dict[str, Any] = {
         "method": method,
         "route": route,
         "status": exchange.status,
         "ms": round(seconds * 1000, 1),
     }
-    log.info(orjson.dumps(entry).decode())
+    log.info("request", extra={"fields": fields})

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem details, each with a stable `code`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,10 +12,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from matinee.errors import MatineeError
 
 RETRY_AFTER_S = 2
+_NUL = "NUL (0x00)"  # what PostgreSQL's text cannot hold, wherever a client may write it
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 
@@ -72,6 +75,8 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(error.status_code, code, str(error.detail), headers=error.headers)
         case RequestValidationError():
             return _invalid(error)
+        case psycopg.DataError() if _NUL in str(error):
+            return Problem(422, "invalid_request", "a text has a NUL character in it")
         case psycopg.OperationalError() | psycopg_pool.PoolTimeout():
             return unavailable("postgres")
         case redis.RedisError():
@@ -90,15 +95,29 @@ def _invalid(error: RequestValidationError) -> Problem:
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem document."""
 
-    async def answer(_: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
         if problem is None:
             raise error
+        if problem.status == 405:
+            problem.headers = {"Allow": ", ".join(sorted(_methods(app.routes, request.scope)))}
         return problem.response()
 
     foreseen = (
-        Problem, HTTPException, RequestValidationError, psycopg.OperationalError, psycopg_pool.PoolTimeout,
-        redis.RedisError,
+        Problem, HTTPException, RequestValidationError, psycopg.DataError, psycopg.OperationalError,
+        psycopg_pool.PoolTimeout, redis.RedisError,
     )  # fmt: skip
     for kind in foreseen:
         app.add_exception_handler(kind, answer)
+
+
+def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
+    """Every method that some route has for the path (RFC 9110, 10.2.1): one route alone knows only its own."""
+    found: set[str] = set()
+    for route in routes:
+        included = getattr(route, "original_router", None)  # FastAPI keeps routers whole
+        if included is not None:
+            found |= _methods(included.routes, scope)
+        elif isinstance(route, Route) and route.matches({**scope, "path_params": {}})[0] is not Match.NONE:
+            found |= route.methods or set()
+    return found | ({"HEAD"} if "GET" in found else set())

@@ -1,6 +1,9 @@
 """Connections to Matinee's database."""
 
+from typing import Any
+
 import psycopg
+from psycopg import AsyncCursor
 from psycopg_pool import AsyncConnectionPool
 
 from matinee.errors import StackError
@@ -20,7 +23,13 @@ def connect(settings: Settings, *, autocommit: bool = False) -> psycopg.Connecti
         raise StackError(f"PostgreSQL does not answer ({reason}): start it with `matinee up`") from None
 
 
-def pool(settings: Settings, *, size: int = 8, reading: bool = False) -> AsyncConnectionPool:
+def pool(
+    settings: Settings,
+    *,
+    size: int = 8,
+    reading: bool = False,
+    cursor_factory: type[AsyncCursor[Any]] | None = None,
+) -> AsyncConnectionPool:
     """A pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself.
 
     `reading`: for single statements, each its own transaction, on connections that nobody checks (that costs as much as
@@ -33,8 +42,8 @@ def pool(settings: Settings, *, size: int = 8, reading: bool = False) -> AsyncCo
         min_size=1,
         max_size=size,
         open=False,
+        kwargs={"autocommit": reading, **({"cursor_factory": cursor_factory} if cursor_factory else {})},
         timeout=3,
         reconnect_timeout=3,
         check=None if reading else AsyncConnectionPool.check_connection,
-        kwargs={"autocommit": reading},
     )

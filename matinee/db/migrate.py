@@ -1,6 +1,7 @@
 """Plain forward-only migrations: `migrations/NNNN_name.sql`, each in one transaction, remembered with its checksum."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 from typing import LiteralString, cast
 
@@ -11,6 +12,12 @@ from matinee.errors import ContractError
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any constant: it names the lock that keeps two processes from migrating at once.
 _LOCK = 7_228_113
+
+
+@cache
+def known() -> frozenset[str]:
+    """The names of the migrations of this code."""
+    return frozenset(path.stem for path in MIGRATIONS.glob("*.sql"))
 
 
 def migrate(url: str, folder: Path = MIGRATIONS) -> list[str]:
