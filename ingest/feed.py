@@ -118,6 +118,15 @@ def feed_hash(title: FeedTitle) -> bytes:
     return hashlib.sha256(_CANONICAL_FORM + canonical).digest()
 
 
+def unstorable(title: FeedTitle) -> str | None:
+    """Why PostgreSQL could not keep the title; None where it can."""
+    try:
+        canonical = orjson.dumps(title.model_dump(mode="json"))
+    except (TypeError, ValueError) as error:  # nested deeper than JSON writers go
+        return printable(f"cannot be stored: {error}")
+    return "contains the character NUL" if _NUL.search(canonical) else None
+
+
 def _wrong_parent(title: FeedTitle, kinds: Mapping[str, str]) -> str:
     if title.parent is None:
         return ""
@@ -146,7 +155,6 @@ def _judge(number: int, raw: bytes, check: Check | None) -> Line | Rejected:
         if not isinstance(value, dict):
             return Rejected(number, f"a title is a JSON object, not {type(value).__name__}", raw)
         title = FeedTitle.model_validate(value)
-        canonical = orjson.dumps(title.model_dump(mode="json"))
     except orjson.JSONDecodeError as error:
         return Rejected(number, printable(f"not JSON: {error}"), raw)
     except ValidationError as error:
@@ -155,8 +163,8 @@ def _judge(number: int, raw: bytes, check: Check | None) -> Line | Rejected:
         return Rejected(number, printable(f"{where}: {found['msg']}" if where else found["msg"]), raw)
     except (TypeError, ValueError) as error:  # nested deeper than JSON writers go
         return Rejected(number, printable(f"cannot be stored: {error}"), raw)
-    if _NUL.search(canonical):
-        return Rejected(number, "contains the character NUL", raw)
+    if reason := unstorable(title):
+        return Rejected(number, reason, raw)
     if reason := contradiction(title.offers):
         return Rejected(number, reason, raw)
     if check and (misfit := check(title.extra)):

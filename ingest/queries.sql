@@ -102,6 +102,56 @@ ON CONFLICT (title_id) DO UPDATE SET
         CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' THEN excluded.published_at END),
     version = old.version + 1, updated_at = now()
 
+-- name: write_title
+UPDATE title SET number = %s, year = %s, runtime_s = %s, maturity = %s, genres = %s, tags = %s, countries = %s, images = %s,
+    extra = %s, version = version + 1, updated_at = told_now()
+WHERE title_id = %s
+
+-- name: moderated
+-- A title in the words of a feed, and what moderation knows of it.
+SELECT t.state, t.version, t.note, t.feed_hash IS NOT NULL AS from_feed, t.updated_at, texts.titles,
+       ARRAY(SELECT field FROM title_override o WHERE o.title_id = t.title_id) AS ours,
+       jsonb_build_object(
+           'id', t.title_id, 'kind', t.kind, 'parent', t.parent_id, 'titles', coalesce(texts.titles, '{}'),
+           'synopsis', coalesce(texts.synopsis, '{}'), 'year', t.year, 'runtime_s', t.runtime_s, 'genres', t.genres,
+           'tags', t.tags, 'maturity', t.maturity, 'countries', t.countries, 'images', t.images, 'extra', t.extra,
+           'people', coalesce((SELECT jsonb_agg(jsonb_build_object('name', name, 'role', role) ORDER BY position)
+                               FROM title_person p WHERE p.title_id = t.title_id), '[]'),
+           'offers', coalesce((SELECT jsonb_agg(jsonb_build_object(
+                                   'kind', kind, 'plans', plans, 'price', price::text, 'currency', currency,
+                                   'regions', regions, 'from', lower(open), 'until', upper(open)) ORDER BY position)
+                               FROM offer o WHERE o.title_id = t.title_id), '[]')) AS title
+FROM title t
+LEFT JOIN LATERAL (
+    SELECT jsonb_object_agg(language, title) AS titles,
+           jsonb_object_agg(language, synopsis) FILTER (WHERE synopsis <> '') AS synopsis
+    FROM title_text x WHERE x.title_id = t.title_id) texts ON true
+WHERE t.title_id = %s
+
+-- name: override
+INSERT INTO title_override (title_id, field, value, set_at) VALUES (%s, %s, %s, %s)
+ON CONFLICT (title_id, field) DO UPDATE SET value = excluded.value, set_at = excluded.set_at
+
+-- name: release
+DELETE FROM title_override WHERE title_id = %s AND field = ANY(%s)
+
+-- name: read_feed_anew
+-- No line has this hash, so the next run of the feed writes the title whatever its line says.
+UPDATE title SET feed_hash = CASE WHEN feed_hash IS NULL THEN NULL ELSE '\x'::bytea END, version = version + 1,
+    updated_at = told_now()
+WHERE title_id = %s
+
+-- name: set_state
+UPDATE title SET state = %s, note = %s, published_at = CASE WHEN %s THEN coalesce(published_at, %s) ELSE published_at END,
+    version = version + 1, updated_at = told_now()
+WHERE title_id = %s
+
+-- name: moderation_queue
+SELECT t.title_id, t.kind, t.state, t.version, t.note, t.updated_at, l.titles
+FROM title t JOIN listed_title l USING (title_id)
+WHERE t.state = %s AND (t.updated_at, t.title_id) > (%s::timestamptz, %s)
+ORDER BY t.updated_at, t.title_id LIMIT %s
+
 -- name: clear_texts
 DELETE FROM title_text WHERE title_id = ANY(%s)
 

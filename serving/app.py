@@ -23,6 +23,7 @@ from serving.accounts.api import router as accounts
 from serving.accounts.credentials_api import router as credentials
 from serving.accounts.tv_api import router as tv
 from serving.admin.accounts.api import router as admin_accounts
+from serving.admin.catalogue.api import router as admin_catalogue
 from serving.analytics.api import router as analytics
 from serving.catalog.api import router as catalog
 from serving.catalog.routes import facets, titles
@@ -121,7 +122,19 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     for route in plain:
         if route.path in EXPRESS:
             add_express(app, route, context.metrics)
-    for router in (accounts, credentials, tv, account, admin_accounts, profiles, library, catalog, playback, analytics):
+    for router in (
+        accounts,
+        credentials,
+        tv,
+        account,
+        admin_accounts,
+        admin_catalogue,
+        profiles,
+        library,
+        catalog,
+        playback,
+        analytics,
+    ):
         app.include_router(router)
     app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
     problems.install(app)

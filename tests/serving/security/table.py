@@ -74,6 +74,14 @@ GET    /v/{token}/{title_id}/{package_id}/{name:path}  | player | 200 403 403 | 
 
 POST   /api/events                                     | anyone | 202 |          | {"events": []}
 POST   /api/cmcd                                       | anyone | 200
+GET    /api/admin/catalogue                            | staff  | 200
+GET    /api/admin/catalogue/{title_id}                 | staff  | 200 200 404 | title
+PATCH  /api/admin/catalogue/{title_id}                 | staff  | 428 428 428 | title    | {}
+POST   /api/admin/catalogue/{title_id}/release         | staff  | 428 428 428 | title    | {"fields": ["year"]}
+POST   /api/admin/catalogue/{title_id}/submit          | staff  | 428 428 428 | title    | {}
+POST   /api/admin/catalogue/{title_id}/approve         | staff  | 428 428 428 | title    | {}
+POST   /api/admin/catalogue/{title_id}/send_back       | staff  | 428 428 428 | title    | {"note": "no"}
+POST   /api/admin/catalogue/{title_id}/withdraw        | staff  | 428 428 428 | title    | {"note": "no"}
 GET    /api/analytics/titles                           | staff  | 503
 """
 
