@@ -25,6 +25,7 @@ from serving.auth import Fresh, SignedIn
 from serving.context import Context, Ctx
 from serving.links import link
 from serving.problems import Problem
+from serving.profiles.core import grown_up
 
 router = APIRouter(prefix="/api/auth", tags=["accounts"])
 # So many letters with live links lie in a mailbox at most: who is denied another one has one that works.
@@ -164,6 +165,7 @@ async def change_email(body: NewEmail, context: Ctx, claims: Fresh) -> Response:
     await context.limits.spend(limits.RECOVERY, claims.account_id)
     now = context.clock.now()
     async with context.transaction() as connection:
+        await grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         account = await core.account(connection, claims.account_id)
         taken = await core.account_by_email(connection, body.email)
         await codes.drop(connection, claims.account_id, "email")
@@ -190,6 +192,7 @@ async def second_factor(context: Ctx, claims: SignedIn) -> SecondFactor:
 async def propose(context: Ctx, claims: Fresh) -> Enrolment:
     """A secret for an authenticator app; it counts once a code of it was given to `/totp/confirm`."""
     async with context.transaction() as connection:
+        await grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         account = await core.account(connection, claims.account_id)
         made = await context.second_factors.propose(
             connection, claims.account_id, account["email"] or claims.account_id
@@ -203,6 +206,7 @@ async def confirm_second_factor(body: OneCode, context: Ctx, claims: Fresh) -> R
     await context.limits.spend(limits.SECOND_FACTOR, claims.account_id)
     now = context.clock.now()
     async with context.transaction() as connection:
+        await grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         made = await context.second_factors.confirm(connection, claims.account_id, body.code, now)
         await _told(connection, context, claims.account_id, "second_factor_on")
     await context.limits.refund(limits.SECOND_FACTOR, claims.account_id)
@@ -213,6 +217,7 @@ async def confirm_second_factor(body: OneCode, context: Ctx, claims: Fresh) -> R
 async def recovery_codes(context: Ctx, claims: Fresh) -> RecoveryCodes:
     """New recovery codes instead of those that are left."""
     async with context.transaction() as connection:
+        await grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         account = await core.account(connection, claims.account_id)
         if not account["second_factor"]:
             raise Problem(409, "no_second_factor", "this account has no second factor")
@@ -224,6 +229,7 @@ async def recovery_codes(context: Ctx, claims: Fresh) -> RecoveryCodes:
 async def remove_second_factor(context: Ctx, claims: Fresh) -> Response:
     """Sign in with the password alone again."""
     async with context.transaction() as connection:
+        await grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         if not await context.second_factors.remove(connection, claims.account_id):
             raise Problem(409, "no_second_factor", "this account has no second factor")
         await _told(connection, context, claims.account_id, "second_factor_off")

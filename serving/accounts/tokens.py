@@ -18,6 +18,7 @@ _ALGORITHM = "HS256"
 _TYPE = "at+jwt"
 _ISSUER = "matinee"
 _AUDIENCE = "matinee-api"
+ROLES = frozenset({"viewer", "moderator", "admin"})
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub", "sid", "role", "auth_time"]
 _MEMO_SIZE = 10_000
 _SECRET = "token"  # noqa: S105 - the name of a file, not what is in it
@@ -123,7 +124,15 @@ class Tokens:
 def _claims(payload: dict[str, object]) -> Claims:
     """Of a payload whose signature holds: still, nothing in it is taken for what it is not."""
     match payload:
-        case {"sub": str(account), "sid": str(session), "role": str(role), "exp": int(until), "auth_time": int(shown)}:
+        case {"nbf": _}:
+            pass  # no token of ours begins later than at once
+        case {
+            "sub": str(account),
+            "sid": str(session),
+            "role": str(role),
+            "exp": int(until),
+            "auth_time": int(shown),
+        } if role in ROLES:
             return Claims(account, session, role, float(until), float(shown))
     raise refused("invalid_token", "the access token is not valid")
 

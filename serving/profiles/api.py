@@ -48,6 +48,8 @@ async def drop_pin(profile_id: ProfileId, context: Ctx, claims: Fresh) -> Respon
 async def _set_pin(context: Context, claims: Claims, profile_id: str | None, pin: str | None) -> Response:
     now = context.clock.now()
     async with context.transaction() as connection:
+        # Whoever just signed in may have handed the device to a child.
+        await core.grown_up(connection, claims.account_id, claims.session_id, claims.auth_time)
         await core.set_pin(connection, context.pins, claims.account_id, claims.session_id, profile_id, pin, now)
         await _tell(connection, claims)
         await audit.record(

@@ -120,14 +120,20 @@ async def profiles(connection: AsyncConnection, account_id: str, session_id: str
     return [{**one, "open": Door.of(one).is_open(now)} for one in found if one["profile_id"] is not None]
 
 
-async def grown_up(connection: AsyncConnection, account_id: str, session_id: str | None) -> None:
+async def grown_up(
+    connection: AsyncConnection, account_id: str, session_id: str | None, shown: float | None = None
+) -> None:
     """Let pass who is not in a child's profile of an account that has a PIN.
+
+    `shown` (Unix seconds): who proved so late who they are passes, if it was after the child's profile was entered.
 
     Raises:
         Problem: 403 `pin_required`.
     """
     place = await row(connection, QUERIES["sign_in_place"], {"account_id": account_id, "session_id": session_id})
-    if place is not None and place["guarded"] and place["kids_limit"] is not None:
+    if place is None or not place["guarded"] or place["kids_limit"] is None:
+        return
+    if shown is None or shown <= place["entered_at"].timestamp():
         raise pin_required()
 
 

@@ -25,7 +25,8 @@ ORDER BY p.created_at, p.profile_id
 
 -- name: sign_in_place
 SELECT EXISTS (SELECT FROM account_pin k WHERE k.account_id = %(account_id)s) AS guarded,
-       (SELECT v.kids_limit FROM session_profile v WHERE v.session_id = %(session_id)s) AS kids_limit
+       (SELECT v.kids_limit FROM session_profile v WHERE v.session_id = %(session_id)s) AS kids_limit,
+       (SELECT v.entered_at FROM session_profile v WHERE v.session_id = %(session_id)s) AS entered_at
 
 -- name: hold_account
 -- Two requests that count the profiles of one account take turns; who waited counts anew, in a statement of its own.

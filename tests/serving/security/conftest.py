@@ -1,11 +1,14 @@
 """One running API a module, with the catalogue, real films, and people of every role to ask it as."""
 
+import asyncio
 import json
 import shutil
 import socket
+import ssl
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,11 +59,12 @@ class World:
     settings: Settings
     app: Any
     url: str
-    loop: Any
-    made: int = 0
+    verify: str | bool = False
     nobody: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
+        # Made once: reading certificates costs more than a request.
+        self._trust = ssl.create_default_context(cafile=self.verify) if isinstance(self.verify, str) else False
         self.nobody = self.browser()
 
     @property
@@ -70,13 +74,13 @@ class World:
     def browser(self, **options: Any) -> httpx.Client:
         """A browser without a past, at the page's origin."""
         headers = {"origin": self.url, **options.pop("headers", {})}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=False, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=self._trust, **options)
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Await something of the app in the app's own loop."""
-        import asyncio
-
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """A connection of the test's own: the app's pool belongs to the app's loop."""
+        async with await psycopg.AsyncConnection.connect(self.settings.database()) as connection:
+            yield connection
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.database(), autocommit=True) as connection:
@@ -85,62 +89,53 @@ class World:
 
     def person(self, role: str = "viewer", *, account_id: str | None = None, plan: str | None = "premium") -> Person:
         """A new person, or one more sign-in of an account; `kid` is a viewer in a child's profile, behind a PIN."""
-        return self.run(_person(self, role, account_id, plan))
+        return asyncio.run(_person(self, role, account_id, plan))
 
     def profile(self, of: Person, name: str = "More") -> str:
         """One more profile of an account; returns its id."""
-        return self.run(_profile(self, of, name))
+        return asyncio.run(_profile(self, of, name))
 
     def watch(self, of: Person, title_id: str = "otters") -> tuple[dict[str, Any], httpx.Client]:
         """Open a playback: what the API answered, and the browser that may play it."""
         browser = self.browser(headers=of.headers)
-        answer = browser.post(f"/api/watch/{title_id}", json={"profile_id": of.profile_id})
+        body = {"profile_id": of.profile_id}
+        answer = browser.post(f"/api/watch/{title_id}", json=body)
+        if answer.status_code == 403 and answer.json()["code"] == "streams":
+            oldest = answer.json()["sessions"][0]["playback_id"]
+            answer = browser.post(f"/api/watch/{title_id}", json={**body, "take_over": oldest})
         assert answer.status_code == 200, answer.text
         return answer.json(), browser
 
 
 async def _person(world: World, role: str, account_id: str | None, plan: str | None) -> Person:
     from matinee.db.viewers import add_account, add_profile
+    from serving.accounts import sessions
     from serving.profiles import core as profiles
 
-    world.made += 1
     stored = "viewer" if role == "kid" else role
     context = world.context
     now = context.clock.now()
-    async with context.transaction() as connection:
+    async with world.transaction() as connection:
         if account_id is None:
             account_id = await add_account(
-                connection, email=f"person-{world.made}@example.org", password_hash="none", role=stored, country="FR"
+                connection,
+                email=f"person-{uuid.uuid4().hex}@example.org",
+                password_hash="none",
+                role=stored,
+                country="FR",
             )
             assert account_id is not None
             if plan:
                 await _subscribe(connection, account_id, plan, now)
         profile_id = await add_profile(connection, account_id, name="First", maturity=18, language="en")
-        entry = await _sign_in(context, connection, account_id, stored, now)
+        entry = await sessions.open_session(connection, context.refresh_key, account_id, now)
         if role == "kid":
             pinned = (context.pins, account_id, entry.session_id)
             await profiles.set_pin(connection, *pinned, None, PIN, now)
             profile_id = await add_profile(connection, account_id, name="Kid", maturity=6, language="en")
             await profiles.enter(connection, *pinned, profile_id, None, now)
-    access = _access(context, account_id, entry.session_id, stored)
+    access = context.tokens.issue(account_id, entry.session_id, stored, auth_time=now)
     return Person(role, account_id, profile_id, entry.session_id, access, entry.refresh_token)
-
-
-async def _sign_in(context: Any, connection: Any, account_id: str, role: str, now: Any) -> Any:
-    try:
-        from serving.accounts import sessions
-    except ImportError:
-        from serving.accounts import core
-
-        return await core.open_session(connection, account_id, role, now)  # pyright: ignore
-    return await sessions.open_session(connection, context.refresh_key, account_id, now)
-
-
-def _access(context: Any, account_id: str, session_id: str, role: str) -> str:
-    try:
-        return context.tokens.issue(account_id, session_id, role, auth_time=context.clock.now())
-    except TypeError:
-        return context.tokens.issue(account_id, session_id, role)
 
 
 async def _subscribe(connection: Any, account_id: str, plan: str, now: Any) -> None:
@@ -154,27 +149,35 @@ async def _subscribe(connection: Any, account_id: str, plan: str, now: Any) -> N
 async def _profile(world: World, of: Person, name: str) -> str:
     from matinee.db.viewers import add_profile
 
-    async with world.context.transaction() as connection:
+    async with world.transaction() as connection:
         return await add_profile(connection, of.account_id, name=name, maturity=18, language="en")
 
 
 @pytest.fixture(scope="module")
-def world(base: Settings, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Rate limits are off: what is tried here is tried often."""
-    with _home(base, tmp_path_factory.mktemp("world")) as settings:
+def stage(base: Settings, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home with the titles in it. Rate limits are off: what is tried here is tried often."""
+    with _Home(base, tmp_path_factory.mktemp("world")) as settings:
         _fill(settings, package)
-        with _serving(settings) as world:
-            yield world
-            world.nobody.close()
+        yield settings
 
 
-@pytest.fixture(scope="session")
-def bare_home(base: Settings) -> Callable[[Path], Any]:
-    """`with bare_home(folder) as settings`: as the fixture `settings`, for longer than one test."""
-    return lambda folder: _home(base, folder)
+@pytest.fixture(scope="module")
+def world(stage: Settings) -> Iterator[World]:
+    """The API on that stage, without a gateway."""
+    with _Serving(stage) as world:
+        yield world
+        world.nobody.close()
 
 
-class _home:  # noqa: N801 - used as a context manager, like a function
+@pytest.fixture(scope="module")
+def gated(stage: Settings, behind_gateway: Callable[..., Any]) -> Iterator[tuple[World, World]]:
+    """The API on that stage behind the real NGINX: asked directly, and through it."""
+    with behind_gateway(stage) as gateway:
+        through = World(stage, gateway.app, gateway.url, verify=str(gateway.certificate))
+        yield World(stage, gateway.app, gateway.api), through
+
+
+class _Home:
     def __init__(self, base: Settings, folder: Path) -> None:
         self._base, self._folder, self._name = base, folder, f"world_{uuid.uuid4().hex}"
 
@@ -223,30 +226,22 @@ def _fill(settings: Settings, package: Path) -> None:
         connection.execute("UPDATE title SET state = 'draft' WHERE title_id = 'unseen'")
 
 
-class _serving:  # noqa: N801 - used as a context manager, like a function
+class _Serving:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __enter__(self) -> World:
-        import asyncio
         import time
 
         app = create_app(self._settings)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
-        started: dict[str, Any] = {}
-
-        def serve() -> None:
-            started["loop"] = loop = asyncio.new_event_loop()
-            loop.run_until_complete(self._server.serve([self._listener]))
-            loop.close()
-
-        self._thread = threading.Thread(target=serve, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
         self._thread.start()
         while not self._server.started:
             assert self._thread.is_alive(), "the API did not start"
             time.sleep(0.005)
-        return World(self._settings, app, f"http://127.0.0.1:{self._listener.getsockname()[1]}", started["loop"])
+        return World(self._settings, app, f"http://127.0.0.1:{self._listener.getsockname()[1]}")
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True

@@ -17,6 +17,7 @@ WHO: dict[str, dict[str, int]] = {
     "anyone": {},
     "signed": {"anonymous": 401},
     "player": {"anonymous": 403},
+    "fresh": {"anonymous": 401, "kid": 403},  # within minutes of showing a password, a test of its own after them
     "adults": {"anonymous": 401, "kid": 403},
     "payers": {"anonymous": 401, "lapsed": 403},
     "staff": {"anonymous": 401, "viewer": 403, "lapsed": 403, "kid": 403},
@@ -37,13 +38,40 @@ MOUNT  /static                                         | anyone | 404
 POST   /api/auth/register                              | anyone | 422 |          | {}
 POST   /api/auth/login                                 | anyone | 401 |         | {"email": "x@a.org", "password": "x"}
 POST   /api/auth/refresh                               | anyone | 401 |          | {"refresh_token": "none"}
-POST   /api/auth/logout                                | anyone | 204 |          | {"refresh_token": "none"}
+POST   /api/auth/logout                                | anyone | 204 | spends   | {"refresh_token": "none"}
+POST   /api/auth/login/code                            | anyone | 401 |          | {"challenge": "x", "code": "123456"}
+POST   /api/auth/reauthenticate                        | signed | 401 |          | {"password": "wrong one"}
+POST   /api/auth/confirm                               | anyone | 400 |          | {"token": "none"}
+POST   /api/auth/confirm/letter                        | signed | 202
+POST   /api/auth/recover                               | anyone | 202 |          | {"email": "x@example.org"}
+POST   /api/auth/reset                                 | anyone | 422 |          | {"token": "x", "password": "x"}
+GET    /api/auth/sessions                              | signed | 200
+DELETE /api/auth/sessions                              | signed | 204
+DELETE /api/auth/sessions/{session_id}                 | signed | 204 404 404 | session
+PUT    /api/auth/password                              | signed | 422 |   | {"password": "x", "new_password": "y"}
+PUT    /api/auth/email                                 | fresh  | 202 |          | {"email": "new@example.org"}
+GET    /api/auth/totp                                  | signed | 200
+POST   /api/auth/totp                                  | fresh  | 200
+POST   /api/auth/totp/confirm                          | fresh  | 401 |          | {"code": "000000"}
+POST   /api/auth/totp/recovery-codes                   | fresh  | 409
+DELETE /api/auth/totp                                  | fresh  | 204
+POST   /api/auth/tv                                    | anyone | 200 |          | {}
+POST   /api/auth/tv/token                              | anyone | 400 |          | {"device_code": "none"}
+GET    /api/auth/tv/{user_code}                        | signed | 200 200 404 | code
+POST   /api/auth/tv/approve                            | adults | 404 |          | {"user_code": "BCDF-GHJK"}
+GET    /api/account                                    | signed | 200
+GET    /api/account/export                             | adults | 200
+POST   /api/account/erase                              | fresh  | 202 | spends
 
 GET    /api/profile                                    | signed | 200
 POST   /api/profile                                    | adults | 201 | spends   | {"name": "One more"}
 PATCH  /api/profile/{profile_id}                       | signed | 200 404 404 | profile | {"language": "ru"}
 DELETE /api/profile/{profile_id}                       | adults | 204 404 404 | profile
 POST   /api/profile/{profile_id}/enter                 | signed | 200 404 404 | profile | {}
+PUT    /api/profile/pin                                | fresh  | 204 |          | {"pin": "4713"}
+DELETE /api/profile/pin                                | fresh  | 204
+PUT    /api/profile/{profile_id}/pin                   | fresh  | 204 404 404 | profile | {"pin": "4713"}
+DELETE /api/profile/{profile_id}/pin                   | fresh  | 204 404 404 | profile
 GET    /api/profile/{profile_id}/favourites            | signed | 200 404 404 | profile
 GET    /api/profile/{profile_id}/history               | signed | 200 404 404 | profile
 GET    /api/profile/{profile_id}/ratings               | signed | 200 404 404 | profile
@@ -83,6 +111,12 @@ POST   /api/admin/catalogue/{title_id}/approve         | staff  | 428 428 428 | 
 POST   /api/admin/catalogue/{title_id}/send_back       | staff  | 428 428 428 | title    | {"note": "no"}
 POST   /api/admin/catalogue/{title_id}/withdraw        | staff  | 428 428 428 | title    | {"note": "no"}
 GET    /api/analytics/titles                           | staff  | 503
+
+GET    /api/admin/accounts                             | admins | 200
+GET    /api/admin/accounts/{account_id}                | admins | 200 200 404 | account
+PATCH  /api/admin/accounts/{account_id}                | admins | 200 200 404 | account | {"disabled": false}
+DELETE /api/admin/accounts/{account_id}/sessions       | admins | 200 200 404 | account
+GET    /api/admin/audit                                | admins | 200
 """
 
 
@@ -92,6 +126,7 @@ class Rule:
 
     method: str
     path: str
+    who: str
     refused: dict[str, int]
     answers: tuple[int, ...]
     kind: str
@@ -115,7 +150,9 @@ def rules() -> Iterator[Rule]:
             continue
         route, who, answers, kind, body = ([cell.strip() for cell in line.split("|", 4)] + ["", ""])[:5]
         method, path = route.split()
-        yield Rule(method, path, WHO[who], tuple(map(int, answers.split())), kind, json.loads(body) if body else None)
+        yield Rule(
+            method, path, who, WHO[who], tuple(map(int, answers.split())), kind, json.loads(body) if body else None
+        )
 
 
 RULES = {rule.name: rule for rule in rules()}
@@ -168,6 +205,13 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
     match rule.kind:
         case "profile":
             about["profile_id"] = "none" if whose == "none" else _profile_of(world, rule, owner, role, whose)
+        case "session":
+            about["session_id"] = "none" if whose == "none" else world.person(account_id=owner.account_id).session_id
+        case "account":
+            about["account_id"] = "none" if whose == "none" else world.person().account_id
+        case "code":
+            started = world.nobody.post("/api/auth/tv", json={}).json()
+            about["user_code"] = "BCDF-GHJK" if whose == "none" else started["user_code"]
         case "title":
             about["title_id"] = {"own": "otters", "other": "unseen", "none": "nothing"}[whose]
         case "playback" | "key" | "segment" if whose != "none":

@@ -39,3 +39,18 @@ def test_a_route_beside_the_table_is_found(world) -> None:
     app = create_app(world.settings)
     app.add_api_route("/api/backdoor", lambda: None, methods=["POST"])
     assert routes(app) - set(RULES) == {("POST", "/api/backdoor")}
+
+
+def test_what_changes_how_one_signs_in_asks_again_who_one_is(world) -> None:
+    """7.5.1: a stolen session alone changes no password, e-mail, second factor or PIN, nor erases the account."""
+    me = world.person()
+    stale = world.context.tokens.issue(me.account_id, me.session_id, "viewer")
+    asked_again = []
+    with world.browser(headers={"authorization": f"Bearer {stale}"}) as browser:
+        for rule in RULES.values():
+            url = rule.path.replace("{profile_id}", me.profile_id)
+            if rule.who == "fresh":
+                answer = browser.request(rule.method, url, json=rule.body)
+                assert (answer.status_code, answer.json()["code"]) == (403, "fresh_required"), rule.name
+                asked_again.append(rule.path)
+    assert {"/api/auth/email", "/api/auth/totp", "/api/profile/pin", "/api/account/erase"} <= set(asked_again)
