@@ -91,12 +91,12 @@ GET    /api/media/{title_id}                           | anyone | 200 404 404 | 
 GET    /api/media/{title_id}/similar                   | anyone | 200 404 404 | title
 GET    /api/people/{person_id}                         | anyone | 404
 GET    /api/search                                     | anyone | 422
-GET    /media-posters/{title_id}.jpg                   | anyone | 200 200 404 | title
+GET    /media-posters/{title_id}.jpg                   | anyone | 200 404 404 | title
 GET    /api/recommendations                            | signed | 200
 
 POST   /api/watch/{title_id}                           | signed | 200 404 404 | title    | {}
 POST   /api/watch/{playback_id}/heartbeat              | signed | 200 404 404 | playback | {"position_ms": 1}
-POST   /api/watch/{playback_id}/stop                   | signed | 204 204 204 | playback
+POST   /api/watch/{playback_id}/stop                   | signed | 204 404 404 | playback
 GET    /api/watch/keys/{key_id}                        | player | 200 403 403 | key
 GET    /v/{token}/{title_id}/{package_id}/{name:path}  | player | 200 403 403 | segment
 
