@@ -24,7 +24,7 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, masked in (
         (r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", rf"\1 {_HIDDEN}"),
         (r"\beyJ[\w-]+\.[\w-]*\.[\w-]*", _HIDDEN),  # a JWT
-        (r"/v/[^/\s\"'?]+", f"/v/{_HIDDEN}"),  # a media address
+        (r"/v/[^/\s\"'?{]+", f"/v/{_HIDDEN}"),  # a media address
         (r"(://)[^/\s@\"']+@", rf"\1{_HIDDEN}@"),  # user and password of a URL
         (r"([?&][\w.\[\]-]+=)[^&\s\"'<>)]+", rf"\1{_HIDDEN}"),
         (r"\b((?:__Host-|__Secure-)?matinee_\w+=)[^;\s\"',]+", rf"\1{_HIDDEN}"),

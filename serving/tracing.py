@@ -7,6 +7,7 @@ text with its placeholders is told, never a value. Sampling is set by OpenTeleme
 
 import asyncio
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from psycopg import AsyncCursor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
 _CLOSE_S = 3
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*\n)*(\w+)")  # after comments
 
 
 class Tracing:
@@ -104,7 +106,8 @@ def _cursor(tracer: "Tracer") -> type[AsyncCursor[Any]]:
                 return await super().execute(query, params, **options)
             # A composed statement may hold values.
             text = query if isinstance(query, str) else query.decode() if isinstance(query, bytes) else ""
-            operation = text.split(None, 1)[0].upper() if text.strip() else "SQL"
+            word = _FIRST_WORD.match(text)
+            operation = word[1].upper() if word else "SQL"
             attributes = {"db.system.name": "postgresql", "db.operation.name": operation, "db.query.text": text}
             with tracer.start_as_current_span(operation, kind=SpanKind.CLIENT, attributes=attributes):
                 return await super().execute(query, params, **options)  # pyright: ignore[reportArgumentType] - any query
