@@ -4,7 +4,7 @@ The account's tokens open nothing within a second (`serving.accounts.revoked`). 
 in its memory, where nobody can ask for them, until newer ones need the room.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import LiteralString
@@ -105,6 +105,17 @@ def forget_cached(client: redis.Redis, people: People) -> int:
     for name in client.scan_iter(count=_SCAN):
         if finder.found(name) or name.endswith(ends):
             removed += int(client.delete(name))  # pyright: ignore[reportArgumentType] - a number, not awaited
+    return removed + _forget_plays(client, people.key("playback_id"))
+
+
+def _forget_plays(client: redis.Redis, playbacks: Collection[str]) -> int:
+    """What names a playback by its value (`serving.playback.slots`): which one a browser plays, and which has news."""
+    told, removed = {playback.encode() for playback in playbacks}, 0
+    for name in client.scan_iter(match="pb:k:*", count=_SCAN) if told else ():
+        if client.get(name) in told:
+            removed += int(client.delete(name))  # pyright: ignore[reportArgumentType] - a number, not awaited
+    if told:
+        removed += int(client.zrem("pb:dirty", *told))  # pyright: ignore[reportArgumentType] - as above
     return removed
 
 
