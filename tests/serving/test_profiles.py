@@ -304,6 +304,23 @@ async def test_what_was_begun_goes_on_where_it_was_left_and_with_the_next_episod
     assert [i["title_id"] for i in items] == ["midnight"]
 
 
+async def test_of_two_devices_the_later_place_wins_however_late_the_other_tells(app, ada, browser):
+    async with browser(app) as phone:
+        await phone.post("/api/auth/login", json={"email": "ada@example.org", "password": "correct horse"})
+        playing = {}
+        for device in (ada, phone):
+            answer = await device.post("/api/watch/otters", json={"profile_id": ada.profile_id})
+            playing[device] = f"/api/watch/{answer.json()['playback_id']}/heartbeat"
+        await phone.post(playing[phone], json={"position_ms": 12_000})
+        late = await ada.post(playing[ada], json={"position_ms": 3_000, "age_ms": 60_000})
+        assert late.status_code == 200
+        items = (await phone.get(f"/api/profile/{ada.profile_id}/continue")).json()["items"]
+        assert [(i["title_id"], i["position_ms"]) for i in items] == [("otters", 12_000)]
+        await ada.post(playing[ada], json={"position_ms": 4_000})
+        items = (await phone.get(f"/api/profile/{ada.profile_id}/continue")).json()["items"]
+        assert [i["position_ms"] for i in items] == [4_000]
+
+
 async def test_what_hangs_on_a_profile_is_in_its_copy_and_goes_with_the_account(app, catalogue, ada, begin):
     path = f"/api/profile/{ada.profile_id}"
     await ada.put(f"{path}/favourites/otters")
