@@ -37,7 +37,7 @@ import orjson
 import psutil
 
 from benchmarks.serving_load import ROUND_S, pace, saturate
-from benchmarks.serving_world import TITLES, World, prepare
+from benchmarks.serving_world import TITLES, World, is_child, prepare
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
                 writer.rate = WRITES * rates[-1]
                 _round(server, file)
             hits = 1 - (_composed(ours.port) - before) / sum(rate * ROUND_S for rate in ours.rates)
-        live, times = _live(settings, ours, world, file, requests, seconds / 6)
+        with _uvicorn(settings, "benchmarks.serving:live") as patient:
+            _checked(patient.port, world)
+            live, times = _live(settings, patient, world, file, requests, seconds / 6)
         checked += len(_checked(ours.port, world))
         rows = _page_rows((ours, bare), (quiet, still), length, hits)
         rows += [*_live_rows(live, times), *_rest_rows(settings, ours, world, checked)]
@@ -324,7 +326,8 @@ def _checked(port: int, world: World) -> dict[str, bytes]:
         pages[viewer] = body
         shown = [item["title_id"] for row in page["rows"] for item in row["items"]]
         wrong = {title for title, count in Counter(shown).items() if count > 1}
-        wrong |= (world.forbidden | world.finished[viewer]) & set(shown) | world.secret & page["titles"].keys()
+        wrong |= world.hidden_from(viewer) & set(shown) | world.secret & page["titles"].keys()
+        wrong |= world.adult & page["titles"].keys() if is_child(viewer) else set()
         if wrong or page["degraded"] or len(shown) < 50:
             raise RuntimeError(f"the page of {viewer} breaks a rule: {sorted(wrong)[:5]}, {len(shown)} titles")
     return pages
@@ -391,6 +394,15 @@ def bare() -> "Starlette":
         return Response(body, media_type="application/json")
 
     return Starlette(routes=[Route("/api/recommendations", page)])
+
+
+def live() -> "Starlette":
+    """The API, but no page is made before it is asked for, and none is shown for a moment more."""
+    from serving.app import main_app
+    from serving.recommendations import making
+
+    making.ACTIVE_S = 0.0
+    return main_app()
 
 
 @contextmanager

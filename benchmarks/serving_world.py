@@ -1,16 +1,24 @@
-"""What the API is measured on: a catalogue of MovieLens' size, viewers with histories, and a system fitted to them."""
+"""What the API is measured on: a catalogue of MovieLens' size, viewers of several countries and ages with histories and
+features, and a system of every source that is fitted to them (`serving_system`)."""
 
-from dataclasses import dataclass, replace
+import struct
+import time
+from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 
 import numpy as np
 
+from benchmarks.serving_system import Fitted, system_of
 from matinee.settings import Settings
 from models.interactions import Interactions
-from models.recommenders.system import System
+from models.recommenders.content import TitleContent
 
 VIEWERS, TITLES, WATCHED = 1_200, 3_700, 60
-FORBIDDEN = 0.1  # share of the titles that nobody may be shown: withdrawn, over, or without a film
+FORBIDDEN = 0.1  # share of the titles that nobody may be shown: withdrawn, over, without a film, or sold elsewhere
+ADULT = 0.1  # share that children may not be shown
+COUNTRIES = ("FR", "RU", None)
+CHILDREN = 7  # every so manieth viewer is one
 GENRES = ("drama", "comedy", "nature", "crime", "family", "war", "romance", "western", "horror", "musical")
 
 
@@ -24,6 +32,20 @@ class World:
     finished: dict[str, set[str]]
     forbidden: frozenset[str]
     secret: frozenset[str]
+    adult: frozenset[str]
+
+    def hidden_from(self, viewer: str) -> set[str]:
+        """What a page of this viewer may not show."""
+        hidden = self.finished[viewer] | self.forbidden
+        return hidden | self.adult if is_child(viewer) else hidden
+
+
+def is_child(viewer: str) -> bool:
+    return int(viewer.rpartition("-")[2]) % CHILDREN == 0
+
+
+def country(viewer: str) -> str | None:
+    return COUNTRIES[int(viewer.rpartition("-")[2]) % len(COUNTRIES)]
 
 
 def prepare(settings: Settings) -> World:
@@ -33,38 +55,48 @@ def prepare(settings: Settings) -> World:
 
     random = np.random.default_rng(0)
     titles = [f"title-{n}" for n in range(TITLES)]
-    genres = [tuple(random.choice(GENRES, 2, replace=False)) for _ in titles]
-    forbidden, secret = _catalogue(settings, titles, genres)
+    content = [
+        TitleContent(
+            title,
+            genres=tuple(random.choice(GENRES, 2, replace=False).tolist()),
+            year=1960 + n % 66,
+            maturity=18 if random.random() < ADULT else 12,
+            text=f"The film of number {n}",
+        )
+        for n, title in enumerate(titles)
+    ]
+    forbidden, secret = _catalogue(settings, content)
     viewers = [f"viewer-{n}" for n in range(VIEWERS)]
     keys = _viewers(settings, viewers)
     data = _histories(random)
-    finished = _known(settings, keys, data, titles)
-    export(_system(data, titles, genres), settings.home)
+    finished = _known(settings, keys, data, content)
+    kids = np.array([is_child(viewer) for viewer in viewers], dtype=np.bool_)
+    export(system_of(Fitted(data, content, [country(viewer) for viewer in viewers], kids)), settings.home)
     tokens = {viewer: issue_token(settings, viewer, "viewer", timedelta(hours=1)) for viewer in viewers}
-    return World(tokens, keys, finished, forbidden, secret)
+    adult = frozenset(of.title_id for of in content if of.maturity > 12)
+    return World(tokens, keys, finished, forbidden, secret, adult)
 
 
-def _catalogue(
-    settings: Settings, titles: list[str], genres: list[tuple[str, ...]]
-) -> tuple[frozenset[str], frozenset[str]]:
+def _catalogue(settings: Settings, content: list[TitleContent]) -> tuple[frozenset[str], frozenset[str]]:
     from ingest.catalog import upsert_titles
     from matinee.contracts.feed import FeedTitle, Offer
     from matinee.db.connect import connect
 
+    titles = [of.title_id for of in content]
     feed = [
         FeedTitle(
-            id=title,
+            id=of.title_id,
             kind="film",
-            titles={"en": f"The film of number {n}", "ru": f"Фильм под номером {n}"},
-            year=1960 + n % 66,
-            genres=of,
-            maturity=12,
+            titles={"en": of.text, "ru": f"Фильм под номером {n}"},
+            year=of.year,
+            genres=of.genres,
+            maturity=18 if of.maturity > 12 else 12,
             offers=(Offer(kind="free"),),
         )
-        for n, (title, of) in enumerate(zip(titles, genres, strict=True))
+        for n, of in enumerate(content)
     ]
     hidden = np.random.default_rng(1).permutation(TITLES)[: int(FORBIDDEN * TITLES)]
-    withdrawn, over, unfilmed = ([titles[n] for n in part] for part in np.array_split(hidden, 3))
+    withdrawn, over, unfilmed, abroad = ([titles[n] for n in part] for part in np.array_split(hidden, 4))
     with connect(settings) as connection:
         upsert_titles(connection, feed)
         connection.execute(
@@ -79,7 +111,8 @@ def _catalogue(
         )
         connection.execute("UPDATE title SET state = 'draft' WHERE title_id = ANY(%s)", (withdrawn,))
         connection.execute("UPDATE offer SET open = tstzrange(NULL, now()) WHERE title_id = ANY(%s)", (over,))
-    return frozenset((*withdrawn, *over, *unfilmed)), frozenset((*withdrawn, *over))
+        connection.execute("UPDATE offer SET regions = '{US}' WHERE title_id = ANY (%s)", (abroad,))
+    return frozenset((*withdrawn, *over, *unfilmed, *abroad)), frozenset((*withdrawn, *over, *abroad))
 
 
 def _viewers(settings: Settings, viewers: list[str]) -> dict[str, str]:
@@ -88,7 +121,8 @@ def _viewers(settings: Settings, viewers: list[str]) -> dict[str, str]:
     from matinee.pseudonyms import salts
 
     with connect(settings) as connection:
-        add_viewers(connection, [Viewer(viewer, viewer, "simulate") for viewer in viewers])
+        made = [Viewer(v, v, "simulate", country(v), 12 if is_child(v) else 18) for v in viewers]
+        add_viewers(connection, made)
         return {viewer: salt.key(viewer) for viewer, salt in salts(connection, viewers).items()}
 
 
@@ -100,12 +134,16 @@ def _histories(random: np.random.Generator) -> Interactions:
     return Interactions.sorted(pairs // TITLES, pairs % TITLES, moments, VIEWERS, TITLES)
 
 
-def _known(settings: Settings, keys: dict[str, str], data: Interactions, titles: list[str]) -> dict[str, set[str]]:
-    """Histories as the worker keeps them; a third of what was taken is finished."""
+def _known(
+    settings: Settings, keys: dict[str, str], data: Interactions, content: list[TitleContent]
+) -> dict[str, set[str]]:
+    """Histories and features as the worker keeps them; a third of what was taken is finished."""
     import redis
 
-    from features.keys import DONE, HISTORY, VERSION
+    from features.keys import DONE, HISTORY, VERSION, online_key
+    from features.online import FIELDS
 
+    titles = [of.title_id for of in content]
     histories = data.histories()
     assert histories.times is not None
     finished = {}
@@ -116,33 +154,32 @@ def _known(settings: Settings, keys: dict[str, str], data: Interactions, titles:
             finished[viewer] = set(mine[::3])
             pipeline.zadd(HISTORY + key, dict(zip(mine, histories.times[span].tolist(), strict=True)))
             pipeline.sadd(DONE + key, *finished[viewer])
+            values = _features(row, content[histories.values[span.start]].genres[0])
+            pipeline.execute_command("HSET", online_key(key), *chain(*zip(FIELDS, values, strict=True)))
             pipeline.incr(VERSION + key)
         pipeline.execute()
     return finished
 
 
-def _system(data: Interactions, titles: list[str], genres: list[tuple[str, ...]]) -> System:
-    """The blend of the product: EASE that fades, transition kNN, iALS."""
-    from models.recommenders.assemble import recent
-    from models.recommenders.blend import Blend
-    from models.recommenders.ease import Ease
-    from models.recommenders.ials import Ials
-    from models.recommenders.knn import TransitionKnn
-    from models.recommenders.similar import neighbours
-    from models.recommenders.system import About, Asked, golden_of
+def _features(row: int, genre: str) -> list[bytes]:
+    """What Feast keeps of a viewer: of each view a `Timestamp`, then its columns as `Value`s of Protocol Buffers."""
+    from features.views import PROFILE, VIEWS
 
-    parts = {
-        "ease_decay": Ease(max_items=5_000, keep=300).fit(data),
-        "knn": TransitionKnn().fit(data),
-        "ials": Ials().fit(data),
-    }
-    made = System(
-        about=About("matinee-recommender", "1", "bench", "bench", "blend"),
-        items=titles,
-        titles=genres,
-        created=np.zeros(len(titles)),
-        model=Blend(parts, {"ease_decay": 1.0, "knn": 1.0, "ials": 0.5}),
-        recent=recent(data, 14),
-        neighbours=neighbours(data, genres),
-    )
-    return replace(made, golden=golden_of(made, [Asked(("title-1", "title-2"), now=1.0)]))
+    now = _varint(8, int(time.time()))
+    made = []
+    for view in VIEWS:
+        if view.entity == PROFILE:
+            made.append(now)
+            for _, kind in view.columns:
+                text = b"\x12" + bytes([len(genre)]) + genre.encode()
+                number = _varint(32, row % 50) if kind == "int64" else b"\x29" + struct.pack("<d", row % 10 / 10)
+                made.append(text if kind == "string" else number)
+    return made
+
+
+def _varint(tag: int, value: int) -> bytes:
+    made = bytearray([tag])
+    while value > 127:
+        made.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*made, value])

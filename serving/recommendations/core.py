@@ -139,11 +139,12 @@ class Homes:
         kept, made_of = await self._now(asker)
         if kept is not None and kept.is_of(made_of):
             return kept
-        making, is_new = self._makings.of(asker)
-        if kept is not None and making.may_be_waited_for and await self._may_stay(kept, made_of, asker.viewer):
+        may_wait = kept is not None and self._makings.may_be_waited_for(asker)
+        if kept is not None and may_wait and await self._may_stay(kept, made_of, asker.viewer):
             self._metrics.pages_stayed.inc()
             return kept
-        made = await making.page()
+        making, is_new = self._makings.of(asker)
+        made = await asyncio.shield(making)
         return made if is_new or tries == 1 else await self._kept(asker, tries - 1)
 
     async def _now(self, asker: Asker) -> tuple[Kept | None, MadeOf]:

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from models.experiments.assignment import Experiment
 from serving.profiles.core import Viewer
@@ -39,20 +40,8 @@ class Making:
     """`began`: since when the page that is kept is not the newest; `again`: since when the one that is made is not."""
 
     began: float
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[Kept]"
     again: float | None = None
-    task: "asyncio.Task[Kept] | None" = None
-
-    @property
-    def may_be_waited_for(self) -> bool:
-        """Whether the page of before may be shown meanwhile."""
-        return time.monotonic() < self.began + STALE_S
-
-    async def page(self) -> Kept:
-        """The page, as soon as it can be made."""
-        self.hurry.set()
-        assert self.task is not None
-        return await asyncio.shield(self.task)
 
 
 class Makings:
@@ -62,6 +51,8 @@ class Makings:
         self._make = make
         self._running: dict[Key, Making] = {}
         self._here: dict[str, tuple[float, Asker]] = {}
+        self._waiting: dict[Key, tuple[float, Asker]] = {}  # what the background is to make, in this order
+        self._background: asyncio.Task[None] | None = None
 
     def here(self, asker: Asker) -> None:
         """The asker is shown a page: what happens to them from now on makes the next one."""
@@ -71,10 +62,19 @@ class Makings:
                 self._here.clear()
             self._here[key] = time.monotonic(), asker
 
-    def of(self, asker: Asker) -> tuple[Making, bool]:
-        """The making that runs, or a new one; and whether it is new."""
+    def may_be_waited_for(self, asker: Asker) -> bool:
+        """Whether the next page is on its way, and the one of before may be shown meanwhile."""
+        running, waiting = self._running.get(asker.key), self._waiting.get(asker.key)
+        began = running.began if running is not None else waiting[0] if waiting is not None else float("-inf")
+        return time.monotonic() < began + STALE_S
+
+    def of(self, asker: Asker) -> "tuple[asyncio.Task[Kept], bool]":
+        """The making that runs, else one that begins at once; and whether it is new."""
         running = self._running.get(asker.key)
-        return (running, False) if running is not None else (self._start(asker, float("-inf")), True)
+        if running is not None:
+            return running.task, False
+        began, _ = self._waiting.pop(asker.key, (float("-inf"), None))
+        return self._start(asker, began), True
 
     def changed(self, profile_key: str) -> None:
         """Something is known of this profile that was not known before."""
@@ -83,33 +83,46 @@ class Makings:
         if asker is None or now > asked + ACTIVE_S:
             self._here.pop(profile_key, None)
         elif (running := self._running.get(asker.key)) is None:
-            self._start(asker, now)
+            self._wait(asker, now)
         elif running.again is None:
             running.again = now
 
     async def close(self) -> None:
         self._here.clear()
-        tasks = [making.task for making in self._running.values() if making.task is not None]
+        self._waiting.clear()
+        tasks: list[asyncio.Task[Any]] = [making.task for making in self._running.values()]
+        if self._background is not None:
+            tasks.append(self._background)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, asker: Asker, began: float) -> Making:
-        making = self._running[asker.key] = Making(began)
-        making.task = asyncio.ensure_future(self._run(asker, making))
-        making.task.add_done_callback(lambda task: self._end(task, asker, making))
-        return making
+    def _wait(self, asker: Asker, began: float) -> None:
+        self._waiting.setdefault(asker.key, (began, asker))
+        if self._background is None or self._background.done():
+            self._background = asyncio.ensure_future(self._work())
 
-    async def _run(self, asker: Asker, making: Making) -> Kept:
-        if making.may_be_waited_for:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(making.hurry.wait(), GATHER_S)
-        making.again = None  # what happened before the state is read will be in the page
-        return await self._make(asker)
+    async def _work(self) -> None:
+        """One page after the other, and as long a pause after each: requests take what they need first."""
+        while self._waiting:
+            key, (began, asker) = next(iter(self._waiting.items()))
+            await asyncio.sleep(began + GATHER_S - time.monotonic())
+            if self._waiting.pop(key, None) is None:
+                continue  # a request did not wait
+            started = time.monotonic()
+            with contextlib.suppress(Exception):  # the next request tries for itself, and hears why
+                await asyncio.shield(self._start(asker, began))
+            await asyncio.sleep(min(time.monotonic() - started, GATHER_S))
 
-    def _end(self, task: "asyncio.Task[Kept]", asker: Asker, making: Making) -> None:
+    def _start(self, asker: Asker, began: float) -> "asyncio.Task[Kept]":
+        task = asyncio.ensure_future(self._make(asker))
+        making = self._running[asker.key] = Making(began, task)
+        task.add_done_callback(lambda _: self._end(asker, making))
+        return task
+
+    def _end(self, asker: Asker, making: Making) -> None:
         del self._running[asker.key]
-        if task.cancelled() or task.exception() is not None:
-            return  # the next request tries for itself, and hears why
+        if making.task.cancelled() or making.task.exception() is not None:
+            return
         if making.again is not None:
-            self._start(asker, making.again)
+            self._wait(asker, making.again)
