@@ -26,6 +26,12 @@ def rows(settings: Settings, what: str) -> list[tuple]:
         return connection.execute(f"SELECT {what} FROM package ORDER BY title_id, created_at").fetchall()  # pyright: ignore[reportArgumentType, reportCallIssue] - the tests' own text
 
 
+@pytest.fixture(scope="module")
+def small(film: Callable[..., Path]) -> Path:
+    """The least film with two rungs and sound."""
+    return film("small.mp4", "testsrc2=size=320x180:rate=24:duration=2", {"eng": 440}, ["-pix_fmt", "yuv420p"])
+
+
 def test_a_master_becomes_a_package_once(settings: Settings, add_master: Callable[..., str], clip: Path) -> None:
     master = add_master(clip, "film-one")
     steps: list[TitleProgress] = []
@@ -50,18 +56,18 @@ def test_a_master_becomes_a_package_once(settings: Settings, add_master: Callabl
     assert transcode_pending(settings) == []
 
 
-def test_masters_without_a_title_wait(settings: Settings, add_master: Callable[..., str], clip: Path) -> None:
-    add_master(clip, None)
+def test_masters_without_a_title_wait(settings: Settings, add_master: Callable[..., str], small: Path) -> None:
+    add_master(small, None)
     assert transcode_pending(settings) == []
 
 
 def test_a_master_that_fails_is_written_down_and_the_rest_goes_on(
-    settings: Settings, add_master: Callable[..., str], clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, add_master: Callable[..., str], small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"not a film at all\n" * 50)
     add_master(bad, "film-bad")
-    add_master(clip, "film-good")
+    add_master(small, "film-good")
 
     states = {outcome.title_id: outcome.state for outcome in transcode_pending(settings)}
 
@@ -75,9 +81,9 @@ def test_a_master_that_fails_is_written_down_and_the_rest_goes_on(
 
 
 def test_a_master_that_is_not_at_hand_is_tried_again(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
-    master = add_master(clip, "film-one")
+    master = add_master(small, "film-one")
     stored = settings.media / "~masters" / f"{master}.mp4"
     aside = stored.rename(stored.with_suffix(".away"))
     assert [outcome.state for outcome in transcode_pending(settings)] == ["failed"]
@@ -86,11 +92,11 @@ def test_a_master_that_is_not_at_hand_is_tried_again(
 
 
 def test_a_package_whose_files_are_gone_is_made_again(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
     import shutil
 
-    add_master(clip, "film-one")
+    add_master(small, "film-one")
     (first,) = transcode_pending(settings)
     shutil.rmtree(settings.media / "film-one")
     (second,) = transcode_pending(settings)
@@ -99,9 +105,9 @@ def test_a_package_whose_files_are_gone_is_made_again(
 
 
 def test_a_published_folder_without_a_row_is_taken_as_it_is(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
-    add_master(clip, "film-one")
+    add_master(small, "film-one")
     (first,) = transcode_pending(settings)
     written = (settings.media / "film-one" / first.package_id / "package.json").stat().st_mtime_ns
     with psycopg.connect(settings.database()) as connection:
@@ -114,7 +120,7 @@ def test_a_published_folder_without_a_row_is_taken_as_it_is(
 def test_kill_9_leaves_nothing_published_and_the_next_run_succeeds(
     settings: Settings, add_master: Callable[..., str], film: Callable[..., Path]
 ) -> None:
-    add_master(film("long.mp4", "testsrc2=size=854x480:rate=30:duration=14"), "film-long")
+    add_master(film("long.mp4", "testsrc2=size=640x360:rate=24:duration=14"), "film-long")
     script = "from matinee.settings import Settings\nfrom transcoding.build import transcode_pending\n"
     child = subprocess.Popen(
         [sys.executable, "-c", script + "transcode_pending(Settings.load())"],
@@ -122,7 +128,7 @@ def test_kill_9_leaves_nothing_published_and_the_next_run_succeeds(
         start_new_session=True,
     )
     work, drafts, deadline = settings.media / WORK, settings.media / DRAFTS, time.monotonic() + 60
-    while not list(work.glob("*/chunks/0/.00000-*/video/480p/00000.m4s")):
+    while not list(work.glob("*/chunks/0/.00000-*/video/360p/00000.m4s")):
         assert child.poll() is None, "the encoder was done before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -151,13 +157,13 @@ def encoders_of(folder: Path) -> list[int]:
 def test_an_interrupted_run_cancels_its_encoders(
     settings: Settings, add_master: Callable[..., str], film: Callable[..., Path]
 ) -> None:
-    add_master(film("long.mp4", "testsrc2=size=854x480:rate=30:duration=14"), "film-long")
+    add_master(film("long.mp4", "testsrc2=size=640x360:rate=24:duration=14"), "film-long")
     enqueue(settings)
     worker = Worker(settings, drain=True)
     thread = threading.Thread(target=worker.run)
     thread.start()
     work, deadline = settings.media / WORK, time.monotonic() + 60
-    while not list(work.glob("*/chunks/0/.00000-*/video/480p/00000.m4s")):
+    while not list(work.glob("*/chunks/0/.00000-*/video/360p/00000.m4s")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     worker.stop()
@@ -176,7 +182,7 @@ def test_the_small_rungs_of_a_long_film_are_published_first_and_the_whole_replac
     settings: Settings, add_master: Callable[..., str], film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transcoding.plan.PARTED_FROM_S", 1)
-    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=12:duration=3", {"eng": 440}), "film-long")
+    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=8:duration=2", {"eng": 440}), "film-long")
 
     (outcome,) = transcode_pending(settings)
 
@@ -196,7 +202,7 @@ def test_the_early_edition_does_not_replace_what_plays_already(
     settings: Settings, add_master: Callable[..., str], film: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("transcoding.plan.PARTED_FROM_S", 1)
-    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=12:duration=3", {"eng": 440}), "film-long")
+    add_master(film("long hd.mp4", "testsrc2=size=1920x1080:rate=8:duration=2", {"eng": 440}), "film-long")
     with psycopg.connect(settings.database()) as connection:
         connection.execute(
             "INSERT INTO package (package_id, title_id, master_id, state, created_at) "
@@ -214,9 +220,9 @@ def test_the_early_edition_does_not_replace_what_plays_already(
 
 
 def test_a_media_store_that_is_not_mounted_loses_nothing(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
-    master = add_master(clip, "film-one")
+    master = add_master(small, "film-one")
     with psycopg.connect(settings.database()) as connection:
         connection.execute(
             "INSERT INTO package (package_id, title_id, master_id, state) VALUES ('p', 'film-one', %s, 'published')",
@@ -236,9 +242,9 @@ def test_a_media_store_that_is_not_mounted_loses_nothing(
 
 
 def test_a_drain_marks_and_collects_what_dead_workers_left(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
-    add_master(clip, "film-one")
+    add_master(small, "film-one")
     (outcome,) = transcode_pending(settings)
     unfinished = settings.media / "film-one" / outcome.package_id
     (unfinished / "package.json").unlink()
@@ -261,9 +267,9 @@ def test_a_drain_marks_and_collects_what_dead_workers_left(
 
 
 def test_a_full_disk_stops_the_run_before_it_begins(
-    settings: Settings, add_master: Callable[..., str], clip: Path
+    settings: Settings, add_master: Callable[..., str], small: Path
 ) -> None:
-    add_master(clip, "film-one")
+    add_master(small, "film-one")
     full = settings.model_copy(update={"disk_watermark_mb": 10**12})
     with pytest.raises(TransientError, match="MB free"):
         transcode_pending(full)

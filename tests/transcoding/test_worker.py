@@ -35,7 +35,7 @@ Films = dict[str, Path]
 @pytest.fixture(scope="module")
 def films(film: Callable[..., Path]) -> Films:
     """Two films of three chunks each, a chunk being one segment."""
-    picture = "testsrc2=size=480x270:rate=24:duration=19,noise=alls=12:allf=t"
+    picture = "testsrc2=size=320x180:rate=24:duration=15,noise=alls=12:allf=t"
     return {
         "one": film("chaos one.mp4", picture, {"eng": 440}, ["-pix_fmt", "yuv420p"]),
         "two": film("chaos two.mkv", picture.replace("testsrc2", "testsrc"), {"eng": 220}, ["-pix_fmt", "yuv420p"]),
@@ -180,7 +180,7 @@ def test_a_disk_that_runs_full_is_nobodys_fault_and_leaves_nothing_half(
     add_master(films["one"], "one")
     small = tmp_path / "small"
     small.mkdir()
-    options = f"size={films['one'].stat().st_size // 1000 + 700}k"
+    options = f"size={films['one'].stat().st_size // 1000 + 300}k"
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", small], capture_output=True).returncode:
         pytest.skip("mounting is not allowed here")
     try:
