@@ -17,8 +17,10 @@ export async function loadAccount({ entered = false } = {}) {
     const found = await get("/api/profile");
     state.account = found;
     state.profiles = found.profiles;
-    const current = found.profiles.find((one) => one.profile_id === found.current);
-    choose(current ?? (found.profiles.length === 1 ? found.profiles[0] : null));
+    const only = found.profiles.length === 1 && !found.current && found.profiles[0].open ? found.profiles[0] : null;
+    // Whoever is alone here need not say so, and stays who they are when others come.
+    if (only) await post(`/api/profile/${encodeURIComponent(only.profile_id)}/enter`);
+    choose(only ?? found.profiles.find((one) => one.profile_id === found.current) ?? null);
   } catch (refusal) {
     if (refusal.status !== 401) throw refusal;
     forget();

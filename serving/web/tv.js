@@ -8,7 +8,8 @@ import { loadAccount } from "./state.js";
 
 /** An SVG of the server as an element. */
 export function drawing(text, label) {
-  const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
+  const svg = new DOMParser().parseFromString(text, "text/html").querySelector("svg");
+  if (!svg.hasAttribute("viewBox")) svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
   return h("div", { class: "qr", role: "img", "aria-label": label }, document.adoptNode(svg));
 }
 
