@@ -1,5 +1,6 @@
 """Addresses of the page, for letters and codes. Never taken from a request: its Host is what somebody wrote there."""
 
+from contextlib import suppress
 from urllib.parse import quote
 
 from matinee.errors import StackError
@@ -12,13 +13,12 @@ def site(settings: Settings) -> str:
 
     if settings.public_url:
         return settings.public_url
-    try:
-        if settings.gateway:
-            name = settings.gateway_name.split(",")[0].strip()
-            return f"https://{name}:{known_port(settings.home, 'gateway')}"
-        return f"http://127.0.0.1:{known_port(settings.home, 'api')}"
-    except StackError:
-        return "http://127.0.0.1"  # nothing has listened in this home yet
+    name = settings.gateway_name.split(",")[0].strip()
+    listening = [("gateway", f"https://{name}")] if settings.gateway else []
+    for service, address in (*listening, ("api", "http://127.0.0.1")):  # the API alone, where no gateway was started
+        with suppress(StackError):
+            return f"{address}:{known_port(settings.home, service)}"
+    return "http://127.0.0.1"  # nothing has listened in this home yet
 
 
 def link(settings: Settings, screen: str, **values: str) -> str:
