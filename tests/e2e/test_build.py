@@ -19,13 +19,13 @@ MATINEE = Path(sys.executable).with_name("matinee")
 TITLE = "film-glass-harbour"
 
 
-def matinee(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **settings.environment(), "COLUMNS": "160"}
+def matinee(settings: Settings, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **settings.environment(), "COLUMNS": "160", **more}
     return subprocess.run([MATINEE, *words], env=env, capture_output=True, text=True, timeout=480)
 
 
-def done(settings: Settings, *words: str) -> str:
-    finished = matinee(settings, *words)
+def done(settings: Settings, *words: str, **more: str) -> str:
+    finished = matinee(settings, *words, **more)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 
@@ -85,8 +85,10 @@ async def test_from_a_feed_and_a_film_to_recommendations(settings: Settings, cli
             "VALUES ('landing/events/broken.parquet', 'events', '1-0', '2-0', 2, '2026-01-05')"
         )
     (settings.lake.landing_events / "broken.parquet").write_bytes(b"PAR1 and then nothing")
-    for selection in ('key:"warehouse/events"+', 'key:"warehouse/events"'):
-        again = done(settings, "build", selection)
+    # Up to what publishes, and without the unit tests, which have passed on the same models above.
+    to_published = 'key:"warehouse/events" or key:"transforms/int_events"+1 or key:"warehouse/snapshot"'
+    for selection in (to_published, 'key:"warehouse/events"'):
+        again = done(settings, "build", selection, DBT_EXCLUDE_RESOURCE_TYPES="unit_test")
         assert "warehouse/events: landing_gate" in again
         assert "matinee held list" in again
         assert json.loads((settings.lake.current / "manifest.json").read_text()) == manifest

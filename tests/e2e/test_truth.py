@@ -297,6 +297,7 @@ def test_reported_intervals_hold_the_true_effect_and_the_null_experiment_shows_n
                 experiment_suffix=f"@{seed}",
                 behaviour=Behaviour(row_length=2),
             ),
+            direct=True,  # which lands the rows that the log would
         )
         truth |= {(effect["experiment"], effect["metric"]): effect["effect"] for effect in done.effects}
     land(settings)
