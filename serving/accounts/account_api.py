@@ -41,7 +41,7 @@ async def export(response: Response, context: Ctx, claims: SignedIn) -> Personal
     return found
 
 
-@router.post("/erase", status_code=202)
+@router.post("/erase", status_code=202, response_class=Response)
 async def erase(request: Request, context: Ctx, claims: Fresh) -> Response:
     """Forget the account: it is shut at once, and erased everywhere within minutes (article 17 of the GDPR)."""
     async with context.transaction() as connection:

@@ -93,7 +93,7 @@ async def logout(request: Request, context: Ctx, body: Refresh | None = None) ->
         if given and (session := await sessions.session_of(connection, context.refresh_key, given)):
             ended.add(session)
         for session_id in ended:
-            await sessions.revoke(connection, context.clock.now(), session_id=session_id)
+            await sessions.revoke(connection, session_id, context.clock.now())
     await context.revoked.refresh()
     response = Response(status_code=204)
     clear_cookies(request, response)

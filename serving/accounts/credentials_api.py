@@ -53,7 +53,7 @@ async def confirm(body: ByToken, request: Request, context: Ctx) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/confirm/letter", status_code=202)
+@router.post("/confirm/letter", status_code=202, response_class=Response)
 async def confirm_again(context: Ctx, claims: SignedIn) -> Response:
     """Send the letter that confirms the address once more."""
     await context.limits.spend(limits.RECOVERY, claims.account_id)
@@ -130,7 +130,7 @@ async def _take_over(
     await core.set_password(connection, account_id, password_hash)
     await core.confirm_email(connection, account_id, email, now)
     await codes.drop(connection, account_id)
-    await sessions.revoke(connection, now, account_id=account_id)
+    await sessions.revoke_all(connection, account_id, now)
     await post.write(connection, account_id, account["email"], account["language"], "password_changed")
     await audit.record(connection, actor=account_id, action="account.password_reset", subject=account_id, at=now)
 
@@ -147,7 +147,7 @@ async def change_password(body: NewPassword, context: Ctx, claims: SignedIn) -> 
     async with context.transaction() as connection:
         await core.set_password(connection, claims.account_id, password_hash)
         await codes.drop(connection, claims.account_id)
-        await sessions.revoke(connection, now, account_id=claims.account_id, but=claims.session_id)
+        await sessions.revoke_all(connection, claims.account_id, now, but=claims.session_id)
         await post.write(connection, claims.account_id, account["email"], account["language"], "password_changed")
         await audit.record(
             connection, actor=claims.account_id, action="account.password_changed", subject=claims.account_id, at=now
@@ -156,7 +156,7 @@ async def change_password(body: NewPassword, context: Ctx, claims: SignedIn) -> 
     return Response(status_code=204)
 
 
-@router.put("/email", status_code=202)
+@router.put("/email", status_code=202, response_class=Response)
 async def change_email(body: NewEmail, context: Ctx, claims: Fresh) -> Response:
     """Ask to sign in with another address: a letter to it has the link that does it, one to the present address warns.
 

@@ -63,7 +63,7 @@ async def ask_to_be_forgotten(connection: AsyncConnection, account_id: str, now:
     account = await core.account(connection, account_id)
     await execute(connection, QUERIES["request_erasure"], {"account_id": account_id, "now": now})
     await execute(connection, QUERIES["disable"], {"account_id": account_id, "now": now})
-    await sessions.revoke(connection, now, account_id=account_id)
+    await sessions.revoke_all(connection, account_id, now)
     await post.write(connection, account_id, account["email"], account["language"], "erasing")
     await outbox.put(connection, "account", account_id, {"why": "erasing"})
     await audit.record(

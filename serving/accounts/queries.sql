@@ -63,13 +63,17 @@ WHERE session_id = %(session_id)s
 UPDATE auth_session SET authenticated_at = %(now)s
 WHERE session_id = %(session_id)s AND account_id = %(account_id)s AND revoked_at IS NULL AND expires_at > %(now)s
 
+-- name: revoke_session
+UPDATE auth_session SET revoked_at = %(now)s
+WHERE session_id = %(session_id)s AND revoked_at IS NULL
+
+-- name: revoke_own_session
+UPDATE auth_session SET revoked_at = %(now)s
+WHERE session_id = %(session_id)s AND account_id = %(account_id)s AND revoked_at IS NULL
+
 -- name: revoke_sessions
 UPDATE auth_session SET revoked_at = %(now)s
-WHERE revoked_at IS NULL
-  AND (%(session_id)s::text IS NOT NULL OR %(account_id)s::text IS NOT NULL)
-  AND (%(session_id)s::text IS NULL OR session_id = %(session_id)s)
-  AND (%(account_id)s::text IS NULL OR account_id = %(account_id)s)
-  AND (%(but)s::text IS NULL OR session_id <> %(but)s)
+WHERE account_id = %(account_id)s AND revoked_at IS NULL AND (%(but)s::text IS NULL OR session_id <> %(but)s)
 
 -- name: sessions
 SELECT session_id, kind, device, created_at, coalesce(rotated_at, created_at) AS last_used_at, expires_at

@@ -86,7 +86,7 @@ async def rotate(connection: AsyncConnection, key: bytes, given: str, now: datet
         return _entry(found, key, seed, found["generation"] + 1)
     if behind == 1 and now - found["rotated_at"] <= ROTATION_GRACE:
         return _entry(found, key, seed, found["generation"])
-    await revoke(connection, now, session_id=session)
+    await revoke(connection, session, now)
     await audit.record(
         connection, actor=None, action="session.token_reused", subject=found["account_id"], details={}, at=now
     )
@@ -99,17 +99,14 @@ async def session_of(connection: AsyncConnection, key: bytes, given: str) -> str
     return found["session_id"] if found else None
 
 
-async def revoke(
-    connection: AsyncConnection,
-    now: datetime,
-    *,
-    session_id: str | None = None,
-    account_id: str | None = None,
-    but: str | None = None,
-) -> int:
-    """End one session, or those of an account (`but` one of them); returns how many were open."""
-    given = {"now": now, "session_id": session_id, "account_id": account_id, "but": but}
-    return await execute(connection, QUERIES["revoke_sessions"], given)
+async def revoke(connection: AsyncConnection, session_id: str, now: datetime) -> None:
+    """End one session."""
+    await execute(connection, QUERIES["revoke_session"], {"session_id": session_id, "now": now})
+
+
+async def revoke_all(connection: AsyncConnection, account_id: str, now: datetime, *, but: str | None = None) -> int:
+    """End the account's sessions, `but` one of them; returns how many were open."""
+    return await execute(connection, QUERIES["revoke_sessions"], {"account_id": account_id, "now": now, "but": but})
 
 
 async def sessions(connection: AsyncConnection, account_id: str, now: datetime) -> list[Row]:
@@ -123,7 +120,8 @@ async def end(connection: AsyncConnection, account_id: str, session_id: str, now
     Raises:
         Problem: 404, the account has no such open session.
     """
-    if not await revoke(connection, now, session_id=session_id, account_id=account_id):
+    given = {"session_id": session_id, "account_id": account_id, "now": now}
+    if not await execute(connection, QUERIES["revoke_own_session"], given):
         raise Problem(404, "unknown_session", "this account has no such session")
     await audit.record(connection, actor=account_id, action="session.ended", subject=account_id, at=now)
 
@@ -132,7 +130,7 @@ async def end_all(
     connection: AsyncConnection, account_id: str, now: datetime, *, but: str | None = None, actor: str
 ) -> int:
     """End the account's sessions, `but` one of them; returns how many were open."""
-    ended = await revoke(connection, now, account_id=account_id, but=but)
+    ended = await revoke_all(connection, account_id, now, but=but)
     if ended:
         more = {"sessions": ended}
         await audit.record(connection, actor=actor, action="session.ended", subject=account_id, details=more, at=now)

@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import json
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import jwt
 import psycopg
@@ -175,13 +177,13 @@ async def test_what_one_process_ends_no_other_serves_a_second_later(settings, ru
 class RefreshTokens(RuleBasedStateMachine):
     """Against a model that knows nothing of how tokens are made: a session has numbered ones, one of them newest."""
 
-    connect = staticmethod(lambda: None)
+    connect: Callable[[], Coroutine[Any, Any, psycopg.AsyncConnection]]
     tokens = Bundle("tokens")
 
     def __init__(self):
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.connection = self.loop.run_until_complete(self.connect())
+        self.connection = self.loop.run_until_complete(type(self).connect())
         self.clock = ManualClock()
         self.model = {}
         self.values = {}
@@ -230,7 +232,7 @@ class RefreshTokens(RuleBasedStateMachine):
 
     @rule(token=tokens)
     def end(self, token):
-        self.run(sessions.revoke(self.connection, self.clock.now(), session_id=token[0]))
+        self.run(sessions.revoke(self.connection, token[0], self.clock.now()))
         self.model[token[0]]["ended"] = True
 
     @rule(seconds=st.sampled_from([1, 15, 29, 31, 3_600, 86_400 * 29, 86_400 * 31]))

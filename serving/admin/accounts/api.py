@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 from serving import limits
 from serving.accounts.types import Line
 from serving.admin.accounts import core
-from serving.admin.accounts.types import Account, Accounts, AuditEntry, AuditLog, Change, Ended, Found
+from serving.admin.accounts.types import Account, AccountFound, Accounts, AuditEntry, AuditLog, Change, Ended
 from serving.auth import Admin
 from serving.context import Ctx
 
@@ -33,7 +33,7 @@ async def find(
     async with context.transaction() as connection:
         found = await core.find(connection, q=q, role=role, disabled=disabled, before=before, limit=limit)
     more = q is None and len(found) == limit
-    items = [Found(**one) for one in found]
+    items = [AccountFound(**one) for one in found]
     return Accounts(items=items, cursor=context.cursors.seal(purpose, [items[-1].account_id]) if more else None)
 
 

@@ -61,7 +61,7 @@ async def change(connection: AsyncConnection, admin_id: str, account_id: str, wa
         return found
     if account_id == admin_id:
         raise Problem(409, "own_account", "another admin has to change your own account")
-    await sessions.revoke(connection, now, account_id=account_id)
+    await sessions.revoke_all(connection, account_id, now)
     await outbox.put(connection, "account", account_id, {"why": [action for action, _ in said]})
     for action, details in said:
         await audit.record(connection, actor=admin_id, action=action, subject=account_id, details=details, at=now)

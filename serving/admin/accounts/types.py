@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from serving.accounts.types import Body, Role
 
 
-class Found(BaseModel):
+class AccountFound(BaseModel):
     """An account in a list. `email_confirmed_at`, `disabled_at`: since when; null: not."""
 
     account_id: str
@@ -22,11 +22,11 @@ class Found(BaseModel):
 
 
 class Accounts(BaseModel):
-    items: list[Found]
+    items: list[AccountFound]
     cursor: str | None = None
 
 
-class Account(Found):
+class Account(AccountFound):
     """`erasing`: its holder asked to be forgotten. `sessions`: how many sign-ins are open."""
 
     second_factor: bool

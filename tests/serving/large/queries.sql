@@ -55,8 +55,22 @@ INSERT INTO account_pin (account_id, pin_hash) SELECT account_id, sha256(account
 WHERE right(account_id, 1) < '8' ORDER BY 1
 
 -- name: auth_session
-INSERT INTO auth_session (session_id, account_id, refresh_hash, created_at, expires_at)
+INSERT INTO auth_session (session_id, account_id, seed, created_at, expires_at)
 SELECT 's-' || account_id, account_id, sha256(account_id::bytea), '2026-01-01', '2026-12-01' FROM account ORDER BY 1
+
+-- name: auth_code
+INSERT INTO auth_code (code_hash, account_id, purpose, created_at, expires_at)
+SELECT sha256(account_id::bytea), account_id, 'confirm', '2026-06-01', '2026-06-02' FROM account ORDER BY 1
+
+-- name: second_factor
+INSERT INTO second_factor (account_id, sealed, confirmed_at) SELECT account_id, 'x', '2026-01-01' FROM account ORDER BY 1
+
+-- name: recovery_code
+INSERT INTO recovery_code (account_id, code_hash) SELECT account_id, sha256(account_id::bytea) FROM account ORDER BY 1
+
+-- name: erased_account
+INSERT INTO erased_account (digest, erased_at)
+SELECT sha256(('gone' || account_id)::bytea), '2026-01-01' FROM account ORDER BY 1
 
 -- name: session_profile
 INSERT INTO session_profile (session_id, profile_id, entered_at)
