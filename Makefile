@@ -47,7 +47,9 @@ install-spark: $(VENV)/installed requirements-spark.lock
 
 install-test: $(VENV)/installed-test tests/players/node_modules/installed
 
-# Two workers, each with a PostgreSQL and a Redis of its own; a file's tests stay together.
+# Two workers, each with a PostgreSQL, a Redis and a core of its own; a file's tests stay together.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: install-test
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
