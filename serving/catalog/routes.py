@@ -76,7 +76,7 @@ async def facets(request: Request) -> Response:
     context = context_of(request.app)
     viewer = await viewer_of(request, context)
     filters = filters_of(request.query_params, viewer.language)
-    key = f"{context.changes.mark('title')}\0{viewer.limit}\0{viewer.region}\0{filters.name}"
+    key = f"{viewer.limit}\0{viewer.region}\0{filters.name}"
     body = context.counts.get(key)
     if body is None:
         parameters = {**scope(viewer, context.clock.now()), **filters.parameters()}

@@ -33,13 +33,22 @@ class Engine(Protocol):
 
 
 class PostgresEngine:
-    """Words by their beginnings, in any order; е is ё, in Russian and English alike; no typing errors."""
+    """Words by their beginnings, in any order; е is ё, in Russian and English alike; no typing errors.
+
+    First what is called so or begins so; where that is not enough, what has the words anywhere.
+    """
 
     async def titles(
         self, connection: AsyncConnection, viewer: Viewer, now: datetime, text: str, limit: int
     ) -> Sequence[TupleRow]:
         asked = {**scope(viewer, now), "text": text, "limit": limit}
-        return await (await connection.execute(QUERIES["titles"], asked, prepare=False)).fetchall()
+        called = await (await connection.execute(QUERIES["called"], asked, prepare=True)).fetchall()
+        found = {row[2]: row for row in called}
+        if len(found) < limit:
+            worded = await connection.execute(QUERIES["worded"], asked, prepare=False)
+            for row in await worded.fetchall():
+                found.setdefault(row[2], row)
+        return list(found.values())[:limit]
 
     async def people(
         self, connection: AsyncConnection, viewer: Viewer, now: datetime, text: str, limit: int

@@ -6,7 +6,7 @@ from serving.catalog.types import Listed
 
 
 class FoundPerson(BaseModel):
-    """`titles`: of how many that the viewer may see."""
+    """`titles`: of how many in the catalogue, one at least that the viewer may see."""
 
     person_id: str
     name: str
