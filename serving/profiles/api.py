@@ -143,4 +143,7 @@ def forget(context: Context, account_id: str | None) -> None:
 
 
 def _one(found: list[Row], profile_id: str) -> Profile:
-    return Profile(**next(one for one in found if one["profile_id"] == profile_id))
+    for one in found:
+        if one["profile_id"] == profile_id:
+            return Profile(**one)
+    raise core.unknown_profile()  # deleted by another request meanwhile

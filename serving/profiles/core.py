@@ -103,7 +103,7 @@ async def _find(
     asked = {"account_id": account_id, "profile_id": profile_id, "session_id": session_id, "now": now}
     found = await row(connection, QUERIES["viewer"], asked)
     if found is None:
-        raise Problem(404, "unknown_profile", "this account has no such profile")
+        raise unknown_profile()
     return found
 
 
@@ -201,7 +201,14 @@ async def _held(connection: AsyncConnection, account_id: str) -> int:
 
 async def _named(connection: AsyncConnection, account_id: str, profile_id: str) -> Row:
     found = await rows(connection, QUERIES["profiles"], {"account_id": account_id, "session_id": None})
-    return next(one for one in found if one["profile_id"] == profile_id)
+    for one in found:
+        if one["profile_id"] == profile_id:
+            return one
+    raise unknown_profile()
+
+
+def unknown_profile() -> Problem:
+    return Problem(404, "unknown_profile", "this account has no such profile")
 
 
 async def enter(
@@ -274,7 +281,7 @@ async def set_pin(
     }
     if profile_id is not None:
         if not await execute(connection, QUERIES["set_profile_pin"], asked):
-            raise Problem(404, "unknown_profile", "this account has no such profile")
+            raise unknown_profile()
     else:
         await execute(connection, QUERIES["set_account_pin" if kept else "drop_account_pin"], asked)
     await execute(connection, QUERIES["forget_proofs"], asked)

@@ -13,6 +13,7 @@ ORDER BY p.profile_id = v.profile_id DESC NULLS LAST, p.created_at, p.profile_id
 LIMIT 1
 
 -- name: profiles
+-- row: serving.profiles.types.Profile +role +country +guarded +entered +kids_limit +proven_until -open
 SELECT p.profile_id, p.name, p.maturity, p.kids, p.language, p.colour, p.audio_language, p.subtitle_language, p.autoplay,
        a.role, a.country, p.pin_hash IS NOT NULL AS locked,
        EXISTS (SELECT FROM account_pin k WHERE k.account_id = a.account_id) AS guarded,
@@ -81,6 +82,7 @@ FROM profile p
 WHERE p.profile_id = v.profile_id AND p.account_id = %(account_id)s
 
 -- name: favourites
+-- row: serving.profiles.types.Kept -poster
 SELECT v.title_id, v.kind, v.root_id, r.titles AS root_titles, v.number, v.season, v.titles, v.year, v.runtime_s,
        v.maturity, v.genres, v.playable, f.added_at AS at, NULL::bigint AS position_ms, NULL::bigint AS duration_ms,
        NULL::float8 AS value
@@ -93,6 +95,7 @@ ORDER BY f.added_at DESC, f.title_id DESC
 LIMIT %(limit)s
 
 -- name: history
+-- row: serving.profiles.types.Kept -poster
 SELECT v.title_id, v.kind, v.root_id, r.titles AS root_titles, v.number, v.season, v.titles, v.year, v.runtime_s,
        v.maturity, v.genres, v.playable, w.updated_at AS at, w.position_ms, w.duration_ms, NULL::float8 AS value
 FROM playback_position w
@@ -104,6 +107,7 @@ ORDER BY w.updated_at DESC, w.title_id DESC
 LIMIT %(limit)s
 
 -- name: ratings
+-- row: serving.profiles.types.Kept -poster
 SELECT v.title_id, v.kind, v.root_id, r.titles AS root_titles, v.number, v.season, v.titles, v.year, v.runtime_s,
        v.maturity, v.genres, v.playable, g.rated_at AS at, NULL::bigint AS position_ms, NULL::bigint AS duration_ms,
        g.value::float8 AS value
@@ -152,6 +156,7 @@ DELETE FROM playback_position
 WHERE profile_id = %(profile_id)s AND (%(title_id)s::text IS NULL OR title_id = %(title_id)s)
 
 -- name: about
+-- row: serving.profiles.types.About
 SELECT v.title_id, f.title_id IS NOT NULL AS favourite, g.value::float8 AS rating,
        w.position_ms, w.duration_ms, w.updated_at AS watched_at
 FROM visible_title(%(maturity)s, %(region)s, %(now)s) v

@@ -106,10 +106,7 @@ export async function history() {
 export async function onboarding() {
   const page = await get("/api/recommendations", { ...named(), surface: "onboarding" });
   const found = page.rows.flatMap((row) => row.items.map((item) => page.titles[item.title_id]));
-  if (found.length < ENOUGH) {
-    go("#/");
-    return { nodes: [] };
-  }
+  if (found.length < ENOUGH) return home();
   const picked = new Set();
   const count = h("span", { role: "status" }, t("picked", { n: 0 }));
   const done = h("button", { class: "button", disabled: true, onclick: async () => {

@@ -10,6 +10,7 @@ const go = (hash) => { location.hash = hash; };
 const LIMITS = [18, 16, 12, 6, 0];
 const LANGUAGES = [["en", "English"], ["ru", "Русский"]];
 const COLOURS = ["#e8a33d", "#d9605b", "#b56bd6", "#5b8def", "#33aa77", "#8f9779"];
+const fresh = new Set(); // made on this page and not entered yet: they are asked what they like
 const path = (one) => `/api/profile/${encodeURIComponent(one.profile_id)}`;
 
 export function face(profile) {
@@ -23,7 +24,7 @@ export function chooser() {
   const editing = location.hash.endsWith("/edit");
   const open = async (one) => {
     if (editing) return go(`#/profile/${encodeURIComponent(one.profile_id)}`);
-    if (await enter(one)) go("#/");
+    if (await enter(one)) go(fresh.delete(one.profile_id) ? "#/onboarding" : "#/");
   };
   const tile = (one) => h("li", {}, h("button", { class: "card tile", "data-profile": one.profile_id, onclick: () => open(one) },
     face(one), h("span", { class: "name" }, one.name),
@@ -61,7 +62,7 @@ export function editor(id) {
   ], t("save"), async (given) => {
     const body = { name: given.name, maturity: Number(given.maturity), language: given.language, autoplay: given.autoplay === "on", colour: given.colour };
     if (one) await patch(path(one), { ...body, audio_language: given.audio_language || null, subtitle_language: given.subtitle_language || null });
-    else await post("/api/profile", body);
+    else fresh.add((await post("/api/profile", body)).profile_id);
     await loadAccount();
     go("#/profiles");
   });

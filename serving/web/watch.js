@@ -39,7 +39,7 @@ function start(id, { video, badge, sounds, skip, panel }) {
   begin(id, playback).then((session) => {
     if (!session) return;
     offerSounds(sounds, playback);
-    learnSubtitles(video, playback, leaving.signal);
+    if (playback.sounds.length) learnSubtitles(video, playback, leaving.signal); // the browser's own HLS chooses by itself
     video.focus();
     video.play().catch(() => notice(t("press_play")));
   }).catch((refusal) => {
@@ -105,13 +105,12 @@ function offerSounds(select, playback) {
 
 /** The browser's own menu chooses subtitles; what it shows is the choice, forced ones apart. */
 function learnSubtitles(video, playback, signal) {
-  let shown = state.profile?.subtitle_language ?? null;
+  const showing = () => [...video.textTracks].find((track) => track.mode === "showing" && !playback.isForced(track))?.language ?? "off";
+  let shown = showing(); // what the film lacks is no choice
   video.textTracks.addEventListener("change", () => {
-    const chosen = [...video.textTracks].find((track) => track.mode === "showing" && !playback.isForced(track));
-    const now = chosen?.language ?? "off";
-    if (now === (shown ?? "off")) return;
-    shown = now;
-    learn({ subtitle_language: now });
+    if (showing() === shown) return;
+    shown = showing();
+    learn({ subtitle_language: shown });
   }, { signal });
 }
 
