@@ -8,6 +8,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from serving.accounts.cookies import access_cookie
+from serving.accounts.journal import tell
 from serving.accounts.tokens import Claims
 from serving.context import context_of
 from serving.problems import Problem
@@ -72,6 +73,10 @@ def unauthenticated() -> Problem:
     return Problem(401, "unauthenticated", "sign in first", headers={"WWW-Authenticate": "Bearer"})
 
 
+def _route(request: Request) -> str:
+    return getattr(request.scope.get("route"), "path", "unmatched")
+
+
 async def _visitor(request: Request) -> Claims | None:
     return identify(request)
 
@@ -83,6 +88,7 @@ async def _signed_in(request: Request) -> Claims:
 async def _staff(request: Request) -> Claims:
     claims = authenticate(request)
     if claims.role not in ("moderator", "admin"):
+        tell("denied", claims.account_id, route=_route(request))
         raise Problem(403, "forbidden", "only moderators and admins may see this")
     return claims
 
@@ -90,6 +96,7 @@ async def _staff(request: Request) -> Claims:
 async def _admin(request: Request) -> Claims:
     claims = authenticate(request)
     if claims.role != "admin":
+        tell("denied", claims.account_id, route=_route(request))
         raise Problem(403, "forbidden", "only admins may do this")
     return claims
 

@@ -87,7 +87,7 @@ def tail(count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How m
     """Show the newest rows."""
     import json
 
-    from matinee.console import console, table
+    from matinee.console import console
     from matinee.db import audit as log
     from matinee.db.connect import connect
     from matinee.stack.session import services
@@ -95,11 +95,13 @@ def tail(count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How m
     settings = Settings.load()
     with services(settings), connect(settings) as connection:
         entries = log.tail(connection, count)
-    rows = [
-        (e.position, f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor or "", e.action, e.subject or "", json.dumps(dict(e.details)))
-        for e in entries
-    ]
-    console.print(table("audit log", ("row", "at (UTC)", "who", "did", "to", "details"), rows))
+    for entry in entries:  # ids are too long for the columns of a table
+        who, to, more = (
+            entry.actor or "nobody",
+            entry.subject or "",
+            json.dumps(dict(entry.details), ensure_ascii=False),
+        )
+        typer.echo(f"{entry.position:>6}  {entry.at:%Y-%m-%d %H:%M:%S}  {entry.action}  by {who}  to {to}  {more}")
     console.print("`matinee audit verify` tells whether the log is whole")
 
 

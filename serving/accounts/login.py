@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from serving import limits
 from serving.accounts import codes, core
+from serving.accounts.journal import tell
 from serving.accounts.second_factor import wrong_code
 from serving.accounts.sessions import Entry, open_session
 from serving.context import Context
@@ -34,6 +35,7 @@ async def sign_in(context: Context, caller: Caller, email: str, password: str, c
         account = await core.account_by_email(connection, email)
     fits = await context.passwords.verify(account["password_hash"] if account else None, password)
     if account is None or not fits:
+        tell("sign_in_refused", account["account_id"] if account else None, why="password")
         raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
     for purpose, key in spent:
         await context.limits.refund(purpose, key)
@@ -72,6 +74,7 @@ async def check_code(context: Context, account_id: str, code: str) -> None:
     await context.limits.spend(limits.SECOND_FACTOR, account_id)
     async with context.transaction() as connection:
         if not await context.second_factors.accept(connection, account_id, code, context.clock.now()):
+            tell("sign_in_refused", account_id, why="second_factor")
             raise wrong_code()
     await context.limits.refund(limits.SECOND_FACTOR, account_id)
 
@@ -107,6 +110,8 @@ async def _challenge(context: Context, account_id: str) -> Problem:
 
 async def _open(context: Context, caller: Caller, account_id: str) -> Entry:
     async with context.transaction() as connection:
-        return await open_session(
+        entry = await open_session(
             connection, context.refresh_key, account_id, context.clock.now(), device=caller.device
         )
+    tell("signed_in", account_id)
+    return entry

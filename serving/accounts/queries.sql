@@ -227,7 +227,7 @@ DELETE FROM outbox_poison WHERE key = ANY(%(accounts)s)
 DELETE FROM account WHERE account_id = ANY(%(accounts)s)
 
 -- name: drop_logins
-DELETE FROM auth_session WHERE expires_at < %(before)s
+DELETE FROM auth_session WHERE expires_at < %(before)s OR revoked_at < %(before)s
 
 -- name: drop_playbacks
 DELETE FROM playback_session WHERE expires_at < %(before)s

@@ -22,7 +22,7 @@ from serving.db import row, rows
 from serving.problems import unavailable
 
 PERIOD_S = 0.5
-_FIRST_S = 2.0
+_FIRST_S = 0.5
 # Ended longer ago, its last token has expired; a token of the command line may live a month.
 _MEMORY = ACCESS_LIFE + timedelta(minutes=1)
 LONGEST_TOKEN = timedelta(days=30)

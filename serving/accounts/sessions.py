@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 
 from matinee.db import audit
 from matinee.ids import uuid7
+from serving.accounts.journal import tell
 from serving.accounts.queries import QUERIES
 from serving.db import Row, execute, row, rows
 from serving.problems import Problem
@@ -87,6 +88,7 @@ async def rotate(connection: AsyncConnection, key: bytes, given: str, now: datet
     if behind == 1 and now - found["rotated_at"] <= ROTATION_GRACE:
         return _entry(found, key, seed, found["generation"])
     await revoke(connection, session, now)
+    tell("refresh_token_reused", found["account_id"])
     await audit.record(
         connection, actor=None, action="session.token_reused", subject=found["account_id"], details={}, at=now
     )

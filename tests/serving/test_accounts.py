@@ -128,8 +128,22 @@ async def test_cookies_work_only_from_our_own_page(ada, problem):
     assert (await ada.get("/api/profile")).status_code == 200
 
 
-async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client):
+@pytest.mark.parametrize(
+    ("scheme", "names"),
+    [("http", ["matinee_access", "matinee_refresh"]), ("https", ["__Host-matinee_access", "__Secure-matinee_refresh"])],
+)
+async def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client, scheme, names):
+    client.base_url = f"{scheme}://matinee.test"
+    client.headers["origin"] = f"{scheme}://matinee.test"
     answer = await client.post("/api/auth/register", json={"email": "c@example.org", "password": PASSWORD})
     cookies = answer.headers.get_list("set-cookie")
-    assert len(cookies) == 2
-    assert all("HttpOnly" in c and "SameSite=strict" in c for c in cookies)
+    assert [cookie.partition("=")[0] for cookie in cookies] == names
+    assert all("HttpOnly" in c and "SameSite=strict" in c and ("Secure" in c) == (scheme == "https") for c in cookies)
+    assert [cookie.split("Path=")[1].split(";")[0] for cookie in cookies] == ["/", "/api/auth"]
+    assert (await client.get("/api/account")).status_code == 200
+    client.cookies.set("matinee_access", client.cookies[names[0]], domain="matinee.test")
+    if scheme == "https":
+        client.cookies.delete(names[0])
+        assert (await client.get("/api/account")).status_code == 401, "a name that any neighbour could have set"
+    await client.post("/api/auth/logout")
+    assert not [name for name in client.cookies if name in names]

@@ -44,7 +44,8 @@ def at(here):
     return client
 
 
-async def test_ten_wrong_passwords_from_an_address_and_no_more(here, at, browser, problem, clock):
+async def test_ten_wrong_passwords_from_an_address_and_no_more(here, at, browser, problem, clock, caplog):
+    caplog.set_level("INFO", "matinee.security")
     async with browser(here) as ada, at("198.51.100.1") as thief, at("198.51.100.2") as home:
         await ada.sign_up(EMAIL)
         # All at once: none slips past a count that is written only afterwards.
@@ -56,6 +57,12 @@ async def test_ten_wrong_passwords_from_an_address_and_no_more(here, at, browser
         assert (await home.post("/api/auth/login", json=RIGHT)).status_code == 200, "the owner is not locked out"
         clock.advance(timedelta(minutes=5, seconds=1))
         assert (await thief.post("/api/auth/login", json=RIGHT)).status_code == 200
+    told = [
+        (line.getMessage(), line.fields["account_id"]) for line in caplog.records if line.name == "matinee.security"
+    ]
+    account = ada.session["account_id"]
+    assert told == [("sign_in_refused", account)] * 10 + [("signed_in", account)] * 2
+    assert EMAIL not in caplog.text
 
 
 async def test_guessing_from_everywhere_gets_one_guess_an_address_and_the_owner_in(here, at, browser, problem):

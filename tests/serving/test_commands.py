@@ -21,7 +21,7 @@ def ask(settings, running, browser):
     async def request(method, url, **options):
         async with running(settings) as app, browser(app) as client:
             answer = await client.request(method, url, **options)
-            return answer.status_code, answer.json()
+            return answer.status_code, answer.json() if answer.content else None
 
     def run(method, url, token=None, **options):
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -78,6 +78,33 @@ def test_a_token_opens_the_api_for_an_imported_viewer(cli, settings, ask):
     assert isinstance(unknown.exception, MatineeError)
     assert "'ml:2'" in str(unknown.exception)
     assert cli("token", "--account", "ml:1", "--role", "king").exit_code == 2
+
+
+def test_a_token_is_listed_and_ended_like_any_session(cli, settings, ask):
+    with psycopg.connect(settings.database()) as connection:
+        add_viewers(connection, [Viewer("ml:1", "Viewer 1", "import")])
+    token, other = (cli("token", "--account", "ml:1", "--hours", "100").output.strip() for _ in range(2))
+    status, listed = ask("GET", "/api/auth/sessions", token)
+    assert status == 200
+    assert [(one["kind"], one["device"]) for one in listed["items"]] == [("command", "matinee token")] * 2
+    assert ask("DELETE", "/api/auth/sessions?everywhere=true", token)[0] == 204
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("UPDATE auth_session SET revoked_at = revoked_at - interval '1 day'")
+    for ended in (token, other):
+        assert ask("GET", "/api/account", ended)[1]["code"] == "session_over", "as long as it would have lived"
+
+
+def test_the_audit_log_is_shown_and_verified(cli, settings):
+    cli("admin", "create", "root@example.org")
+    shown = cli("audit", "tail")
+    assert "account.admin_created" in shown.output
+    assert "1 rows, an unbroken chain" in cli("audit", "verify").output
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("ALTER TABLE audit DISABLE TRIGGER audit_append_only")
+        connection.execute("UPDATE audit SET actor = 'nobody'")
+    broken = cli("audit", "verify")
+    assert isinstance(broken.exception, MatineeError)
+    assert "broken at row 1" in str(broken.exception)
 
 
 def test_analytics_read_the_published_week(cli, settings, ask):
