@@ -11,12 +11,12 @@ GENRES = ("drama", "comedy", "nature", "crime", "family", "war", "romance", "wes
 _TAGS = tuple(f"tag {n}" for n in range(60))
 _COUNTRIES = ("FR", "RU", "US", "DE", "JP", "IN", "BR", "KZ")
 _EN = (
-    "ka", "lo", "mi", "ru", "sta", "ver", "don", "el", "ha", "bri", "tor", "ny", "sel", "qua", "fen", "wick", "mor", "gan",
-    "dale", "shi", "ro", "ben", "al", "ti", "na", "co", "pra", "gle", "um", "fi",
+    "ka", "lo", "mi", "ru", "sta", "ver", "don", "el", "ha", "bri", "tor", "ny", "sel", "qua", "fen", "wick", "mor",
+    "gan", "dale", "shi", "ro", "ben", "al", "ti", "na", "co", "pra", "gle", "um", "fi",
 )  # fmt: skip
 _RU = (
-    "ка", "ло", "ми", "ру", "ста", "вер", "дон", "ель", "ха", "бри", "тор", "ни", "сел", "ква", "фен", "вик", "мор", "ган",
-    "дал", "ши", "ро", "бен", "аль", "ти", "на", "ко", "пра", "гле", "ум", "ёж",
+    "ка", "ло", "ми", "ру", "ста", "вер", "дон", "ель", "ха", "бри", "тор", "ни", "сел", "ква", "фен", "вик", "мор",
+    "ган", "дал", "ши", "ро", "бен", "аль", "ти", "на", "ко", "пра", "гле", "ум", "ёж",
 )  # fmt: skip
 _SMALL_EN, _SMALL_RU = ("the", "of", "and", "a", "in"), ("и", "в", "на", "о", "без")
 
@@ -95,7 +95,8 @@ def prepare(settings: Settings) -> dict[str, str]:
         connection.execute(
             "INSERT INTO subscription_period "
             "(period_id, subscription_id, account_id, plan, state, monthly_minor, currency, opened) "
-            "SELECT account_id, account_id, account_id, 'premium', 'active', 0, 'EUR', now() - interval '1 day' FROM account"
+            "SELECT account_id, account_id, account_id, 'premium', 'active', 0, 'EUR', now() - interval '1 day' "
+            "FROM account"
         )
         salts(connection, viewers)
     with connect(settings, autocommit=True) as connection:

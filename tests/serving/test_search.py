@@ -25,9 +25,10 @@ def stocked(catalogue, tmp_path, publish):
     feed = tmp_path / "more.jsonl"
     lines = [
         {
-            "id": title_id, "kind": kind, "year": year, "titles": titles, "genres": genres, "offers": [{"kind": "free"}],
-            "people": [{"name": name, "role": "director"}], "maturity": 18 if title_id == "adult" else 6,
-            "countries": ["FR"] if title_id == "leon" else ["US"], "tags": ["classic"] if year < 2000 else [],
+            "id": title_id, "kind": kind, "year": year, "titles": titles, "genres": genres,
+            "offers": [{"kind": "free"}], "people": [{"name": name, "role": "director"}],
+            "maturity": 18 if title_id == "adult" else 6, "countries": ["FR"] if title_id == "leon" else ["US"],
+            "tags": ["classic"] if year < 2000 else [],
             "extra": {"aliases": ["Leon: The Professional"], "award": {"year": 1995}} if title_id == "leon" else {},
         }
         for title_id, kind, year, titles, genres, name in LINES
@@ -146,13 +147,9 @@ async def test_processes_hear_of_changes_within_a_second(stocked, running):
     import asyncio
 
     async with running(stocked) as app:
-        changes, heard = app.state.context.changes, []
-        changes.on("title", heard.append)
+        changes, heard = app.state.context.changes, asyncio.Queue()
         await asyncio.wait_for(changes.listening.wait(), 5)
-        heard.clear()
+        changes.on("title", heard.put_nowait)
         with psycopg.connect(stocked.database()) as connection:
             connection.execute("UPDATE title SET year = 1995 WHERE title_id = 'leon'")
-        async with asyncio.timeout(1):
-            while not heard:
-                await asyncio.sleep(0.01)
-        assert heard == ["leon"]
+        assert await asyncio.wait_for(heard.get(), 1) == "leon"

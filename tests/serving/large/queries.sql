@@ -18,7 +18,7 @@ FROM title, unnest(ARRAY['en', 'ru']) language ORDER BY 1, 2
 
 -- name: title_person
 INSERT INTO title_person (title_id, position, name, role)
-SELECT title_id, place, 'person ' || hashtext(title_id || place) % 9000, 'actor'
+SELECT title_id, place, 'person ' || hashtext(title_id || place) % 12000, 'actor'
 FROM title, generate_series(1, 3) place WHERE kind IN ('film', 'series')
 
 -- name: offer
@@ -36,6 +36,19 @@ SELECT 'p-' || title_id, title_id, master_id, 'published', 5400000 FROM master
 -- name: title_marker
 INSERT INTO title_marker (title_id, kind, start_ms, end_ms, source, confidence)
 SELECT title_id, 'credits', 5000000, 5400000, 'feed', 1 FROM master
+
+-- name: listed_person
+INSERT INTO listed_person (person_id, name, folded, titles)
+SELECT person_id, min(name), min(name), count(*) FROM title_person GROUP BY person_id
+
+-- name: listed_title
+INSERT INTO listed_title SELECT * FROM title_listing(ARRAY(SELECT title_id FROM title))
+
+-- name: listed_name
+INSERT INTO listed_name SELECT title_id, name, playable, sort_year FROM listed_title, unnest(names) AS name WHERE is_shown
+
+-- name: title_terms
+INSERT INTO title_terms SELECT title_id, '2026-01-01', terms FROM listed_title
 
 -- name: account
 INSERT INTO account (account_id, email, password_hash, country)
