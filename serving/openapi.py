@@ -54,7 +54,8 @@ def describe(app: FastAPI) -> None:
             )
             schemas = document["components"]["schemas"]
             for name, schema in definitions["$defs"].items():
-                schemas.setdefault(name, schema)
+                if schemas.setdefault(name, schema).get("properties", {}).keys() != schema.get("properties", {}).keys():
+                    raise ValueError(f"two models are called {name}: rename one, or one document describes the other")
             document["paths"] |= {path: _operation(path) for path in _HOT} | {
                 _KEYS: _key_operation(),
                 _CMCD: _cmcd_operation(),
@@ -116,16 +117,39 @@ def _content(model: str, media_type: str = "application/json") -> dict[str, Any]
 
 
 def _problems(document: dict[str, Any]) -> None:
-    problem = {
-        "description": "A problem document (RFC 9457)",
-        "content": _content(ProblemDocument.__name__, "application/problem+json"),
+    """Name the problems that each operation may answer with: by what it takes, and what its route says besides."""
+    document["components"]["responses"] = {
+        "Problem": {
+            "description": "A problem document (RFC 9457)",
+            "content": _content(ProblemDocument.__name__, "application/problem+json"),
+        }
     }
     for operations in document["paths"].values():
-        for operation in operations.values():
+        for method, operation in operations.items():
             operation["responses"].pop("422", None)
-            operation["responses"]["default"] = problem
+            for status in sorted(_refusals(method, operation)):
+                operation["responses"][str(status)] = {"$ref": "#/components/responses/Problem"}
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
+
+
+def _refusals(method: str, operation: dict[str, Any]) -> set[int]:
+    """A token may be bad, a client too fast, PostgreSQL away, whatever is asked for; the rest hangs on the parts."""
+    found = {401, 403, 429, 503}
+    parameters = operation.get("parameters", ())
+    if any(parameter["in"] == "path" or parameter["name"] == "profile_id" for parameter in parameters):
+        found.add(404)
+    if parameters:
+        found.add(422)
+    if any(parameter["name"] == "cursor" for parameter in parameters):
+        found.add(400)
+    if any(parameter["name"].lower() == "if-match" for parameter in parameters):
+        found |= {412, 428}
+    if method != "get":
+        found |= {404, 409}
+    if "requestBody" in operation:
+        found |= {400, 413, 415, 422}
+    return found
 
 
 def text(app: FastAPI) -> str:
