@@ -34,7 +34,7 @@ from serving.events.cmcd_api import post_cmcd
 from serving.metrics import Metrics
 from serving.middleware import Edge, Express, PlainRoute
 from serving.openapi import describe
-from serving.playback.api import heartbeat
+from serving.playback.api import heartbeat, watch
 from serving.playback.api import router as playback
 from serving.playback.keys import key
 from serving.playback.media import media, poster
@@ -52,6 +52,7 @@ EXPRESS = frozenset(
         "/api/events",
         "/api/cmcd",
         "/api/watch/{playback_id}/heartbeat",
+        "/api/watch/{title_id}",
         "/api/watch/keys/{key_id}",
         "/v/{token}/{title_id}/{package_id}/{name:path}",
     }
@@ -178,6 +179,7 @@ def plain_routes() -> list[PlainRoute]:
         PlainRoute("/api/cmcd", post_cmcd, methods=["POST"]),
         PlainRoute("/api/watch/keys/{key_id}", key),
         PlainRoute("/api/watch/{playback_id}/heartbeat", heartbeat, methods=["POST"]),
+        PlainRoute("/api/watch/{title_id}", watch, methods=["POST"]),
         PlainRoute("/media-posters/{title_id}.jpg", poster),
         PlainRoute("/health/live", health.live),
         PlainRoute("/health/ready", health.ready),

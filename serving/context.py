@@ -74,6 +74,7 @@ class Context:
         self.second_factors = SecondFactors(settings.home)
         self.media_tokens = MediaTokens(secret(settings.home, "media"))
         self.playlists = Playlists()
+        self.addresses: Memo[str, tuple[int, bytes]] = Memo(clock, life_s=120.0)
         self.keys = Keys(self.transaction, settings)
         self.watermark_key = watermark.key(settings)
         self.cursors = Cursors(secret(settings.home, "token"))

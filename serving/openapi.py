@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from serving.catalog.filters import FACETS
 from serving.catalog.types import Facets, Page
 from serving.events.types import EventBatch, Intake, Reports
-from serving.playback.types import Position, Renewal
+from serving.playback.types import Position, Renewal, Watch, WatchRequest
 from serving.problems import ProblemDocument
 from serving.recommendations.types import Home
 from serving.search.types import Found
@@ -35,6 +35,7 @@ _HOT: dict[str, tuple[str, str, str, type[BaseModel] | None, int, type[BaseModel
     "/api/events": ("post", "Take viewer events; 202 means on disk", "events", EventBatch, 202, Intake, ()),
     "/api/watch/{playback_id}/heartbeat": (
         "post", "Remember the position, renew the address", "playback", Position, 200, Renewal, ()),
+    "/api/watch/{title_id}": ("post", "Ask to watch", "playback", WatchRequest, 200, Watch, ()),
 }  # fmt: skip
 
 _KEYS = "/api/watch/keys/{key_id}"
@@ -48,7 +49,7 @@ def describe(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            models = {EventBatch, Intake, Reports, Position, Renewal, Home, ProblemDocument, Page, Facets, Found}
+            models = {EventBatch, Intake, Reports, Position, Renewal, Watch, WatchRequest, Home, ProblemDocument, Page, Facets, Found}
             _, definitions = models_json_schema(
                 [(model, "serialization") for model in sorted(models, key=lambda m: m.__name__)], ref_template=_REF
             )

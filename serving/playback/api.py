@@ -1,5 +1,7 @@
 """HTTP of playing: /api/watch. Heartbeats are a plain Starlette route, for there are many of them."""
 
+import re
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -7,37 +9,37 @@ import orjson
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import ValidationError
 
-from matinee.ids import uuid7
+from matinee.ids import TITLE_ID_PATTERN, uuid7
 from serving import limits
 from serving.auth import SignedIn, authenticate
-from serving.catalog.api import TitleId
 from serving.context import Context, Ctx, context_of
 from serving.playback import core, sessions
 from serving.playback.sessions import HEARTBEAT_S
 from serving.playback.slots import Beat, Beaten, at, ms
 from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, fingerprint
-from serving.playback.types import Position, Watch, WatchRequest
+from serving.playback.types import Position, WatchRequest
 from serving.problems import Problem
-from serving.profiles.core import viewer as viewer_of
 from serving.rights import Device, Refusal
 from serving.rights.region import region_of
 
 router = APIRouter(prefix="/api/watch", tags=["playback"])
+_TITLE_ID = re.compile(TITLE_ID_PATTERN)
 KEYS = "/api/watch/keys/{key_id}"
 _NOTHING = WatchRequest()
 
 
-@router.post("/{title_id}", responses={200: {"model": Watch}})
-async def watch(
-    title_id: TitleId, request: Request, context: Ctx, claims: SignedIn, body: WatchRequest | None = None
-) -> Response:
+async def watch(request: Request) -> Response:
     """Ask to watch: signed addresses of the film, where to resume, what comes next; or 403 with the reason.
 
     Refused for `streams`, the answer names the playbacks that hold the slots: one of them in `take_over` ends it.
     """
+    context, claims = context_of(request.app), authenticate(request)
+    title_id, body = request.path_params["title_id"], _asked(await request.body())
+    if not _TITLE_ID.match(title_id):
+        raise Problem(422, "invalid_request", f"title_id: {title_id[:70]!r} is no id of a title")
     await context.limits.spend(limits.WATCH, claims.account_id)
     await context.streams.settle(claims.account_id)
-    cookie, body = browser_cookie(request.cookies.get(cookie_name(request))), body or _NOTHING
+    cookie = browser_cookie(request.cookies.get(cookie_name(request)))
     asked = core.Asked(
         uuid7(),
         fingerprint(cookie),
@@ -47,18 +49,11 @@ async def watch(
         body.device.name,
         body.take_over,
     )
-    region = region_of(request, context.settings)
+    viewer = await context.viewers.of(claims.account_id, claims.session_id, body.profile_id)
+    if region := region_of(request, context.settings):
+        viewer = replace(viewer, region=region)
     try:
-        async with context.transaction() as connection:
-            viewer = await viewer_of(
-                connection,
-                claims.account_id,
-                body.profile_id,
-                session_id=claims.session_id,
-                now=asked.now,
-                region=region,
-            )
-            playback = await core.watch(connection, context.streams, viewer, title_id, asked)
+        playback = await core.watch(context.read, context.transaction, context.streams, viewer, title_id, asked)
     except Exception:
         # A slot that was taken for what did not come to be.
         await context.streams.release(asked.playback_id, claims.account_id)
@@ -68,6 +63,15 @@ async def watch(
     name, is_secure = cookie_name(request), request.url.scheme == "https"
     response.set_cookie(name, cookie, path="/", secure=is_secure, httponly=True, samesite="strict")
     return response
+
+
+def _asked(body: bytes) -> WatchRequest:
+    try:
+        return WatchRequest.model_validate_json(body) if body.strip() not in (b"", b"null") else _NOTHING
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Problem(422, "invalid_request", f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 async def heartbeat(request: Request) -> Response:
@@ -82,8 +86,12 @@ async def heartbeat(request: Request) -> Response:
     beaten = await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), position))
     if beaten.state != "ok":
         raise _over(beaten)
-    address = _address(context, playback_id, beaten.title_id, beaten.package_id, at(beaten.issued_ms), cookie)
-    return Response(orjson.dumps(address), media_type="application/json")
+    # A session has one address at a time, and its browser one cookie.
+    known = context.addresses.get(playback_id)
+    if known is None or known[0] != beaten.issued_ms:
+        address = _address(context, playback_id, beaten.title_id, beaten.package_id, at(beaten.issued_ms), cookie)
+        known = context.addresses.put(playback_id, (beaten.issued_ms, orjson.dumps(address)))
+    return Response(known[1], media_type="application/json")
 
 
 @router.post("/{playback_id}/stop", status_code=204)

@@ -1,6 +1,6 @@
 -- Heartbeats of many sessions at once.
 -- ARGV: now, until, expires, renew after (ms), then five a heartbeat: id, account, browser, position (ms), its time (ms).
--- Answers for each: {'ok', title, package, profile, issued, height} or {'cold'}, {'unknown'}, {'foreign'}, {'over', why},
+-- Answers for each: {'ok', title, package, profile, issued, height, issued before, duration} or {'cold'}, {'unknown'}, {'foreign'}, {'over', why},
 -- {'full'}.
 local now, till, expires, renew = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4])
 local epoch = redis.call('GET', 'pb:epoch')
@@ -35,7 +35,7 @@ for at = 5, #ARGV, 5 do
       end
       redis.call('HSET', key, unpack(changes))
       redis.call('ZADD', 'pb:dirty', now, id)
-      answer = {'ok', s[5], s[6], s[7], issued, s[11]}
+      answer = {'ok', s[5], s[6], s[7], issued, s[11], issued == s[8] and s[9] or s[8], s[13]}
     end
   end
   answers[#answers + 1] = answer

@@ -1,14 +1,14 @@
 """The rules of playing: who may watch, where to go on, what is opened and ended."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from typing import Protocol, TypeVar
 
 from psycopg import AsyncConnection
 
-from matinee.db.queries import load
-from serving.catalog.core import descendants, find, next_episode, refuse
+from serving.accounts.memo import Transaction
+from serving.catalog.core import descendants, find, next_episode, refuse, unknown
 from serving.db import Row, row, rows
 from serving.playback import sessions
 from serving.playback.playlists import lines
@@ -18,8 +18,18 @@ from serving.playback.streams import Streams
 from serving.problems import Problem
 from serving.profiles.core import Viewer
 from serving.rights import Device, Refusal, decide
-from serving.rights.core import Right, right
+from serving.rights.core import Right, right, terms_of
+from serving.rights.entitlements import parse
 from serving.rights.rentals import start
+
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """`Context.read`: statements that change nothing."""
+
+    async def __call__(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T: ...
+
 
 TAKEN_OVER = "taken_over"
 SERIES_KINDS = ("series", "season")
@@ -77,44 +87,58 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
     return next_episode(episodes, last["title_id"]) or episodes[0]["title_id"]
 
 
-async def watch(connection: AsyncConnection, streams: Streams, viewer: Viewer, title_id: str, asked: Asked) -> Playback:
-    """Open a playback session for a title, or for the right episode of a series.
+async def watch(
+    read: Read, transaction: Transaction, streams: Streams, viewer: Viewer, title_id: str, asked: Asked
+) -> Playback:
+    """Open a playback session for a title, or for the right episode of a series: two reads at most, and one write.
+
+    What the account may watch by is read anew, with the title; of `viewer` counts the profile.
 
     Raises:
         Problem: 404, no such title; 403 with the reason and what would help.
     """
-    found, terms, offers = await find(connection, title_id)
+    about = {"title_id": title_id, "account_id": viewer.account_id, "profile_id": viewer.profile_id, "now": asked.now}
+    found = await read(lambda connection: row(connection, QUERIES["to_play"], about))
+    if found is None:
+        raise unknown(title_id)
+    viewer, terms = replace(viewer, entitlements=parse(found["entitlements"])), terms_of(found)
     # What plays of a series is an episode, and its own terms decide about it.
     is_series = found["kind"] in SERIES_KINDS
-    if refusal := decide(terms, viewer, asked.device, asked.now, to_play=not is_series):
+    refusal = decide(terms, viewer, asked.device, asked.now, to_play=not is_series)
+    if refusal is None and not is_series and found["package_id"] is None:
+        refusal = Refusal("not_playable")
+    if refusal is not None:
+        _, _, offers = await read(lambda connection: find(connection, title_id))
         raise refuse(refusal, title_id, offers)
-    family = await descendants(connection, viewer, found["root_id"], asked.now)
+    family: list[Row] = []
+    if is_series or found["root_id"] != title_id:
+        root_id = found["root_id"]
+        family = await read(lambda connection: descendants(connection, viewer, root_id, asked.now))
     if is_series:
-        episodes = [e for e in family if e["kind"] == "episode" and e["playable"]]
-        if found["kind"] == "season":
-            episodes = [e for e in episodes if e["parent_id"] == title_id]
-        episode = go_on_with(episodes)
+        episode = _episode(family, found)
         if episode is None:
-            raise refuse(Refusal("not_playable"), title_id, offers)
-        return await watch(connection, streams, viewer, episode, asked)
-    package = await row(connection, QUERIES["playable"], {"title_id": title_id})
-    if package is None:
-        raise refuse(Refusal("not_playable"), title_id, offers)
+            raise refuse(Refusal("not_playable"), title_id, [])
+        return await watch(read, transaction, streams, viewer, episode, asked)
     by = right(terms, viewer, asked.device, asked.now) or Right()
-    session = _session(viewer, title_id, package, by, asked)
-    ended = await _open(connection, streams, session, asked)
-    position = await row(connection, _POSITION, {"profile_id": viewer.profile_id, "title_id": title_id})
+    session = _session(viewer, title_id, found, by, asked)
+    ended, plays_until = await _open(transaction, streams, session, asked, by)
     following = next_episode(family, title_id)
-    marked = await rows(connection, QUERIES["markers"], {"title_id": title_id})
     return Playback(
         session,
-        [rung for rung in package["rungs"] if _is_within(rung, session.max_height)],
-        0 if position is None or finished(position) else position["position_ms"],
+        [rung for rung in found["rungs"] if _is_within(rung, session.max_height)],
+        0 if finished(found["position"]) else (found["position"] or {"position_ms": 0})["position_ms"],
         next(({"title_id": e["title_id"], "titles": e["titles"]} for e in family if e["title_id"] == following), None),
-        markers(marked, session.duration_ms, is_followed=following is not None),
-        await start(connection, by.held, asked.now),
+        markers(found["marked"], session.duration_ms, is_followed=following is not None),
+        plays_until,
         ended,
     )
+
+
+def _episode(family: Sequence[Row], of: Row) -> str | None:
+    episodes = [e for e in family if e["kind"] == "episode" and e["playable"]]
+    if of["kind"] == "season":
+        episodes = [e for e in episodes if e["parent_id"] == of["title_id"]]
+    return go_on_with(episodes)
 
 
 def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Asked) -> Session:
@@ -141,15 +165,20 @@ def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Aske
     )
 
 
-async def _open(connection: AsyncConnection, streams: Streams, session: Session, asked: Asked) -> tuple[str, ...]:
-    """Take a slot and write the session; returns those that ended for it."""
-    taken = await streams.acquire(connection, session, asked.take_over)
-    if not taken.granted:
-        raise await _too_many(connection, session.streams, taken.others)
-    others = {*taken.others, *([asked.take_over] if asked.take_over else [])}
-    ended = await sessions.end(connection, session.account_id, sorted(others), TAKEN_OVER, asked.now) if others else []
-    await sessions.store(connection, session)
-    return tuple(ended)
+async def _open(
+    transaction: Transaction, streams: Streams, session: Session, asked: Asked, by: Right
+) -> tuple[tuple[str, ...], datetime | None]:
+    """Take a slot and write the session; returns those that ended for it, and when a rental ends."""
+    taken = await streams.acquire(session, asked.take_over)
+    async with transaction() as connection:
+        if not taken.granted:
+            raise await _too_many(connection, session.streams, taken.others)
+        others = {*taken.others, *([asked.take_over] if asked.take_over else [])}
+        ended: list[str] = []
+        if others:
+            ended = await sessions.end(connection, session.account_id, sorted(others), TAKEN_OVER, asked.now)
+        await sessions.store(connection, session)
+        return tuple(ended), await start(connection, by.held, asked.now)
 
 
 async def _too_many(connection: AsyncConnection, streams: int, playing: Sequence[str]) -> Problem:
@@ -182,6 +211,3 @@ def markers(marked: Sequence[Row], duration_ms: int, *, is_followed: bool) -> li
         start = late if credits_at is None else credits_at
         found.append({"kind": "next_episode", "start_ms": start, "end_ms": duration_ms})
     return sorted(found, key=lambda m: m["start_ms"])
-
-
-_POSITION = load(Path(__file__).parent.parent / "catalog")["position"]

@@ -1,8 +1,19 @@
--- name: playable
-SELECT p.package_id, p.duration_ms, p.rungs FROM playable p WHERE p.title_id = %(title_id)s
-
--- name: markers
-SELECT kind, start_ms, end_ms FROM title_marker WHERE title_id = %(title_id)s ORDER BY start_ms
+-- name: to_play
+-- All that decides about playing a title, and what its player needs.
+SELECT v.title_id, v.kind, v.parent_id, v.root_id, v.state, v.bare, v.playable, v.maturity,
+       offer_terms(v.offers_of) AS offer_terms, entitlements_of(%(account_id)s, %(now)s) AS entitlements,
+       p.package_id, p.duration_ms, coalesce(p.rungs, '[]') AS rungs,
+       (SELECT jsonb_build_object('position_ms', q.position_ms, 'duration_ms', q.duration_ms)
+        FROM playback_position q WHERE q.profile_id = %(profile_id)s AND q.title_id = v.title_id) AS position,
+       coalesce((SELECT jsonb_agg(jsonb_build_object('kind', m.kind, 'start_ms', m.start_ms, 'end_ms', m.end_ms)
+                                  ORDER BY m.start_ms)
+                 FROM title_marker m WHERE m.title_id = v.title_id), '[]') AS marked
+FROM served_title v
+LEFT JOIN LATERAL (
+    SELECT n.package_id, n.duration_ms, n.rungs FROM package n
+    WHERE n.title_id = v.title_id AND n.state = 'published' ORDER BY n.created_at DESC, n.package_id DESC LIMIT 1
+) p ON true
+WHERE v.title_id = %(title_id)s
 
 -- name: open_session
 INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser,

@@ -59,6 +59,8 @@ class Beaten:
     profile_id: str = ""
     issued_ms: int = 0
     max_height: int | None = None
+    previous_ms: int = 0
+    duration_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +281,9 @@ def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
         return Beaten(rest[0])
     if said != "ok":
         return Beaten(said)
-    title_id, package_id, profile_id, issued, height = rest
-    return Beaten("ok", title_id, package_id, profile_id, int(issued), int(height) if height else None)
+    title_id, package_id, profile_id, issued, height, previous, duration = rest
+    limit = int(height) if height else None
+    return Beaten("ok", title_id, package_id, profile_id, int(issued), limit, int(previous), int(duration))
 
 
 def _looked(answer: Sequence[bytes]) -> Playing | ColdError | None:

@@ -11,8 +11,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
+import orjson
 import psycopg
 import psycopg_pool
 from psycopg import AsyncConnection
@@ -27,6 +29,7 @@ from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Sessio
 from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
 from serving.recommendations.gather import Gather
 
+Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
 WRITTEN_S = 1.0
 JUDGED_S = 15.0
 STATE_S = 5.0  # files of a session that ended are given out so long at most
@@ -48,7 +51,7 @@ class Streams:
         self._verdicts: Memo[str, tuple[str | None]] = Memo(clock, life_s=VERDICT_S)
         self._judged: Gather[str | None] = Gather(self._judge)
         self._stored: Gather[State | None] = Gather(self._stored_states)
-        self._unwritten: dict[str, set[str]] = {}  # account -> playbacks
+        self._unwritten: dict[str, dict[str, Noted]] = {}  # account -> playback -> its newest heartbeat
         self._told: set[str] = set()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -63,9 +66,9 @@ class Streams:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(*_AWAY, GoneError, TimeoutError):
             async with asyncio.timeout(2):
-                await self._write([playback for kept in self._unwritten.values() for playback in kept])
+                await self._write_noted(list(self._unwritten))
 
-    async def acquire(self, connection: AsyncConnection, session: Session, take_over: str | None) -> Taken:
+    async def acquire(self, session: Session, take_over: str | None) -> Taken:
         """Take a slot for a session that is about to be stored. Without Redis nobody counts: it is granted."""
 
         async def ask() -> Taken:
@@ -75,8 +78,7 @@ class Streams:
             try:
                 return await ask()
             except ColdError:
-                living = await sessions.living(connection, session.account_id, session.created_at)
-                await self.slots.warm(session.account_id, living)
+                await self._warm(session.account_id)
                 return await ask()
         except (GoneError, ColdError):
             return Taken(True, ())
@@ -92,9 +94,16 @@ class Streams:
         except (GoneError, ColdError):
             return await self._beat_in_postgres(beat)
         if beaten.state == "ok":
-            self._unwritten.setdefault(beat.account_id, set()).add(beat.playback_id)
-            self._wake.set()
+            self._note(beat, beaten)
         return beaten
+
+    def _note(self, beat: Beat, beaten: Beaten) -> None:
+        """Let PostgreSQL hear of a heartbeat with the next batch."""
+        waiting = self._unwritten.setdefault(beat.account_id, {})
+        known = waiting.get(beat.playback_id)
+        newest = known[0] if known is not None and known[0].at_ms > beat.at_ms else beat
+        waiting[beat.playback_id] = (newest, beaten, ms(self._clock.now()))
+        self._wake.set()
 
     async def playing(self, browser: bytes, title_id: str) -> Playing | None:
         """The living stream in which a browser plays a title, with a slot where Redis knows."""
@@ -154,7 +163,7 @@ class Streams:
         """Let PostgreSQL hear what this process knows of an account's positions, before they are read there."""
         if account_id is not None and account_id in self._unwritten:
             with contextlib.suppress(GoneError):
-                await self._write(list(self._unwritten[account_id]))
+                await self._write_noted([account_id])
 
     async def _warm(self, account_id: str) -> None:
         async with self._transaction() as connection:
@@ -217,27 +226,31 @@ class Streams:
             self._wake.clear()
             started = time.monotonic()
             with _quietly():
-                await self._write([playback for kept in self._unwritten.values() for playback in kept])
-            # What fails waits in Redis, and is tried again with the next.
+                await self._write_noted(list(self._unwritten))
+            # What fails is tried again with the next.
             if self._unwritten:
                 self._wake.set()
             await asyncio.sleep(max(0.0, started + WRITTEN_S - time.monotonic()))
 
-    async def _write(self, playback_ids: Sequence[str]) -> None:
-        for first in range(0, len(playback_ids), _BATCH):
-            batch = playback_ids[first : first + _BATCH]
-            found = await self.slots.unwritten(batch)
-            if found:
-                async with self._transaction() as connection:
-                    await execute(connection, QUERIES["write_beats"], {"beats": beats(found)})
-                await self.slots.written(found)
-            self._forget_written(set(batch))
-            for profile_id in {one["profile_id"] for one in found}:
-                self._forget_home(profile_id)
+    async def _write_noted(self, accounts: Sequence[str]) -> None:
+        for first in range(0, len(accounts), _BATCH):
+            noted = {account: dict(self._unwritten.get(account, {})) for account in accounts[first : first + _BATCH]}
+            await self._write([_row(*one) for waiting in noted.values() for one in waiting.values()])
+            for account, waiting in noted.items():
+                left = {k: v for k, v in self._unwritten.get(account, {}).items() if waiting.get(k) is not v}
+                if left:
+                    self._unwritten[account] = left
+                else:
+                    self._unwritten.pop(account, None)
 
-    def _forget_written(self, playback_ids: set[str]) -> None:
-        left = {account_id: kept - playback_ids for account_id, kept in self._unwritten.items()}
-        self._unwritten = {account_id: kept for account_id, kept in left.items() if kept}
+    async def _write(self, found: Sequence[Row]) -> None:
+        if not found:
+            return
+        async with self._transaction() as connection:
+            await execute(connection, QUERIES["write_beats"], {"beats": Jsonb(found, _json)})
+        for profile_id in {one["profile_id"] for one in found}:
+            self._forget_home(profile_id)
+        await self.slots.written(found)
 
     async def _watch_over(self) -> None:
         judged = time.monotonic()
@@ -245,7 +258,8 @@ class Streams:
             await asyncio.sleep(WRITTEN_S)
             with _quietly():
                 await self.slots.look_after()
-                await self._write(await self.slots.orphans(self._clock.now() - _ORPHANED, _BATCH))
+                orphans = await self.slots.orphans(self._clock.now() - _ORPHANED, _BATCH)
+                await self._write(await self.slots.unwritten(orphans))
             with _quietly():
                 await self.hear_of_endings()
             if time.monotonic() - judged > JUDGED_S:
@@ -288,9 +302,26 @@ class Streams:
             after = ids[-1]
 
 
-def beats(found: Sequence[Row]) -> Jsonb:
-    """What `unwritten` read, as `write_beats` takes it."""
-    return Jsonb([{k: v.isoformat() if isinstance(v, datetime) else v for k, v in one.items()} for one in found])
+def _row(beat: Beat, beaten: Beaten, marked: int) -> Row:
+    """A heartbeat as `write_beats` takes it; orjson writes the times."""
+    now = at(marked)
+    return {
+        "playback_id": beat.playback_id,
+        "marked": marked,
+        "profile_id": beaten.profile_id,
+        "title_id": beaten.title_id,
+        "position_ms": min(beat.position_ms, beaten.duration_ms),
+        "at": at(beat.at_ms),
+        "duration_ms": beaten.duration_ms,
+        "slot_until": now + SLOT_LIFE,
+        "expires_at": now + SESSION_LIFE,
+        "issued_at": at(beaten.issued_ms),
+        "previous_at": at(beaten.previous_ms),
+    }
+
+
+def _json(found: Any) -> bytes:
+    return orjson.dumps(found)
 
 
 @contextlib.contextmanager
