@@ -3,8 +3,9 @@
 Both servers are uvicorn processes on loopback with the same options and get the same requests, from `wrk` where the
 system has it, else from a small client in a process of its own. Rounds alternate between the two; medians count. Every
 request carries a token; 1,200 viewers take turns. Beside every round a thread changes what Redis knows of a viewer for
-each twentieth request, as the worker does, so that the page of that viewer has to be composed anew. The hard rules are
-checked on a page of every viewer before and after the timed rounds.
+each twentieth request, as the worker does, so that the page of that viewer has to be composed anew: in the API's own
+process, which shares its core with nothing else. The hard rules are checked on a page of every viewer before and after
+the timed rounds, and on the pages of the viewers that are watched during them for how soon a change is in the page.
 
     matinee bench serving [--json]   (or python -m benchmarks.serving)
 """
@@ -30,12 +31,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import psutil
 
+from benchmarks.serving_fresh import Watcher, picks, waits_row
 from benchmarks.serving_load import ROUND_S, pace, saturate
 from benchmarks.serving_world import TITLES, World, is_child, prepare
 from matinee.settings import Settings
@@ -94,19 +97,26 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
         quiet, still = Server(ours.process, ours.port), Server(bare.process, bare.port)
         for server in itertools.islice(itertools.cycle((still, quiet)), 2 * rounds):
             _round(server, file)
-        with _Writer(settings, world) as writer:
-            before = _composed(ours.port)
+        page = partial(_page, ours.port, world)
+        with _Writer(settings, world) as writer, Watcher(settings, world, page) as watcher:
+            before, stayed = _composed(ours.port), _stayed(ours.port)
             for server in itertools.islice(itertools.cycle((bare, ours)), 2 * rounds):
                 # What a page that has to be composed costs is seen in the first round of the own server.
                 rates = server.rates or (still.rates if server is bare else [statistics.median(quiet.rates) / 4])
                 writer.rate = WRITES * rates[-1]
                 _round(server, file)
-            hits = 1 - (_composed(ours.port) - before) / sum(rate * ROUND_S for rate in ours.rates)
+            asked = sum(rate * ROUND_S for rate in ours.rates)
+            hits, late = (1 - (_composed(ours.port) - before) / asked, (_stayed(ours.port) - stayed) / asked)
         with _uvicorn(settings, "benchmarks.serving:live") as patient:
             _checked(patient.port, world)
             live, times = _live(settings, patient, world, file, requests, seconds / 6)
         checked += len(_checked(ours.port, world))
         rows = _page_rows((ours, bare), (quiet, still), length, hits)
+        rows.append(_row("of these shown again while the next one was made", late * 100, "%", None, None))
+        for share in (0.5, 0.95, 0.99):
+            rows.append(waits_row("from a changed history to another page, during these rounds", watcher.waits, share))
+        picked = picks(settings, world, page, ours.port)
+        rows += [waits_row("from the 202 of a pick to another page, by the worker", picked, s) for s in (0.5, 0.95)]
         rows += [*_live_rows(live, times), *_rest_rows(settings, ours, world, checked)]
         rows += _event_rows(settings, ours, world, rounds)
     return rows
@@ -306,31 +316,41 @@ def _live(
 
 def _composed(port: int) -> float:
     """How many pages the API has made."""
+    return _told(port, "matinee_recommendations_composing_seconds_count")
+
+
+def _stayed(port: int) -> float:
+    """How many pages were shown again while the next one was made."""
+    return _told(port, "matinee_recommendations_stayed_total")
+
+
+def _told(port: int, name: str) -> float:
     text = _fetch(port, "/metrics").decode()
-    name = "matinee_recommendations_composing_seconds_count "
-    return float(next(line for line in text.splitlines() if line.startswith(name)).split()[1])
+    return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
 def _checked(port: int, world: World) -> dict[str, bytes]:
-    """A page of every viewer, each held against the hard rules.
+    """A page of every viewer, each held against the hard rules."""
+    return {viewer: _page(port, world, viewer) for viewer in world.tokens}
+
+
+def _page(port: int, world: World, viewer: str) -> bytes:
+    """The page of a viewer, held against the hard rules.
 
     Raises:
-        RuntimeError: a page shows what it may not.
+        RuntimeError: it shows what it may not.
     """
-    pages = {}
-    for viewer, token in world.tokens.items():
-        page = orjson.loads(body := _fetch(port, _path(viewer), token))
-        if page["degraded"]:  # Redis took too long on a busy machine: once more when it is asked again
-            time.sleep(1.1)
-            page = orjson.loads(body := _fetch(port, _path(viewer), token))
-        pages[viewer] = body
-        shown = [item["title_id"] for row in page["rows"] for item in row["items"]]
-        wrong = {title for title, count in Counter(shown).items() if count > 1}
-        wrong |= world.hidden_from(viewer) & set(shown) | world.secret & page["titles"].keys()
-        wrong |= world.adult & page["titles"].keys() if is_child(viewer) else set()
-        if wrong or page["degraded"] or len(shown) < 50:
-            raise RuntimeError(f"the page of {viewer} breaks a rule: {sorted(wrong)[:5]}, {len(shown)} titles")
-    return pages
+    page = orjson.loads(body := _fetch(port, _path(viewer), world.tokens[viewer]))
+    if page["degraded"]:  # Redis took too long on a busy machine: once more when it is asked again
+        time.sleep(1.1)
+        page = orjson.loads(body := _fetch(port, _path(viewer), world.tokens[viewer]))
+    shown = [item["title_id"] for row in page["rows"] for item in row["items"]]
+    wrong = {title for title, count in Counter(shown).items() if count > 1}
+    wrong |= world.hidden_from(viewer) & set(shown) | world.secret & page["titles"].keys()
+    wrong |= world.adult & page["titles"].keys() if is_child(viewer) else set()
+    if wrong or page["degraded"] or len(shown) < 50:
+        raise RuntimeError(f"the page of {viewer} breaks a rule: {sorted(wrong)[:5]}, {len(shown)} titles")
+    return body
 
 
 def _batch() -> bytes:

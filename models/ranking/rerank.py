@@ -92,7 +92,8 @@ def rerank_rows(
         base[every, items] = -np.inf
         np.maximum(nearest, alike[every, items], out=nearest)
         for number, _, target in targets:
-            target.take(items[number] if place < rows[number].size else 0)
+            if place < rows[number].size:
+                target.take(items[number])
     return [of.order if n not in moved else of.arranged(chosen[n, : of.size]) for n, of in enumerate(rows)]
 
 

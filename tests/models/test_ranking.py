@@ -11,8 +11,9 @@ from models.errors import ModelError
 from models.ranking import ope
 from models.ranking.explore import SLOT, explore, seed_of
 from models.ranking.frame import FEATURES, TitleTable, candidate_frame, source_columns, taste_of
+from models.ranking.genres import GenreTable
 from models.ranking.judged import page_ndcg
-from models.ranking.rerank import Knobs, rerank
+from models.ranking.rerank import Knobs, rerank, rerank_rows
 from models.ranking.rows import order_rows, row_values
 
 
@@ -235,3 +236,29 @@ def test_a_row_that_was_hardly_shown_is_worth_little_either_way() -> None:
 
 def test_rows_without_a_known_worth_keep_their_order() -> None:
     assert order_rows(["b", "a", "genre:x", "c"], {"genre": -1.0, "c": 2.0}) == [3, 0, 1, 2]
+
+
+def test_genres_as_a_matrix_suit_a_taste_as_title_by_title() -> None:
+    titles = [("drama",), ("drama", "comedy"), (), ("war",), ("comedy", "war", "drama")]
+    table, chosen, history = GenreTable.of(titles), np.array([4, 2, 1, 0]), np.array([1, 4, 2])
+    taste = taste_of([titles[item] for item in history])
+    for top in ("comedy", "opera", None):
+        user = {"profile_taste__top_genre": top}
+        some = TitleTable.of({}, np.zeros(5), titles).take(chosen)
+        slow = candidate_frame({}, {}, some, user, 0.0, 0.0, taste=taste)
+        quick = candidate_frame({}, {}, some, user, 0.0, 0.0, matches=table.matches(chosen, history, top))
+        np.testing.assert_allclose(quick, slow, rtol=1e-6)
+
+
+@given(st.integers(0, 1000))
+def test_rows_are_reranked_together_as_alone(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    sizes = random.integers(0, 30, 5)
+    scores = [random.normal(size=size).astype(np.float32) for size in sizes]
+    genres = [np.eye(4, dtype=np.float32)[random.integers(0, 4, size)] for size in sizes]
+    history = random.random(4).astype(np.float32)
+    knobs = [Knobs(0.1, 0.2), Knobs(), Knobs(0.3, size=4), Knobs(calibration=0.5), Knobs(0.2)]
+    together = rerank_rows(scores, genres, history, knobs)
+    for order, *given_alone in zip(together, scores, genres, knobs, strict=True):
+        alone = rerank(given_alone[0], given_alone[1], history, given_alone[2])
+        assert order.tolist() == alone.tolist()

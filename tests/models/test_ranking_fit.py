@@ -75,6 +75,12 @@ def test_the_walk_says_what_scikit_learn_says(
     asked[rng.random(asked.shape) < 0.3] = np.nan  # unknown also where training knew everything
     chance = 1 / (1 + np.exp(-(forest.stages(asked).sum(axis=1) + forest.baseline)))
     np.testing.assert_allclose(chance, model.predict_proba(asked)[:, 1], atol=1e-6)
+    # By bit vectors: where a row stands at a threshold, and where columns are the same for all rows.
+    asked[:, 3] = asked[0, 3]
+    inner = np.flatnonzero(np.isfinite(forest.threshold))[:50]
+    asked[np.arange(len(inner)), forest.feature[inner]] = forest.threshold[inner]
+    walked = forest.stages(asked).sum(axis=1) + forest.baseline
+    np.testing.assert_allclose(forest.score(asked), walked, rtol=1e-6, atol=1e-6)
     again = gbdt.Forest.restored(forest.arrays())
     np.testing.assert_array_equal(again.score(asked), forest.score(asked))
     np.testing.assert_allclose(

@@ -91,6 +91,19 @@ def test_contributions_sum_to_the_scores(data: Interactions) -> None:
         )
 
 
+@pytest.mark.parametrize("history", [[], [3], [1, 7, 2, 19, 4, 11, 8, 20, 13, 5, 9, 6]])
+def test_the_opinion_on_one_viewer_is_what_is_said_of_many(data: Interactions, history: list[int]) -> None:
+    row, items = Ragged.of([history]), np.arange(data.n_items)
+    for model in (Ease(keep=5).fit(data), Ease().fit(data), TransitionKnn(last=4).fit(data), Ials(factors=8).fit(data)):
+        opinion = model.opinion(row, None, False)
+        np.testing.assert_allclose(opinion.scores, model.score(row)[0], rtol=1e-4, atol=1e-5)
+        assert opinion.contributions is not None
+        added = opinion.contributions(items)
+        assert len(added) == len(opinion.asked)
+        whole = model.contributions(np.array(history, dtype=np.int64), items)
+        np.testing.assert_allclose(added, whole[len(history) - len(added) :], rtol=1e-4, atol=1e-5)
+
+
 def test_ials_fold_in_is_the_least_squares_solution(data: Interactions) -> None:
     fitted = Ials(factors=8, penalty=2.0, confidence=5.0).fit(data)
     history = [1, 4, 6]
