@@ -283,3 +283,21 @@ async def test_another_ones_session_is_not_there_and_all_others_end_at_once(ada,
         assert (await second.delete("/api/auth/sessions", params={"everywhere": True})).status_code == 204
         assert problem(await second.get("/api/account")) == (401, "session_over")
     assert (await eve.get("/api/account")).status_code == 200
+
+
+async def test_the_letter_that_a_person_gets_opens_what_it_says(ada, eve, settings):
+    """All the way: the outbox's worker, the mail, the link in it."""
+    import asyncio
+    import mailbox
+
+    from serving import outbox
+
+    assert await asyncio.to_thread(outbox.drain, settings) == 1
+    (mail,) = mailbox.Maildir(settings.home.mail)
+    assert mail["to"] == EMAIL
+    text = mail.get_payload(decode=True).decode()
+    token = re.search(r"http://127\.0\.0\.1\S*/#/confirm\?token=([\w-]+)", text)
+    assert token is not None, text
+    assert (await eve.post("/api/auth/confirm", json={"token": token[1]})).status_code == 204
+    with psycopg.connect(settings.database()) as connection:
+        assert connection.execute("SELECT count(*) FROM outbox WHERE topic = 'mail'").fetchone() == (0,)
