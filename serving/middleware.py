@@ -1,7 +1,9 @@
 """The one middleware, plain ASGI: request id, security headers, limits of size, metrics, log line, defects."""
 
+import itertools
 import logging
 import re
+import secrets
 import time
 from typing import Any
 
@@ -10,7 +12,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from matinee.contracts.events import MAX_BATCH_BYTES
-from matinee.ids import uuid7
 from serving.headers import SECURITY, TRANSPORT
 from serving.logs import REQUEST
 from serving.metrics import Metrics
@@ -26,7 +27,7 @@ _TRACE = re.compile(rb"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  #
 _NO_TRACE = b"0" * 32
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _HEADERS = [(name.encode(), value.encode()) for name, value in SECURITY]
-_HSTS = (TRANSPORT[0].encode(), TRANSPORT[1].encode())
+_HEADERS_HTTPS = [*_HEADERS, (TRANSPORT[0].encode(), TRANSPORT[1].encode())]
 _NO_STORE = (b"cache-control", b"no-store")
 
 
@@ -112,7 +113,7 @@ class _Exchange:
                 self._announced = int(value) if value.isdigit() else 0
             elif name == b"traceparent" and (trace := _TRACE.match(value)) and trace[1] != _NO_TRACE:
                 self.trace_id = trace[1].decode()
-        self.request_id = self.request_id or uuid7().encode()
+        self.request_id = self.request_id or _request_id()
         scope["matinee.request_id"] = name = self.request_id.decode()
         REQUEST.set((name, self.trace_id))
         if self._announced > MAX_BODY_BYTES:
@@ -147,11 +148,12 @@ class _Exchange:
         await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        if not any(name == b"cache-control" for name, _ in headers):
+        for name, _ in headers:
+            if name == b"cache-control":
+                break
+        else:
             headers.append(_NO_STORE)
-        headers += _HEADERS
-        if self._scope.get("scheme") == "https":
-            headers.append(_HSTS)
+        headers += _HEADERS_HTTPS if self._scope.get("scheme") == "https" else _HEADERS
         headers.append((b"x-request-id", self.request_id))
         return headers
 
@@ -162,6 +164,16 @@ class _Exchange:
             raise error
         problem = Problem(500, "internal_error", f"something broke; the log knows request {self.request_id.decode()}")
         await problem.response()(self._scope, self._receive, self.send)
+
+
+_NODE = secrets.token_hex(6).encode()
+_COUNT = itertools.count(secrets.randbits(26))
+
+
+def _request_id() -> bytes:
+    """As a UUIDv7 (RFC 9562): the time, a counter and the process instead of randomness, which costs ten times more."""
+    ms, count = time.time_ns() // 1_000_000, next(_COUNT)
+    return b"%08x-%04x-7%03x-%04x-%b" % (ms >> 16, ms & 0xFFFF, count & 0xFFF, 0x8000 | count >> 12 & 0x3FFF, _NODE)
 
 
 def _too_large() -> Problem:

@@ -72,8 +72,7 @@ def running(settings: Settings) -> Iterator[Service]:
     made.prepare()
     log = settings.home.logs / "gateway.log"
     with log.open("ab") as lines:
-        if os.getuid() == 0:
-            os.fchown(lines.fileno(), *_ids())
+        give(lines.fileno())
         process = subprocess.Popen(
             made.argv,
             stdin=subprocess.DEVNULL,
@@ -109,15 +108,27 @@ def prepare(settings: Settings, binary: Path, https_port: int, http_port: int) -
         version=nginx.version(binary),
         workers=min(_MOST_WORKERS, os.cpu_count() or 1),
     )
-    for each in (made.folder, *(made.folder / name for name in ("cache", "temp", "empty"))):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.getuid() == 0:
-            os.chown(each, *_ids())
-    settings.media.mkdir(parents=True, exist_ok=True)
-    configuration = _configuration(settings)
-    configuration.touch(mode=0o600)
-    configuration.write_text(render(made))
+    folders(settings)
+    file = configuration(settings)
+    file.touch(mode=0o600)
+    file.write_text(render(made))
     check(settings, binary)
+
+
+def folders(settings: Settings) -> None:
+    """Make what the gateway writes to, for the user that it runs as."""
+    own = folder(settings)
+    for each in (own, own / "cache", own / "temp", own / "empty"):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        give(each)
+    settings.media.mkdir(parents=True, exist_ok=True)
+
+
+def give(what: Path | int) -> None:
+    """Let the user that the gateway runs as own a file; nothing where that is ourselves."""
+    if os.getuid() == 0:
+        entry = pwd.getpwnam(UNPRIVILEGED)
+        os.chown(what, entry.pw_uid, entry.pw_gid)
 
 
 def check(settings: Settings, binary: Path) -> None:
@@ -161,18 +172,14 @@ def answers(port: int) -> bool:
 
 
 def _argv(settings: Settings, binary: Path) -> tuple[str, ...]:
-    return (str(binary), "-e", "stderr", "-p", f"{folder(settings)}/", "-c", str(_configuration(settings)))
+    return (str(binary), "-e", "stderr", "-p", f"{folder(settings)}/", "-c", str(configuration(settings)))
 
 
-def _configuration(settings: Settings) -> Path:
-    return settings.home.secrets / "nginx.conf"  # it holds the mark
+def configuration(settings: Settings) -> Path:
+    """Where `nginx.conf` lies: among the secrets, as it holds the mark."""
+    return settings.home.secrets / "nginx.conf"
 
 
 def _first_name(settings: Settings) -> str:
     name = settings.gateway_name.split(",")[0].strip()
     return "localhost" if name in ("", "*") else name
-
-
-def _ids() -> tuple[int, int]:
-    entry = pwd.getpwnam(UNPRIVILEGED)
-    return entry.pw_uid, entry.pw_gid

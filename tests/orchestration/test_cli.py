@@ -23,6 +23,7 @@ COMMANDS = {
         "drain",
         "erase",
         "freshness",
+        "gateway",
         "held",
         "import",
         "ingest",

@@ -308,7 +308,7 @@ async def test_replacing_its_workers_under_load_drops_no_request(behind):
             await asyncio.sleep(0.4)
             process.reload(behind.settings)
         await asyncio.gather(*asking)
-    assert len(answered) > 50
+    assert len(answered) > 16
     assert all(answered)
     assert not _workers(int(pid_file.read_text())) & before, "the workers were replaced"
 
