@@ -2,7 +2,7 @@
 
 Both sides are uvicorn processes on loopback with the same options, get as many requests as they bear from the same
 client, in alternating rounds, and answer with the same bytes; medians count. 2,000 viewers play: each has an account,
-a sign-in, a playback cookie and a living session that was opened by `POST /api/watch`. In the timed rounds all of them send
+a sign-in, a playback cookie and a living session that `POST /api/watch` opened. In the timed rounds all of them send
 heartbeats, ask for keys, ask to watch anew (which ends their own stream before: every request opens and ends a session)
 and fetch playlists, in turns. What is asked and answered is checked once for every viewer before.
 
@@ -85,8 +85,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     rounds = max(2, int(seconds / 8 / ROUND_S))
     with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.playback:bare") as bare:
         with ThreadPoolExecutor(8) as pool:
-            opened = pool.map(lambda one: _open(ours.port, *one, keys), enumerate(accounts.items()))
-            viewers = list(opened)
+            viewers = list(pool.map(lambda one: _open(ours.port, one[0], one[1], keys), enumerate(accounts.items())))
         beats = [_beat(viewer, 1_000 * n) for n, viewer in enumerate(viewers)]
         _copy(settings, ours.port, viewers)
         gets = [_get(f"/redis/beat-{n}") for n in range(VIEWERS)]
