@@ -193,3 +193,51 @@ def test_a_page_is_of_the_region_and_what_was_done_has_a_limit():
     for profile in ("a", "b", "a", "c"):
         done.put(profile, frozenset({f"{profile}1", f"{profile}2"}))
     assert [len(done.get(profile)) for profile in ("a", "b", "c")] == [2, 0, 2]
+
+
+async def test_versions_are_read_again_when_redis_tells_and_believed_while_it_answers(settings):
+    client = redis.asyncio.Redis.from_url(settings.redis())
+    port = client.connection_pool.connection_kwargs["port"]
+    tracking = Tracking(client)
+    state, told = Live(Online(client), tracking), []
+    tracking.on_change = told.append
+
+    async def settled(holds):
+        for _ in range(300):
+            if holds():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(told)
+
+    assert tracking.get("a") is None
+    tracking.start()
+    await settled(lambda: tracking.works)
+    assert await state.version("a") is None
+    assert tracking.get("a") == (None,)
+    await client.incr("live:version:a")
+    await settled(lambda: told == ["a"])
+    assert tracking.get("a") is None
+    assert await state.version("a") == b"1"
+    assert tracking.get("a") == (b"1",)
+    # What is written between a question and its answer is not missed, nor is an older answer taken for a newer one.
+    first, second = tracking.reading(["a"]), tracking.reading(["a"])
+    tracking.read(first, ["a"], [b"0"])
+    assert tracking.get("a") is None
+    tracking._changed([b"live:version:a"])
+    tracking.read(second, ["a"], [b"1"])
+    assert tracking.get("a") is None
+    await state.version("a")
+    await client.set("features:seeded", "another build")
+    await settled(lambda: tracking.get("a") is None)
+    await state.version("a")
+    client.connection_pool.connection_kwargs["port"] = 9  # Redis is gone
+    for connection in await client.client_list():
+        if connection["flags"] == "tB":
+            await client.client_kill(connection["addr"])
+    await settled(lambda: not tracking.works)
+    assert tracking.get("a") is None
+    client.connection_pool.connection_kwargs["port"] = port
+    await settled(lambda: tracking.works)
+    await tracking.stop()
+    assert not tracking.works
+    await client.aclose()

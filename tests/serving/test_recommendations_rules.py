@@ -162,6 +162,19 @@ async def lead(app, port):
     await asyncio.sleep(0.05)
 
 
+async def finish_one_after_the_other(app, client, who, world, known_as, done):
+    """Who finishes something is shown the page of before for a moment, unless that is on it."""
+    (account, profile, token), home, count = who, app.state.context.home, 0
+    for title in world.random.sample(world.titles, 6):
+        done.add(title)
+        known_as(account, profile, sorted(done), sorted(done))
+        await asyncio.sleep(0.01)  # so long Redis takes to tell
+        answer = await client.get("/api/recommendations", params={"profile_id": profile}, headers=token)
+        viewer = await home._viewers.of(account, None, profile)
+        count += check(answer.json(), viewer, home._clock.now(), world, done)
+    return count
+
+
 async def test_no_page_breaks_a_rule_whatever_happens(
     settings, world, running, browser, export_system, known_as, monkeypatch
 ):
@@ -214,16 +227,8 @@ async def test_no_page_breaks_a_rule_whatever_happens(
                         assert page["degraded"] == (app is not apps[-1])
                         done = set() if app is apps[1] else done_of[profile]  # Redis never told this one
                         count += check(page, viewer, home._clock.now(), world, done)
-            for account, profile, token in viewers:
-                # Who finishes something is shown the page of before for a moment, unless that is on it.
-                for title in world.random.sample(world.titles, 6):
-                    done_of[profile].add(title)
-                    known_as(account, profile, sorted(done_of[profile]), sorted(done_of[profile]))
-                    await asyncio.sleep(0.01)  # so long Redis takes to tell
-                    answer = await clients[-1].get("/api/recommendations", params={"profile_id": profile}, headers=token)
-                    home = apps[-1].state.context.home
-                    viewer = await home._viewers.of(account, None, profile)
-                    count += check(answer.json(), viewer, home._clock.now(), world, done_of[profile])
+            for who in viewers:
+                count += await finish_one_after_the_other(apps[-1], clients[-1], who, world, known_as, done_of[who[1]])
             port = apps[-1].state.context.quick.connection_pool.connection_kwargs["port"]
             await lead(apps[-1], 9)
             for account, profile, token in viewers:
