@@ -17,10 +17,10 @@ from typing import Any
 import orjson
 
 from matinee.db.queries import load
-from serving.profiles.core import Viewer
 from serving.accounts.memo import Transaction
 from serving.catalog.core import card
 from serving.db import Row, row, rows
+from serving.profiles.core import Viewer
 from serving.rights import ANY_DEVICE, NOTHING, Terms, decide
 from serving.rights.core import on_offer, terms_of
 
