@@ -58,7 +58,8 @@ async def watch(request: Request) -> Response:
         # A slot that was taken for what did not come to be.
         await context.streams.release(asked.playback_id, claims.account_id)
         raise
-    await context.streams.ended([(ended, claims.account_id, core.TAKEN_OVER) for ended in playback.ended])
+    ended = [(one, claims.account_id, core.TAKEN_OVER) for one in playback.ended]
+    await context.streams.ended(ended, playback.heard)
     response = Response(orjson.dumps(_answer(context, playback, cookie), default=str), media_type="application/json")
     name, is_secure = cookie_name(request), request.url.scheme == "https"
     response.set_cookie(name, cookie, path="/", secure=is_secure, httponly=True, samesite="strict")

@@ -53,7 +53,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Playback:
-    """A session that was opened: what the answer to `watch` is made of. `ended`: sessions that it took over from."""
+    """A session that was opened: what the answer to `watch` is made of. `ended`: those that it took over from."""
 
     session: Session
     rungs: list
@@ -62,6 +62,7 @@ class Playback:
     markers: list[Row]
     plays_until: datetime | None
     ended: tuple[str, ...]
+    heard: tuple[str, ...]  # of these Redis knows
 
 
 def finished(position: Row | None) -> bool:
@@ -121,7 +122,7 @@ async def watch(
         return await watch(read, transaction, streams, viewer, episode, asked)
     by = right(terms, viewer, asked.device, asked.now) or Right()
     session = _session(viewer, title_id, found, by, asked)
-    ended, plays_until = await _open(transaction, streams, session, asked, by)
+    ended, heard, plays_until = await _open(transaction, streams, session, asked, by)
     following = next_episode(family, title_id)
     return Playback(
         session,
@@ -131,6 +132,7 @@ async def watch(
         markers(found["marked"], session.duration_ms, is_followed=following is not None),
         plays_until,
         ended,
+        heard,
     )
 
 
@@ -167,8 +169,9 @@ def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Aske
 
 async def _open(
     transaction: Transaction, streams: Streams, session: Session, asked: Asked, by: Right
-) -> tuple[tuple[str, ...], datetime | None]:
-    """Take a slot and write the session; returns those that ended for it, and when a rental ends."""
+) -> tuple[tuple[str, ...], tuple[str, ...], datetime | None]:
+    """Take a slot and write the session; returns those that ended for it, in PostgreSQL and in Redis, and when a rental
+    ends."""
     taken = await streams.acquire(session, asked.take_over)
     async with transaction() as connection:
         if not taken.granted:
@@ -178,7 +181,7 @@ async def _open(
         if others:
             ended = await sessions.end(connection, session.account_id, sorted(others), TAKEN_OVER, asked.now)
         await sessions.store(connection, session)
-        return tuple(ended), await start(connection, by.held, asked.now)
+        return tuple(ended), taken.others, await start(connection, by.held, asked.now)
 
 
 async def _too_many(connection: AsyncConnection, streams: int, playing: Sequence[str]) -> Problem:

@@ -51,8 +51,13 @@ async def media(request: Request) -> Response:
         raise _missing(name)
     folder = context.settings.media / grant.title_id / grant.package_id
     limit = state.max_height if state else None
-    if limit is not None and await anyio.to_thread.run_sync(_hides, context, folder, name, limit):
-        raise _missing(name)
+    if limit is not None:
+        # A way through a thread costs more than all else here.
+        hides = context.playlists.remembered(folder, name, limit)
+        if hides is None:
+            hides = await anyio.to_thread.run_sync(_hides, context, folder, name, limit)
+        if hides:
+            raise _missing(name)
     has_gateway = accel.offered(request, context.gateway_mark)
     if name.endswith(PLAYLISTS) and (limit is not None or not has_gateway):
         return await _playlist(context, request, folder, name, media_type, limit)

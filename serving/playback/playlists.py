@@ -129,6 +129,11 @@ class Playlists:
             return False
         return name.rpartition("/")[0] in hidden(self._rungs_of(folder), max_height)
 
+    def remembered(self, folder: Path, name: str, max_height: int) -> bool | None:
+        """As `hides`, from memory alone, so without a thread; None where the package was not looked at yet."""
+        found = self._rungs.get(folder)
+        return None if found is None else name.rpartition("/")[0] in hidden(found, max_height)
+
     def _limited(self, folder: Path, name: str, limit: int | None) -> bytes:
         plain = (folder / name).read_bytes()
         if limit is None:

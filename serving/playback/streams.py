@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -36,7 +36,7 @@ STATE_S = 5.0  # files of a session that ended are given out so long at most
 VERDICT_S = 1.0  # and keys so long after a right ended; of a session that ended not at all
 _BATCH = 500
 _ORPHANED = timedelta(seconds=5)
-_LATELY = timedelta(seconds=30)
+_LATELY = timedelta(seconds=10)
 _AWAY = (psycopg.OperationalError, psycopg_pool.PoolTimeout)
 log = logging.getLogger("matinee.api")
 
@@ -141,14 +141,15 @@ class Streams:
                 self._states.put(playback_id, known)
         return known
 
-    async def ended(self, ended: Sequence[tuple[str, str, str]]) -> None:
-        """Tell of sessions that PostgreSQL holds as ended: (playback, account, reason) each."""
+    async def ended(self, ended: Sequence[tuple[str, str, str]], heard: Collection[str] = ()) -> None:
+        """Tell of sessions that PostgreSQL holds as ended: (playback, account, reason) each. Redis `heard` of some."""
         for playback_id, _, _ in ended:
             self._states.forget(playback_id)
             self._verdicts.forget(playback_id)
-        if ended:
+            self._told.add(playback_id)
+        if unheard := [one for one in ended if one[0] not in heard]:
             with contextlib.suppress(GoneError):
-                await self.slots.end(ended)
+                await self.slots.end(unheard)
 
     async def release(self, playback_id: str, account_id: str) -> None:
         """Free the slot of a session that was not stored after all."""
