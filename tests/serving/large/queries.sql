@@ -102,7 +102,7 @@ SELECT account_id, account_id, 'buy', 't-000005', '2026-01-01' FROM account
 INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser)
 SELECT 'b-' || profile_id, account_id, profile_id, 't-000005', 'p-t-000005', '2026-01-01', '2026-12-01',
        sha256(profile_id::bytea)
-FROM profile WHERE right(profile_id, 1) < '4' ORDER BY 1
+FROM profile ORDER BY 1
 
 -- name: playback_position
 INSERT INTO playback_position (profile_id, title_id, position_ms, duration_ms, updated_at)
