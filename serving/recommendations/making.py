@@ -17,7 +17,7 @@ from serving.profiles.core import Viewer
 from serving.recommendations.pages import Kept, Key
 
 STALE_S = 0.5  # an event is in the page so long after it reached Redis at most
-GATHER_S = 0.1  # what happens within it makes one page
+GATHER_S = 0.05  # what happens within it makes one page
 ACTIVE_S = 120.0  # who asked for a page longer ago is not here any more
 _MOST = 20_000  # viewers that are here
 
