@@ -33,19 +33,58 @@ WHERE: dict[str, tuple[str, ...]] = {
     "3.5.1 no request forgery across sites": (f"{HERE}::test_a_cookie_alone_changes_nothing_from_another_site",),
     "4.1.4 only methods that are meant": (f"{HERE}::test_methods_that_are_not_meant_are_refused",),
     "4.2.1 one request is one request": (f"{HERE}::test_lines_cannot_be_smuggled_into_headers",),
+    "6.1.1 guessing locks no owner out": (
+        "serving/test_accounts_guessing.py::test_guessing_from_everywhere_gets_one_guess_an_address_and_the_owner_in",
+    ),
+    "6.2.1, 6.2.8, 6.2.9 length of passwords": (
+        "serving/test_accounts.py::test_long_and_unicode_passwords_count_whole",
+        "serving/test_accounts_guessing.py::test_a_hash_counts_every_character",
+    ),
+    "6.2.4, 6.2.12 passwords that are known": (
+        "serving/test_accounts_guessing.py::test_what_is_guessed_first_is_refused",
+        "serving/test_accounts_guessing.py::test_leaked_passwords_are_asked_for_by_five_digits_and_pass_where_nobody_answers",
+    ),
+    "6.3.1 guessing is limited": (
+        "serving/test_accounts_guessing.py::test_ten_wrong_passwords_from_an_address_and_no_more",
+        "serving/test_profiles.py::test_guessing_pins_is_limited_even_at_once",
+        "serving/test_limits.py::test_guesses_at_once_do_not_slip_through",
+    ),
     "6.3.8 nobody learns who has an account": (f"{HERE}::test_a_login_tells_nothing_of_who_has_an_account",),
+    "6.5.1, 6.5.5 codes open once and not for long": (
+        "serving/test_accounts_credentials.py::test_a_second_factor_takes_each_code_once",
+        "serving/test_accounts_credentials.py::test_codes_cannot_be_guessed_and_the_secret_is_sealed",
+    ),
     "7.2.3 session tokens are random": (f"{HERE}::test_tokens_are_long_random_and_not_kept",),
+    "7.2.4, 7.4.1 an ended session opens nothing within a second": (
+        "serving/test_tokens.py::test_what_one_process_ends_no_other_serves_a_second_later",
+        "serving/test_accounts.py::test_what_was_given_out_before_a_logout_opens_nothing_more",
+    ),
+    "7.3.1, 10.4.5 a refresh token opens once": (
+        "serving/test_tokens.py::test_fifty_refreshes_at_once_end_with_one_token_and_a_late_one_ends_the_session",
+    ),
+    "7.4.3, 7.5.2 sessions are listed and ended": (
+        "serving/test_accounts_credentials.py::test_another_ones_session_is_not_there_and_all_others_end_at_once",
+    ),
+    "7.5.1 who one is is asked again": (
+        "serving/security/test_matrix.py::test_what_changes_how_one_signs_in_asks_again_who_one_is",
+    ),
     "8.2.1 functions by role": (MATRIX, "serving/security/test_matrix.py::test_every_route_is_in_the_table"),
     "8.2.2 objects by owner": (MATRIX, ATTACKS),
     "8.2.3 fields by role": (f"{HERE}::test_fields_that_nobody_asked_for_change_nothing",),
     "9.1.1-9.2.4 tokens are genuine, timely, ours and of the right kind": (
         f"{HERE}::test_a_forged_token_opens_nothing",
     ),
+    "11.4.2 passwords are kept as Argon2id": (
+        "serving/test_accounts.py::test_passwords_are_kept_as_argon2id_and_refresh_tokens_as_hashes",
+    ),
     "13.4.2 no debug output": ("serving/test_app.py::test_a_defect_answers_500_and_tells_only_the_log",),
     "14.2.1 no secrets in addresses": (f"{HERE}::test_no_address_takes_a_secret",),
     "14.3.2 private answers are not stored": (f"{HERE}::test_private_answers_are_not_stored",),
     "15.3.3 bodies that no parser survives": (f"{HERE}::test_bodies_that_are_no_bodies",),
-    "16.2.5 secrets are not logged": ("serving/test_app.py::test_log_lines_hold_no_secrets",),
+    "16.2.5 secrets are not logged": ("serving/test_logs.py::test_a_request_is_a_line_of_json_without_secrets",),
+    "16.3.1-16.4.2 deeds are logged, and the log cannot be changed": (
+        "matinee/test_audit_log.py::test_a_row_that_was_changed_removed_or_moved_is_found",
+    ),
 }
 
 
