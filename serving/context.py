@@ -1,12 +1,13 @@
 """What the routes of one app share: settings, clock, connections, keys."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 import psycopg
 from fastapi import Depends, Request
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,6 +24,7 @@ from serving.accounts.passwords import Passwords
 from serving.accounts.revoked import Revoked
 from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
+from serving.catalog.shared import Shared
 from serving.changes import Changes
 from serving.cors import listed
 from serving.events.core import Log
@@ -91,6 +93,7 @@ class Context:
         self.changes.on("account", self.owners.forget)
         self.changes.on("account", self.viewers.forget)
         self.counts: Memo[str, bytes] = Memo(clock)
+        self.pages: Shared[tuple[list[TupleRow], Sequence[object] | None]] = Shared()
         self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S, kind)

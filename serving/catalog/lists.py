@@ -25,8 +25,9 @@ async def browse(
     filters: Filters,
     after: Sequence[object] | None,
     limit: int,
-) -> tuple[str, list[object] | None]:
-    """One page as JSON of its items, and the place where the next one starts (None: there is none)."""
+) -> tuple[list[TupleRow], list[object] | None]:
+    """One page as rows of `items`, the same for all who share the viewer's limit and region, and the place where the
+    next one starts (None: there is none)."""
     place, after_id = after or filters.beginning()
     parameters = {**scope(viewer, now), "place": place, "after_id": after_id, "limit": limit + 1}
     if filters.is_whole:
@@ -35,7 +36,7 @@ async def browse(
         parameters |= filters.parameters()
         cursor = await connection.execute(QUERIES[f"pick_{filters.order}"], parameters, prepare=False)
     found = await cursor.fetchall()
-    return items(found[:limit], viewer, now), _following(found, limit)
+    return found[:limit], _following(found, limit)
 
 
 async def as_of(
@@ -45,7 +46,7 @@ async def as_of(
     filters: Filters,
     after: Sequence[object] | None,
     limit: int,
-) -> tuple[str, list[object] | None]:
+) -> tuple[list[TupleRow], list[object] | None]:
     """A page of what such a viewer could see at a moment, or will at one to come, by the terms known now.
 
     Ordered and narrowed (by facets alone) as the catalogue is today; texts and films are today's as well.
@@ -62,7 +63,7 @@ async def as_of(
         if len(found) < _AS_OF_BATCH:
             break
         place, after_id = found[-1][6], found[-1][2]
-    return items(chosen[:limit], viewer, moment), _following(chosen, limit)
+    return chosen[:limit], _following(chosen, limit)
 
 
 async def person(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -53,12 +54,17 @@ async def titles(request: Request) -> Response:
         raise wrong("cursor", f"at most {_MAX_CURSOR} characters")
     after = context.cursors.open(purpose, cursor) if cursor else None
 
-    async def read(connection: AsyncConnection) -> tuple[str, Sequence[object] | None]:
+    async def read(connection: AsyncConnection) -> tuple[list[TupleRow], Sequence[object] | None]:
         if at is not None:
             return await lists.as_of(connection, viewer, at, filters, after, limit)
         return await lists.browse(connection, viewer, context.clock.now(), filters, after, limit)
 
-    items, following = await context.read(read)
+    if at is not None:
+        found, following = await context.read(read)
+    else:
+        key = (viewer.limit, viewer.region, filters.name, cursor, limit)
+        found, following = await context.pages.read(key, lambda: context.read(read))
+    items = lists.items(found, viewer, at or context.clock.now())
     sealed = f'"{context.cursors.seal(purpose, following)}"' if following else "null"
     return answer(request, f'{{"items":[{items}],"next_cursor":{sealed}}}'.encode())
 

@@ -1,0 +1,160 @@
+"""The catalogue page against bare Starlette with one PostgreSQL select of the same bytes; searching as one types.
+
+Both servers are uvicorn processes on loopback with the same options over one catalogue of 20,000 films, and get the
+same requests. Rounds alternate between the two; medians count. Every request carries a token; 200 viewers take turns,
+each asks for the first page, a page of a genre, and one ordered by name. Requests for the same list at the same time
+share one query, which began after they came: nothing is kept from one query to the next.
+
+    matinee bench catalogue [--json]   (or python -m benchmarks.catalogue)
+"""
+
+import argparse
+import itertools
+import json as json_module
+import random
+import shutil
+import statistics
+import tempfile
+import time
+import urllib.parse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from benchmarks.catalogue_world import TITLES, prepare, words
+from benchmarks.serving import Server, _fetch, _round, _uvicorn
+from benchmarks.serving_load import ROUND_S
+from matinee.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+GOAL, SEARCH_MS = 0.60, 5.0
+LISTS = ("/api/media", "/api/media?genre=drama", "/api/media?sort=title")
+SEARCHES = 400
+
+
+def run(json: bool = False, seconds: float = 40.0) -> list[dict[str, Any]]:
+    """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
+    from matinee.stack.session import services
+
+    root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
+    # One account types more than a person can.
+    settings = Settings.load(home=root).model_copy(update={"limits_scale": 0.0})
+    try:
+        with services(settings):
+            rows = _measure(settings, seconds)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    if json:
+        print(json_module.dumps(rows, indent=1))
+    return rows
+
+
+def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
+    tokens = list(prepare(settings).values())
+    rounds = max(2, int(seconds / 2 / len(LISTS) / ROUND_S))
+    rows = []
+    with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.catalogue:bare") as bare:
+        _keep(settings, {path: _fetch(ours.port, path, tokens[0]) for path in LISTS})
+        for path in LISTS:
+            file = settings.home_path / "requests.bin"
+            file.write_bytes(b"\0".join(_get(path, token) for token in tokens))
+            one, other = Server(ours.process, ours.port), Server(bare.process, bare.port)
+            for server in itertools.islice(itertools.cycle((other, one)), 2 * rounds):
+                _round(server, file)
+            rows += _compared(path, len(_fetch(ours.port, path, tokens[0])), one, other)
+        rows += _searches(ours.port, tokens[0])
+    return rows
+
+
+def _compared(path: str, length: int, ours: Server, bare: Server) -> list[dict[str, Any]]:
+    goal = GOAL if path == LISTS[0] else None  # the catalogue page is the first; the others are told beside it
+    rows = []
+    for unit, mine, theirs in (
+        ("requests/s", ours.rates, bare.rates),
+        ("requests/CPU-s", ours.cpu_rates, bare.cpu_rates),
+    ):
+        value, reference = statistics.median(mine), statistics.median(theirs)
+        rows.append({
+            "name": f"{path}, {TITLES:,} titles ({length:,} bytes)", "value": round(value), "unit": unit,
+            "reference": round(reference), "ratio": round(value / reference, 3), "goal": goal,
+            "holds": None if goal is None else value / reference >= goal,
+        })  # fmt: skip
+    return rows
+
+
+def _searches(port: int, token: str) -> list[dict[str, Any]]:
+    """Milliseconds of whole searches, one at a time: beginnings of words of both languages, one letter and more."""
+    chance = random.Random(1)
+    times = []
+    for number in range(SEARCHES):
+        typed = " ".join(words(chance, ("en", "ru")[number % 2], chance.randint(1, 2)))
+        query = urllib.parse.quote(typed[: chance.randint(1, len(typed))].strip())
+        begun = time.perf_counter()
+        _fetch(port, f"/api/search?q={query}", token)
+        times.append((time.perf_counter() - begun) * 1000)
+    times.sort()
+    rows = []
+    for share, goal in ((0.5, None), (0.95, SEARCH_MS)):
+        value = times[int(share * len(times))]
+        rows.append({
+            "name": f"search as one types, {TITLES:,} titles, one at a time, p{share * 100:.0f}",
+            "value": round(value, 2), "unit": "ms", "reference": None, "ratio": None, "goal": goal,
+            "holds": None if goal is None else value <= goal,
+        })  # fmt: skip
+    return rows
+
+
+def _get(path: str, token: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+
+def _keep(settings: Settings, pages: dict[str, bytes]) -> None:
+    """Store our own answers for the bare server to select."""
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("CREATE TABLE bench_page (path text PRIMARY KEY, body text NOT NULL)")
+        for path, body in pages.items():
+            connection.execute("INSERT INTO bench_page VALUES (%s, %s)", (path, body.decode()))
+
+
+def bare() -> "Starlette":
+    """The reference: Starlette, one route, one select on a pooled connection, the bytes as they are."""
+    from collections.abc import AsyncIterator
+    from contextlib import asynccontextmanager
+
+    from psycopg_pool import AsyncConnectionPool
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    pool = AsyncConnectionPool(
+        Settings.load().database(), min_size=1, max_size=8, open=False, kwargs={"autocommit": True}
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with pool:
+            yield
+
+    async def page(request: Request) -> Response:
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        async with pool.connection() as connection:
+            cursor = await connection.execute("SELECT body FROM bench_page WHERE path = %s", (path,), prepare=True)
+            found = await cursor.fetchone()
+        return Response(found[0] if found else b"", media_type="application/json")
+
+    return Starlette(routes=[Route("/api/media", page)], lifespan=lifespan)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seconds", type=float, default=40.0)
+    given = parser.parse_args()
+    found = run(json=given.json, seconds=given.seconds)
+    if not given.json:
+        for row in found:
+            print(row)
