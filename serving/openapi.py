@@ -49,7 +49,20 @@ def describe(app: FastAPI) -> None:
     def whole() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            models = {EventBatch, Intake, Reports, Position, Renewal, Watch, WatchRequest, Home, ProblemDocument, Page, Facets, Found}
+            models = {
+                EventBatch,
+                Intake,
+                Reports,
+                Position,
+                Renewal,
+                Watch,
+                WatchRequest,
+                Home,
+                ProblemDocument,
+                Page,
+                Facets,
+                Found,
+            }
             _, definitions = models_json_schema(
                 [(model, "serialization") for model in sorted(models, key=lambda m: m.__name__)], ref_template=_REF
             )
