@@ -34,7 +34,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
         os.environ["MATINEE_DEBUG"] = "1"
 
 
-for room in (
+ROOMS = (
     orchestration.commands.app,
     orchestration.forget.app,
     matinee.commands.make_app(processes),
@@ -44,7 +44,8 @@ for room in (
     models.commands.app,
     serving.commands.app,
     simulation.commands.app,
-):
+)
+for room in ROOMS:
     app.add_typer(room)
 
 

@@ -80,7 +80,7 @@ def report() -> None:
 
 
 @app.command()
-def audit() -> None:
+def failures() -> None:
     """What stops publication: failed models and tests with the rows that broke them, and anomalies."""
     from warehouse.anomalies.record import known_anomalies
     from warehouse.errors import WarehouseError
@@ -88,10 +88,10 @@ def audit() -> None:
     from warehouse.show import show_failures, show_looks
 
     settings = Settings.load()
-    failures, looks = last_failures(settings), known_anomalies(settings)
-    show_failures(failures)
+    failed, looks = last_failures(settings), known_anomalies(settings)
+    show_failures(failed)
     show_looks(looks)
-    stopping = [f for f in failures if f.status != "warn"], [look for look in looks if not look.passed]
+    stopping = [f for f in failed if f.status != "warn"], [look for look in looks if not look.passed]
     if any(stopping):
         raise WarehouseError(
             f"{len(stopping[0])} models and tests and {len(stopping[1])} anomaly checks stop publication"

@@ -83,7 +83,7 @@ def audit(warehouse: "duckdb.DuckDBPyConnection") -> None:
     if bad:
         raise AuditError(
             f"not published, as the audit failed: {_first(bad)}; mend the cause and run `matinee build` "
-            "(the rows: `matinee audit`)"
+            "(the rows: `matinee failures`)"
         )
 
 

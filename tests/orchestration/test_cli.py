@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_group
+
+from orchestration.cli import ROOMS
 
 MATINEE = Path(sys.executable).with_name("matinee")
 COMMANDS = {
@@ -22,6 +25,7 @@ COMMANDS = {
         "down",
         "drain",
         "erase",
+        "failures",
         "freshness",
         "gateway",
         "held",
@@ -45,6 +49,11 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     assert shown.returncode == 0
     listed = {line.strip("│ ").split(" ")[0] for line in shown.stdout.splitlines()}
     assert {name for name in listed if re.fullmatch(r"[a-z]+(-[a-z]+)?", name)} == COMMANDS
+
+
+def test_no_two_rooms_have_a_command_of_one_name() -> None:
+    names = [name for room in ROOMS for name in get_group(room).commands]
+    assert sorted(names) == sorted(COMMANDS)
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
