@@ -133,9 +133,15 @@ def erase_requested(settings: Settings, *, clock: Clock | None = None) -> Proof 
 
     PostgreSQL and Redis must be running. A run that was killed is ended by the next one.
     """
-    with connect(settings) as connection:
-        waiting = serving.erase.requested(connection)
-    return erase(settings, waiting, clock=clock) if waiting else None
+    while True:
+        with connect(settings) as connection:
+            waiting = serving.erase.requested(connection)
+        if not waiting:
+            return None
+        try:
+            return erase(settings, waiting, clock=clock)
+        except serving.erase.UnknownAccountError:
+            continue  # another run has erased one of them meanwhile, and their request with them
 
 
 @dataclass(frozen=True)

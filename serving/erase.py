@@ -75,11 +75,12 @@ def requested(connection: psycopg.Connection) -> list[str]:
 def close(connection: psycopg.Connection, accounts: Sequence[str], at: datetime) -> None:
     """End every session of the accounts, and let nobody log in: what comes first when they are erased.
 
-    The audit log says so; its names for them lead nowhere once the accounts are gone.
+    The audit log says so of those that are there; its names for them lead nowhere once the accounts are gone.
     """
+    # The accounts first, as everybody locks them before their sessions.
+    closed = connection.execute(_SQL["close_logins"], {"accounts": list(accounts)}).fetchall()
     connection.execute(_SQL["close_sessions"], {"accounts": list(accounts)})
-    connection.execute(_SQL["close_logins"], {"accounts": list(accounts)})
-    for account in accounts:
+    for account in sorted(account for (account,) in closed):
         audit.record_now(connection, actor="erase", action="account.erased", subject=account, at=at)
 
 

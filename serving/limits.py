@@ -63,7 +63,7 @@ RECOVERY = _purpose("recovery", "letters to this e-mail", (5, _DAY))
 RECOVERY_ADDRESS = _purpose("recovery_address", "letters asked for", (20, _HOUR))
 CONFIRM = _purpose("confirm", "codes from letters", (20, 5 * _MINUTE))
 REGISTER = _purpose("register", "new accounts", (10, _HOUR))
-REFRESH = _purpose("refresh", "renewals of sessions", (120, _MINUTE))
+REFRESH = _purpose("refresh", "renewals of sessions", (600, _MINUTE))
 TV_START = _purpose("tv_start", "codes for televisions", (20, 5 * _MINUTE))
 TV_CODE = _purpose("tv_code", "codes of televisions", (10, 5 * _MINUTE))
 PIN = _purpose("pin", "PINs", (5, 5 * _MINUTE))
@@ -113,18 +113,6 @@ class Limits:
                 counts = self._fallen()
                 taken = await counts.take(place, window, cost, now)
             if not taken:
-                raise await self._refusal(purpose, counts, place, window, now)
-
-    async def check(self, purpose: Purpose, key: str, cost: int = 1) -> None:
-        """As `spend`, without counting."""
-        for window, place, now in self._windows(purpose, key):
-            counts = self._shared if self._shared_answers() else self._own
-            try:
-                _, count = await counts.look(place, window, now)
-            except (redis.RedisError, OSError):
-                counts = self._fallen()
-                _, count = await counts.look(place, window, now)
-            if count + cost > window.count:
                 raise await self._refusal(purpose, counts, place, window, now)
 
     async def refund(self, purpose: Purpose, key: str, cost: int = 1) -> None:

@@ -32,7 +32,7 @@ async def account(context: Ctx, claims: SignedIn) -> Account:
 
 @router.get("/export")
 async def export(response: Response, context: Ctx, claims: SignedIn) -> PersonalData:
-    """Everything that is kept about the account, as a file."""
+    """All that PostgreSQL keeps about the account, as a file."""
     await context.limits.spend(limits.EXPORT, claims.account_id)
     async with context.transaction() as connection:
         await grown_up(connection, claims.account_id, claims.session_id)

@@ -70,6 +70,7 @@ async def log_in_by_code(body: LoginCode, request: Request, response: Response, 
 @router.post("/refresh")
 async def refresh(request: Request, response: Response, context: Ctx, body: Refresh | None = None) -> Session:
     """Exchange the refresh token (from the body, or the page's cookie) for new tokens."""
+    await context.limits.spend(limits.REFRESH, limits.address(request))
     given = _refresh_token(request, body)
     entry = None
     if given:

@@ -33,7 +33,11 @@ async def issue(
 
 
 async def use(connection: AsyncConnection, code: str, purposes: Sequence[str], now: datetime) -> Row | None:
-    """What the code stands for: account, purpose, e-mail; of many who use it at once, one hears it. None: nothing."""
+    """What the code stands for: account, purpose, e-mail; of many who use it at once, one hears it. None: nothing.
+
+    The account is locked until the transaction ends.
+    """
+    await execute(connection, QUERIES["hold_by_code"], {"code_hash": _hash(code)})
     found = await row(connection, QUERIES["use_code"], {"code_hash": _hash(code), "purposes": list(purposes)})
     return found if found is not None and found["expires_at"] > now else None
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from psycopg import AsyncConnection
+from psycopg.errors import UniqueViolation
 
 from matinee.db.viewers import add_account, add_profile
 from serving.accounts.queries import QUERIES
@@ -67,6 +68,20 @@ async def account(connection: AsyncConnection, account_id: str) -> Row:
     return found
 
 
+async def hold_login(connection: AsyncConnection, account_id: str, password_hash: str) -> None:
+    """Keep the password from being changed until the transaction ends. Hashing is slow: it may have been meanwhile.
+
+    Raises:
+        Problem: 401 `wrong_credentials`, it was changed, or the account is gone.
+    """
+    if not await execute(connection, QUERIES["hold_login"], {"account_id": account_id, "password_hash": password_hash}):
+        raise wrong_credentials()
+
+
+def wrong_credentials() -> Problem:
+    return Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
+
+
 async def set_password(connection: AsyncConnection, account_id: str, password_hash: str) -> None:
     await execute(connection, QUERIES["set_password"], {"account_id": account_id, "password_hash": password_hash})
 
@@ -83,8 +98,13 @@ async def change_email(connection: AsyncConnection, account_id: str, email: str,
         Problem: 409, the e-mail has an account by now.
     """
     given = {"account_id": account_id, "email": email, "now": now}
-    if not await execute(connection, QUERIES["set_email"], given):
-        raise Problem(409, "email_taken", "this e-mail has an account already")
+    taken = Problem(409, "email_taken", "this e-mail has an account already")
+    try:
+        changed = await execute(connection, QUERIES["set_email"], given)
+    except UniqueViolation:  # by who registered it in this very moment
+        raise taken from None
+    if not changed:
+        raise taken
 
 
 async def authenticated(connection: AsyncConnection, account_id: str, session_id: str, now: datetime) -> bool:

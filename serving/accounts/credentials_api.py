@@ -124,7 +124,8 @@ async def _take_over(
 ) -> None:
     now = context.clock.now()
     account = await core.account(connection, account_id)
-    if account["email_confirmed_at"] is None:
+    unproven = account["email_confirmed_at"] is None
+    if unproven:
         # Somebody else may have registered this address and waited: its owner is here now, and only they shall get in.
         await context.second_factors.remove(connection, account_id)
     await core.set_password(connection, account_id, password_hash)
@@ -133,6 +134,8 @@ async def _take_over(
     await sessions.revoke_all(connection, account_id, now)
     await post.write(connection, account_id, account["email"], account["language"], "password_changed")
     await audit.record(connection, actor=account_id, action="account.password_reset", subject=account_id, at=now)
+    if unproven and account["second_factor"]:
+        await _told(connection, context, account_id, "second_factor_off")
 
 
 @router.put("/password", status_code=204)
@@ -145,6 +148,7 @@ async def change_password(body: NewPassword, context: Ctx, claims: SignedIn) -> 
     await check_leaks(context.settings.breached_passwords_url, body.new_password)
     password_hash, now = await context.passwords.hash(body.new_password), context.clock.now()
     async with context.transaction() as connection:
+        await core.hold_login(connection, claims.account_id, account["password_hash"])
         await core.set_password(connection, claims.account_id, password_hash)
         await codes.drop(connection, claims.account_id)
         await sessions.revoke_all(connection, claims.account_id, now, but=claims.session_id)
@@ -222,6 +226,13 @@ async def recovery_codes(context: Ctx, claims: Fresh) -> RecoveryCodes:
         if not account["second_factor"]:
             raise Problem(409, "no_second_factor", "this account has no second factor")
         made = await context.second_factors.renew_recovery(connection, claims.account_id)
+        await audit.record(
+            connection,
+            actor=claims.account_id,
+            action="account.recovery_codes_renewed",
+            subject=claims.account_id,
+            at=context.clock.now(),
+        )
     return RecoveryCodes(recovery_codes=made)
 
 

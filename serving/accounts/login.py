@@ -6,6 +6,8 @@ whole, has had too many failures, every address still has one guess in five minu
 
 from dataclasses import dataclass
 
+from psycopg import AsyncConnection
+
 from serving import limits
 from serving.accounts import codes, core
 from serving.accounts.journal import tell
@@ -36,15 +38,19 @@ async def sign_in(context: Context, caller: Caller, email: str, password: str, c
     fits = await context.passwords.verify(account["password_hash"] if account else None, password)
     if account is None or not fits:
         tell("sign_in_refused", account["account_id"] if account else None, why="password")
-        raise Problem(401, "wrong_credentials", "the e-mail or the password is wrong")
+        raise core.wrong_credentials()
     for purpose, key in spent:
         await context.limits.refund(purpose, key)
-    account_id = account["account_id"]
+    account_id, password_hash = account["account_id"], account["password_hash"]
     if account["second_factor"]:
         if code is None:
-            raise await _challenge(context, account_id)
+            raise await _challenge(context, account_id, password_hash)
         await check_code(context, account_id, code)
-    return await _open(context, caller, account_id)
+    async with context.transaction() as connection:
+        await core.hold_login(connection, account_id, password_hash)
+        entry = await _open(connection, context, caller, account_id)
+    tell("signed_in", account_id)
+    return entry
 
 
 async def answer_challenge(context: Context, caller: Caller, challenge: str, code: str) -> Entry:
@@ -62,7 +68,9 @@ async def answer_challenge(context: Context, caller: Caller, challenge: str, cod
     async with context.transaction() as connection:
         if await codes.use(connection, challenge, ("challenge",), now) is None:
             raise Problem(401, "invalid_challenge", "too late: give the password again")
-    return await _open(context, caller, account_id)
+        entry = await _open(connection, context, caller, account_id)
+    tell("signed_in", account_id)
+    return entry
 
 
 async def check_code(context: Context, account_id: str, code: str) -> None:
@@ -100,18 +108,14 @@ async def _spend(counts: limits.Limits, address: str, email: str) -> list[tuple[
     return spent
 
 
-async def _challenge(context: Context, account_id: str) -> Problem:
+async def _challenge(context: Context, account_id: str, password_hash: str) -> Problem:
     async with context.transaction() as connection:
+        await core.hold_login(connection, account_id, password_hash)
         challenge = await codes.issue(connection, "challenge", account_id, context.clock.now())
     return Problem(
         401, "second_factor_required", "give a code of your authenticator app, or a recovery code", challenge=challenge
     )
 
 
-async def _open(context: Context, caller: Caller, account_id: str) -> Entry:
-    async with context.transaction() as connection:
-        entry = await open_session(
-            connection, context.refresh_key, account_id, context.clock.now(), device=caller.device
-        )
-    tell("signed_in", account_id)
-    return entry
+async def _open(connection: AsyncConnection, context: Context, caller: Caller, account_id: str) -> Entry:
+    return await open_session(connection, context.refresh_key, account_id, context.clock.now(), device=caller.device)

@@ -52,8 +52,13 @@ class Passwords:
 
 
 def _fits(stored: str, password: str) -> bool:
+    # As it was typed too: hashes from before passwords were brought into one form are of that.
+    return any(_is(stored, form) for form in dict.fromkeys((normal(password), password)))
+
+
+def _is(stored: str, form: str) -> bool:
     try:
-        return _hasher.verify(stored, normal(password))
+        return _hasher.verify(stored, form)
     except (VerificationError, InvalidHashError):
         return False
 

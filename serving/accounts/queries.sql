@@ -40,6 +40,12 @@ WHERE a.account_id = %(account_id)s AND a.email IS NULL
   AND NOT EXISTS (SELECT FROM account other WHERE lower(other.email) = lower(%(email)s))
 RETURNING a.account_id
 
+-- name: hold_login
+-- Until the transaction ends the password stays what it is; no row where it is another one by now.
+SELECT account_id FROM account
+WHERE account_id = %(account_id)s AND password_hash = %(password_hash)s
+FOR NO KEY UPDATE
+
 -- name: open_session
 -- The account's row is locked, so that nobody gets in while it is being disabled.
 INSERT INTO auth_session (session_id, account_id, kind, device, seed, created_at, authenticated_at, expires_at)
@@ -99,6 +105,11 @@ WHERE erased_at > coalesce(%(since)s::timestamptz, now() - %(life)s::interval)
 INSERT INTO auth_code (code_hash, account_id, purpose, email, created_at, expires_at)
 VALUES (%(code_hash)s, %(account_id)s, %(purpose)s, %(email)s, %(now)s, %(expires_at)s)
 
+-- name: hold_by_code
+-- Whoever changes the account's password, and then drops its codes, takes turns with who uses one.
+SELECT a.account_id FROM auth_code c JOIN account a USING (account_id) WHERE c.code_hash = %(code_hash)s
+FOR NO KEY UPDATE OF a
+
 -- name: use_code
 DELETE FROM auth_code WHERE code_hash = %(code_hash)s AND purpose = ANY (%(purposes)s)
 RETURNING account_id, purpose, email, expires_at
@@ -110,7 +121,9 @@ SELECT account_id FROM auth_code WHERE code_hash = %(code_hash)s AND purpose = %
 DELETE FROM auth_code WHERE account_id = %(account_id)s AND (%(purpose)s::text IS NULL OR purpose = %(purpose)s)
 
 -- name: drop_old_codes
-DELETE FROM auth_code WHERE expires_at <= %(now)s
+-- Rows that another transaction holds are left to it: nobody waits for them.
+DELETE FROM auth_code WHERE code_hash IN (
+    SELECT code_hash FROM auth_code WHERE expires_at <= %(now)s LIMIT 1000 FOR UPDATE SKIP LOCKED)
 
 -- name: count_codes
 SELECT count(*)::int AS codes FROM auth_code
@@ -150,7 +163,8 @@ VALUES (%(device_hash)s, %(user_code)s, %(device)s, %(now)s, %(expires_at)s, %(i
 ON CONFLICT DO NOTHING
 
 -- name: drop_old_devices
-DELETE FROM device_login WHERE expires_at <= %(before)s
+DELETE FROM device_login WHERE device_hash IN (
+    SELECT device_hash FROM device_login WHERE expires_at <= %(before)s LIMIT 1000 FOR UPDATE SKIP LOCKED)
 
 -- name: device_by_code
 SELECT user_code, device, created_at, expires_at FROM device_login
@@ -159,6 +173,11 @@ WHERE user_code = %(user_code)s AND expires_at > %(now)s AND account_id IS NULL 
 -- name: decide_device
 UPDATE device_login SET account_id = %(account_id)s, denied_at = %(denied_at)s
 WHERE user_code = %(user_code)s AND expires_at > %(now)s AND account_id IS NULL AND denied_at IS NULL
+
+-- name: hold_by_device
+-- Whoever ends the account's sessions, and turns its devices away, takes turns with a device that is let in.
+SELECT a.account_id FROM device_login d JOIN account a USING (account_id) WHERE d.device_hash = %(device_hash)s
+FOR NO KEY UPDATE OF a
 
 -- name: device
 SELECT device, expires_at, interval_s, polled_at, account_id, denied_at FROM device_login
@@ -169,6 +188,9 @@ UPDATE device_login SET polled_at = %(now)s, interval_s = %(interval_s)s WHERE d
 
 -- name: drop_device
 DELETE FROM device_login WHERE device_hash = %(device_hash)s
+
+-- name: drop_devices
+DELETE FROM device_login WHERE account_id = %(account_id)s
 
 -- name: request_erasure
 INSERT INTO erasure_request (account_id, requested_at) VALUES (%(account_id)s, %(now)s) ON CONFLICT DO NOTHING
@@ -210,6 +232,7 @@ UPDATE auth_session SET revoked_at = now() WHERE account_id = ANY(%(accounts)s) 
 
 -- name: close_logins
 UPDATE account SET password_hash = NULL, disabled_at = coalesce(disabled_at, now()) WHERE account_id = ANY(%(accounts)s)
+RETURNING account_id
 
 -- name: tables_of_accounts
 SELECT c.conrelid::regclass::text AS name, a.attname AS column_name, c.confrelid::regclass::text AS parent
@@ -227,7 +250,8 @@ DELETE FROM outbox_poison WHERE key = ANY(%(accounts)s)
 DELETE FROM account WHERE account_id = ANY(%(accounts)s)
 
 -- name: drop_logins
-DELETE FROM auth_session WHERE expires_at < %(before)s OR revoked_at < %(before)s
+-- The token of a command lives as long as its session: it is refused for as long as the row says so.
+DELETE FROM auth_session WHERE expires_at < %(before)s OR (revoked_at < %(before)s AND kind <> 'command')
 
 -- name: drop_playbacks
 DELETE FROM playback_session WHERE expires_at < %(before)s

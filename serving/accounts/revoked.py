@@ -15,6 +15,7 @@ import psycopg
 import psycopg_pool
 
 from matinee.clock import Clock
+from serving import tasks
 from serving.accounts.memo import Transaction
 from serving.accounts.queries import QUERIES
 from serving.accounts.tokens import ACCESS_LIFE, Claims, refused
@@ -42,6 +43,8 @@ class Revoked:
         self._erased_up_to: datetime | None = None
         self._known = False
         self._task: asyncio.Task[None] | None = None
+        # One reading at a time: an older one that ends later would bring the ended back to life.
+        self._turn = asyncio.Lock()
 
     @property
     def known(self) -> bool:
@@ -71,20 +74,21 @@ class Revoked:
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL does not answer.
         """
-        now = self._clock.now()
-        async with self._transaction() as connection:
-            names = await rows(connection, QUERIES["revoked"], {"since": now - _MEMORY, "now": now})
-            if not self._pepper:
-                pepper = await row(connection, QUERIES["erasure_pepper"])
-                self._pepper = bytes(pepper["value"]) if pepper else b""
-            erased = await rows(
-                connection, QUERIES["erased_since"], {"since": self._erased_up_to, "life": LONGEST_TOKEN}
-            )
-        self._names = frozenset(found["name"] for found in names)
-        self._erased |= {bytes(found["digest"]) for found in erased}
-        if erased:
-            self._erased_up_to = max(found["erased_at"] for found in erased) - _LATE
-        self._known = True
+        async with self._turn:
+            now = self._clock.now()
+            async with self._transaction() as connection:
+                names = await rows(connection, QUERIES["revoked"], {"since": now - _MEMORY, "now": now})
+                if not self._pepper:
+                    pepper = await row(connection, QUERIES["erasure_pepper"])
+                    self._pepper = bytes(pepper["value"]) if pepper else b""
+                erased = await rows(
+                    connection, QUERIES["erased_since"], {"since": self._erased_up_to, "life": LONGEST_TOKEN}
+                )
+            self._names = frozenset(found["name"] for found in names)
+            self._erased |= {bytes(found["digest"]) for found in erased}
+            if erased:
+                self._erased_up_to = max(found["erased_at"] for found in erased) - _LATE
+            self._known = True
 
     async def open(self) -> None:
         """Read the list, and go on reading it. Where PostgreSQL is away the process starts all the same."""
@@ -93,10 +97,7 @@ class Revoked:
         self._task = asyncio.create_task(self._follow(), name="revoked")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     async def _follow(self) -> None:
         said = False

@@ -107,7 +107,12 @@ async def revoke(connection: AsyncConnection, session_id: str, now: datetime) ->
 
 
 async def revoke_all(connection: AsyncConnection, account_id: str, now: datetime, *, but: str | None = None) -> int:
-    """End the account's sessions, `but` one of them; returns how many were open."""
+    """End the account's sessions, `but` one of them; returns how many were open.
+
+    A television that was let in, and has not asked since, is turned away.
+    """
+    # First: who is just being let in is waited for, and then has a session that ends here.
+    await execute(connection, QUERIES["drop_devices"], {"account_id": account_id})
     return await execute(connection, QUERIES["revoke_sessions"], {"account_id": account_id, "now": now, "but": but})
 
 

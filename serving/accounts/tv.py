@@ -78,6 +78,7 @@ async def poll(connection: AsyncConnection, device_code: str, now: datetime) -> 
     A refusal is returned, not raised: that the device asked is to be written.
     """
     device_hash = _hash(device_code)
+    await execute(connection, QUERIES["hold_by_device"], {"device_hash": device_hash})
     found = await row(connection, QUERIES["device"], {"device_hash": device_hash})
     if found is None or found["expires_at"] <= now:
         return Problem(400, "expired_token", "this code has expired: ask for a new one")

@@ -83,6 +83,7 @@ async def profiles(context: Ctx, claims: SignedIn) -> Profiles:
 @router.post("", status_code=201)
 async def create(body: NewProfile, context: Ctx, claims: SignedIn) -> Profile:
     """Add a profile with its own limit and language; one limited to twelve or less is a child's."""
+    await context.limits.spend(limits.PROFILES, claims.account_id)
     async with context.transaction() as connection:
         profile_id = await core.create(connection, claims.account_id, claims.session_id, body)
         found = await core.profiles(connection, claims.account_id, claims.session_id, context.clock.now())
@@ -94,6 +95,7 @@ async def create(body: NewProfile, context: Ctx, claims: SignedIn) -> Profile:
 async def change(profile_id: ProfileId, body: ProfileChange, context: Ctx, claims: SignedIn) -> Profile:
     """Change what is given. Name and limit are refused in a child's profile of an account with a PIN."""
     now, changes = context.clock.now(), body.model_dump(exclude_unset=True)
+    await context.limits.spend(limits.PROFILES, claims.account_id)
     async with context.transaction() as connection:
         await core.change(connection, claims.account_id, claims.session_id, profile_id, changes, now)
         await _tell(connection, claims)
@@ -105,6 +107,7 @@ async def change(profile_id: ProfileId, body: ProfileChange, context: Ctx, claim
 @router.delete("/{profile_id}", status_code=204)
 async def delete(profile_id: ProfileId, context: Ctx, claims: SignedIn) -> Response:
     """Delete a profile with its favourites, ratings and history; an account keeps its last one."""
+    await context.limits.spend(limits.PROFILES, claims.account_id)
     async with context.transaction() as connection:
         await core.delete(connection, claims.account_id, claims.session_id, profile_id, context.clock.now())
         await _tell(connection, claims)

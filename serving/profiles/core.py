@@ -170,6 +170,7 @@ async def change(
     Raises:
         Problem: 404, no such profile; 403 `pin_required`, it is not open to the sign-in, or a child asks.
     """
+    await execute(connection, QUERIES["hold_account"], {"account_id": account_id})
     await viewer(connection, account_id, profile_id, session_id=session_id, now=now)
     if changes.keys() - OWN:
         await grown_up(connection, account_id, session_id)
@@ -225,6 +226,7 @@ async def enter(
     Raises:
         Problem: 404, no such profile; 403 `pin_required` or `wrong_pin`; 409, the token has no sign-in behind it.
     """
+    await execute(connection, QUERIES["hold_account"], {"account_id": account_id})
     found = await _find(connection, account_id, profile_id, session_id, now)
     door = Door.of(found)
     proven_until = door.proven_until if door.is_open(now) else None
@@ -279,21 +281,13 @@ async def set_pin(
         "session_id": session_id,
         "proven_until": now + PROOF_LIFE,
     }
+    await execute(connection, QUERIES["hold_account"], {"account_id": account_id})
     if profile_id is not None:
         if not await execute(connection, QUERIES["set_profile_pin"], asked):
             raise unknown_profile()
     else:
         await execute(connection, QUERIES["set_account_pin" if kept else "drop_account_pin"], asked)
     await execute(connection, QUERIES["forget_proofs"], asked)
-
-
-async def personal(connection: AsyncConnection, account_id: str) -> dict[str, list[Row]]:
-    """What profiles hold of a person, for whoever asks for a copy of their data."""
-    asked = {"account_id": account_id}
-    return {
-        name: await rows(connection, QUERIES[f"personal_{name}"], asked)
-        for name in ("profiles", "favourites", "ratings", "history")
-    }
 
 
 __all__ = ["ANONYMOUS", "KIDS_LIMIT", "MAX_PROFILES", "Viewer", "viewer"]

@@ -30,7 +30,8 @@ SELECT EXISTS (SELECT FROM account_pin k WHERE k.account_id = %(account_id)s) AS
        (SELECT v.entered_at FROM session_profile v WHERE v.session_id = %(session_id)s) AS entered_at
 
 -- name: hold_account
--- Two requests that count the profiles of one account take turns; who waited counts anew, in a statement of its own.
+-- Two requests that change the profiles of one account, or count or enter them, take turns: who waited reads anew, in a
+-- statement of its own.
 SELECT account_id FROM account WHERE account_id = %(account_id)s FOR NO KEY UPDATE
 
 -- name: count_profiles
@@ -164,20 +165,3 @@ LEFT JOIN favourite f ON f.profile_id = %(profile_id)s AND f.title_id = v.title_
 LEFT JOIN rating g ON g.profile_id = %(profile_id)s AND g.title_id = v.title_id
 LEFT JOIN playback_position w ON w.profile_id = %(profile_id)s AND w.title_id = v.title_id
 WHERE v.title_id = %(title_id)s
-
--- name: personal_profiles
-SELECT profile_id, name, maturity, language, colour, audio_language, subtitle_language, autoplay, created_at
-FROM profile WHERE account_id = %(account_id)s ORDER BY created_at, profile_id
-
--- name: personal_favourites
-SELECT f.profile_id, f.title_id, f.added_at FROM favourite f JOIN profile p USING (profile_id)
-WHERE p.account_id = %(account_id)s ORDER BY f.added_at, f.title_id
-
--- name: personal_ratings
-SELECT g.profile_id, g.title_id, g.value::float8 AS value, g.rated_at FROM rating g JOIN profile p USING (profile_id)
-WHERE p.account_id = %(account_id)s ORDER BY g.rated_at, g.title_id
-
--- name: personal_history
-SELECT w.profile_id, w.title_id, w.position_ms, w.duration_ms, w.updated_at
-FROM playback_position w JOIN profile p USING (profile_id)
-WHERE p.account_id = %(account_id)s ORDER BY w.updated_at, w.title_id

@@ -1,9 +1,10 @@
 """The app on real PostgreSQL and Redis, a small catalogue brought in by its feed, and a real two-rung package."""
 
+import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,20 @@ def running() -> Callable[..., AbstractAsyncContextManager[FastAPI]]:
 @pytest.fixture
 def browser() -> type[Browser]:
     return Browser
+
+
+@pytest.fixture
+def blocked() -> Callable[[Settings, asyncio.Task[httpx.Response]], Awaitable[None]]:
+    """Wait until a request waits for a lock in PostgreSQL, which the test holds."""
+
+    async def wait(settings: Settings, asked: asyncio.Task[httpx.Response]) -> None:
+        query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with await psycopg.AsyncConnection.connect(settings.database(), autocommit=True) as outside:
+            while not (await outside.execute(query)).rowcount:
+                assert not asked.done(), f"it did not wait: {asked.result().text}"
+                await asyncio.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What one signs in with: address, password, second factor, a television's code. Each code once, and in its time."""
 
+import asyncio
 import re
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import pyotp
 import pytest
 
 from matinee.clock import ManualClock, SystemClock
+from serving.erase import drop_sessions
 from serving.letters import compose
 
 PASSWORD = "correct horse"
@@ -268,6 +270,46 @@ async def test_a_television_is_let_in_by_a_code(television, ada, eve, clock, pro
         assert problem(await poll()) == (400, expected)
 
 
+@pytest.mark.parametrize("by", ["everywhere", "password", "reset"])
+async def test_a_television_that_was_let_in_but_has_not_asked_is_out_with_all_others(
+    television, ada, eve, letters, problem, by
+):
+    asked = (await television.post("/api/auth/tv")).json()
+    assert (await ada.post("/api/auth/tv/approve", json={"user_code": asked["user_code"]})).status_code == 204
+    if by == "everywhere":
+        ended = await ada.delete("/api/auth/sessions", params={"everywhere": True})
+    elif by == "password":
+        ended = await ada.put("/api/auth/password", json={"password": PASSWORD, "new_password": OTHER})
+    else:
+        await eve.post("/api/auth/recover", json={"email": EMAIL})
+        ended = await eve.post("/api/auth/reset", json={"token": letters()[-1][2], "password": OTHER})
+    assert ended.status_code == 204
+    late = await television.post("/api/auth/tv/token", json={"device_code": asked["device_code"]})
+    assert problem(late) == (400, "expired_token")
+
+
+@pytest.mark.parametrize("second_factor", [False, True])
+async def test_a_sign_in_under_way_does_not_outlive_the_password_that_it_gave(
+    ada, eve, settings, clock, blocked, problem, second_factor
+):
+    if second_factor:
+        secret = (await ada.post("/api/auth/totp")).json()["secret"]
+        await ada.post("/api/auth/totp/confirm", json={"code": pyotp.TOTP(secret).at(clock.now())})
+    async with await psycopg.AsyncConnection.connect(settings.database()) as changing:
+        await changing.execute("UPDATE account SET password_hash = 'another'")
+        under_way = asyncio.create_task(eve.post("/api/auth/login", json={"email": EMAIL, "password": PASSWORD}))
+        await blocked(settings, under_way)
+    assert problem(await under_way) == (401, "wrong_credentials"), "nor is there a challenge to answer later"
+
+
+@pytest.mark.parametrize(("kind", "dropped"), [("password", 1), ("command", 0)])
+async def test_the_token_of_a_command_stays_ended_until_it_expires(ada, settings, clock, kind, dropped):
+    ended = clock.now() - timedelta(days=8)
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("UPDATE auth_session SET kind = %s, revoked_at = %s", (kind, ended))
+        assert drop_sessions(connection, ended + timedelta(days=1)) == dropped
+
+
 async def test_another_ones_session_is_not_there_and_all_others_end_at_once(ada, eve, here, browser, problem):
     await eve.post("/api/auth/register", json={"email": "eve@example.org", "password": PASSWORD})
     (mine,) = (await ada.get("/api/auth/sessions")).json()["items"]
@@ -287,7 +329,6 @@ async def test_another_ones_session_is_not_there_and_all_others_end_at_once(ada,
 
 async def test_the_letter_that_a_person_gets_opens_what_it_says(ada, eve, settings):
     """All the way: the outbox's worker, the mail, the link in it."""
-    import asyncio
     import mailbox
 
     from serving import outbox

@@ -161,3 +161,15 @@ async def test_admins_find_change_and_shut_out_and_the_log_says_so(ada, root, se
     assert {(e["actor"], e["subject"]) for e in log["items"] + rest["items"]} == {(own, account)}
     with psycopg.connect(settings.database(), autocommit=True) as connection:
         assert audit.verify(connection) is None
+
+
+async def test_two_admins_cannot_shut_each_other_out(ada, root, settings):
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("UPDATE account SET role = 'admin'")
+    login = {"email": "ada@example.org", "password": "correct horse"}
+    await ada.post("/api/auth/login", json=login)
+    urls = [f"/api/admin/accounts/{client.session['account_id']}" for client in (root, ada)]
+    answers = await asyncio.gather(
+        *(c.patch(u, json={"disabled": True}) for c, u in zip((ada, root), urls, strict=True))
+    )
+    assert sorted(answer.status_code for answer in answers) in ([200, 401], [200, 409])

@@ -28,7 +28,7 @@ async def find(
 
 
 async def account(connection: AsyncConnection, account_id: str, now: datetime) -> Row:
-    """One account, locked for the transaction.
+    """One account.
 
     Raises:
         Problem: 404.
@@ -43,9 +43,11 @@ async def change(connection: AsyncConnection, admin_id: str, account_id: str, wa
     """Give another role, shut out or let in again.
 
     Raises:
-        Problem: 404; 409, admins cannot take their own role or access, so that somebody is always left; 409, an account
-            that is being erased stays shut.
+        Problem: 404; 409, admins cannot take their own role or access, nor that of the last admin who is not shut out,
+            so that somebody is always left; 409, an account that is being erased stays shut.
     """
+    admins = await rows(connection, QUERIES["hold_admins"])
+    await execute(connection, QUERIES["hold"], {"account_id": account_id})
     found = await account(connection, account_id, now)
     said: list[tuple[str, dict[str, str]]] = []
     if wanted.role is not None and wanted.role != found["role"]:
@@ -61,6 +63,8 @@ async def change(connection: AsyncConnection, admin_id: str, account_id: str, wa
         return found
     if account_id == admin_id:
         raise Problem(409, "own_account", "another admin has to change your own account")
+    if [one["account_id"] for one in admins] == [account_id]:
+        raise Problem(409, "last_admin", "nobody else could run the service: make another admin first")
     await sessions.revoke_all(connection, account_id, now)
     await outbox.put(connection, "account", account_id, {"why": [action for action, _ in said]})
     for action, details in said:

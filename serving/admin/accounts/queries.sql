@@ -27,7 +27,13 @@ SELECT a.account_id, a.email, a.role, a.origin, a.country, a.created_at, a.email
         WHERE s.account_id = a.account_id AND s.revoked_at IS NULL AND s.expires_at > %(now)s) AS sessions,
        EXISTS (SELECT FROM erasure_request e WHERE e.account_id = a.account_id) AS erasing
 FROM account a WHERE a.account_id = %(account_id)s
-FOR UPDATE OF a
+
+-- name: hold_admins
+-- In one order, so that two who change each other take turns.
+SELECT account_id FROM account WHERE role = 'admin' AND disabled_at IS NULL ORDER BY account_id FOR NO KEY UPDATE
+
+-- name: hold
+SELECT account_id FROM account WHERE account_id = %(account_id)s FOR NO KEY UPDATE
 
 -- name: set_role
 UPDATE account SET role = %(role)s WHERE account_id = %(account_id)s
