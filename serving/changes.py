@@ -5,7 +5,6 @@ Hearing makes caches quick to change, it promises nothing: who must not miss any
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import psycopg
 
 from matinee.db.outbox import CHANNEL
 from matinee.settings import Settings
+from serving import tasks
 
 _PAUSE_S = 0.5
 log = logging.getLogger("matinee.changes")
@@ -26,6 +26,7 @@ class Changes:
         self._url = settings.database()
         self._listeners: dict[str, list[Callable[[str | None], None]]] = {}
         self._marks: Counter[str] = Counter()
+        self._epoch = 0  # how often it was connected: what was not heard meanwhile counts as one more change
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
@@ -35,16 +36,13 @@ class Changes:
 
     def mark(self, topic: str) -> int:
         """A number that grows with every change of the topic that was heard; -1 while nothing can be heard."""
-        return self._marks[topic] if self.listening.is_set() else -1
+        return self._marks[topic] + self._epoch if self.listening.is_set() else -1
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await tasks.end([self._task])
 
     async def _listen(self) -> None:
         while True:
@@ -53,6 +51,7 @@ class Changes:
                     self._url, autocommit=True, connect_timeout=5
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
+                    self._epoch += 1
                     self.listening.set()
                     for topic in self._listeners:
                         self._tell(topic, None)

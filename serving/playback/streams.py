@@ -22,11 +22,12 @@ from psycopg.types.json import Jsonb
 from redis.asyncio import Redis
 
 from matinee.clock import Clock
+from serving import tasks
 from serving.accounts.memo import Memo, Transaction
 from serving.db import Row, execute, row, rows
 from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
-from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
+from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Slots, State, Taken, at, ms
 from serving.recommendations.gather import Gather
 
 Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
@@ -61,9 +62,7 @@ class Streams:
 
     async def close(self) -> None:
         """Write what waits, and stop."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await tasks.end(self._tasks)
         with contextlib.suppress(*_AWAY, GoneError, TimeoutError):
             async with asyncio.timeout(2):
                 await self._write_noted(list(self._unwritten))
@@ -105,8 +104,8 @@ class Streams:
         waiting[beat.playback_id] = (newest, beaten, ms(self._clock.now()))
         self._wake.set()
 
-    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
-        """The living stream in which a browser plays a title, with a slot where Redis knows."""
+    async def playing(self, browser: bytes, title_id: str) -> str | None:
+        """The id of the living stream in which a browser plays a title, with a slot where Redis knows."""
         try:
             return await self.slots.playing(browser, title_id)
         except (GoneError, ColdError) as error:
@@ -119,7 +118,7 @@ class Streams:
                 with contextlib.suppress(GoneError, ColdError):
                     await self._warm(found["account_id"])
                     return await self.slots.playing(browser, title_id)
-            return Playing(**found)
+            return found["playback_id"]
 
     async def refusal(self, playback_id: str) -> str | None:
         """Why a stream may not go on by what is known of rights and sign-ins, `VERDICT_S` old at most."""
@@ -154,11 +153,7 @@ class Streams:
     async def release(self, playback_id: str, account_id: str) -> None:
         """Free the slot of a session that was not stored after all."""
         with contextlib.suppress(GoneError):
-            await self.slots.end([(playback_id, account_id, "failed")])
-
-    def forget_states(self) -> None:
-        """Ask anew what files are given out by."""
-        self._states.clear()
+            await self.slots.drop(playback_id, account_id)
 
     async def settle(self, account_id: str | None) -> None:
         """Let PostgreSQL hear what this process knows of an account's positions, before they are read there."""
@@ -208,14 +203,7 @@ class Streams:
         async with self._transaction() as connection:
             found = await rows(connection, QUERIES["session_state"], {"playback_ids": list(playback_ids)})
         states = {
-            one["playback_id"]: State(
-                one["over"],
-                ms(one["issued_at"]),
-                ms(one["previous_at"]),
-                ms(one["expires_at"]),
-                one["max_height"],
-                one["session_id"],
-            )
+            one["playback_id"]: State(one["over"], ms(one["issued_at"]), ms(one["previous_at"]), one["max_height"])
             for one in found
             if one["issued_at"] is not None
         }
@@ -251,7 +239,9 @@ class Streams:
             await execute(connection, QUERIES["write_beats"], {"beats": Jsonb(found, _json)})
         for profile_id in {one["profile_id"] for one in found}:
             self._forget_home(profile_id)
-        await self.slots.written(found)
+        # They stand in PostgreSQL, also where Redis is gone by now and will tell of them once more.
+        with contextlib.suppress(GoneError):
+            await self.slots.written(found)
 
     async def _watch_over(self) -> None:
         judged = time.monotonic()

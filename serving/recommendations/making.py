@@ -10,9 +10,9 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from models.experiments.assignment import Experiment
+from serving import tasks
 from serving.profiles.core import Viewer
 from serving.recommendations.pages import Kept, Key
 
@@ -90,12 +90,7 @@ class Makings:
     async def close(self) -> None:
         self._here.clear()
         self._waiting.clear()
-        tasks: list[asyncio.Task[Any]] = [making.task for making in self._running.values()]
-        if self._background is not None:
-            tasks.append(self._background)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end([self._background, *(making.task for making in self._running.values())])
 
     def _wait(self, asker: Asker, began: float) -> None:
         self._waiting.setdefault(asker.key, (began, asker))

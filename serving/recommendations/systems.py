@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from matinee.home import Home
+from serving import tasks
 from serving.db import Row
 from serving.metrics import Metrics
 from serving.recommendations.catalogue import Catalogue, Catalogues
@@ -50,9 +51,7 @@ class Systems:
         self._task = asyncio.ensure_future(self._follow())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.end([self._task])
 
     async def found(self) -> None:
         """Wait until a model was looked for once, as whoever asks right after the start does."""

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 
 from features.keys import SEEDED, VERSION
+from serving import tasks
 
 PING_S, BELIEVED_S = 0.15, 0.5
 RETRY_S = 1.0
@@ -59,9 +60,7 @@ class Tracking:
         self._task = asyncio.ensure_future(self._follow())
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.end([self._task])
         self._forget()
 
     def _forget(self) -> None:
