@@ -1,9 +1,10 @@
 """The catalogue page against bare Starlette with one PostgreSQL select of the same bytes; searching as one types.
 
 Both servers are uvicorn processes on loopback with the same options over one catalogue of 20,000 films, and get the
-same requests. Rounds alternate between the two; medians count. Every request carries a token; 200 viewers take turns,
-each asks for the first page, a page of a genre, and one ordered by name. Requests for the same list at the same time
-share one query, which began after they came: nothing is kept from one query to the next.
+same requests. Rounds alternate between the two; medians count. Every request carries a token; 200 viewers of 40
+audiences (maturity limits and countries) take turns, each asks for the first page, a page of a genre, and one ordered
+by name. Requests for the same list by the same audience at the same time share one query, which began after they came:
+nothing is kept from one query to the next. A row beside it is of one audience alone, whose requests all share.
 
     matinee bench catalogue [--json]   (or python -m benchmarks.catalogue)
 """
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from benchmarks.catalogue_world import TITLES, prepare, words
+from benchmarks.catalogue_world import AUDIENCES, TITLES, prepare, words
 from benchmarks.serving import Server, _fetch, _round, _uvicorn
 from benchmarks.serving_load import ROUND_S
 from matinee.settings import Settings
@@ -54,23 +55,30 @@ def run(json: bool = False, seconds: float = 40.0) -> list[dict[str, Any]]:
 
 def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     tokens = list(prepare(settings).values())
-    rounds = max(2, int(seconds / 2 / len(LISTS) / ROUND_S))
+    loads = [(path, tokens, "") for path in LISTS] + [(LISTS[0], tokens[::AUDIENCES], ", one audience")]
+    rounds = max(2, int(seconds / 2 / len(loads) / ROUND_S))
     rows = []
     with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.catalogue:bare") as bare:
-        _keep(settings, {path: _fetch(ours.port, path, tokens[0]) for path in LISTS})
-        for path in LISTS:
+        pages = {path: _median([_fetch(ours.port, path, token) for token in tokens[:AUDIENCES]]) for path in LISTS}
+        _keep(settings, pages)
+        for path, askers, told in loads:
             file = settings.home_path / "requests.bin"
-            file.write_bytes(b"\0".join(_get(path, token) for token in tokens))
+            file.write_bytes(b"\0".join(_get(path, token) for token in askers))
             one, other = Server(ours.process, ours.port), Server(bare.process, bare.port)
             for server in itertools.islice(itertools.cycle((other, one)), 2 * rounds):
                 _round(server, file)
-            rows += _compared(path, len(_fetch(ours.port, path, tokens[0])), one, other)
+            goal = GOAL if (path, told) == (LISTS[0], "") else None  # the others are told beside the catalogue page
+            rows += _compared(f"{path}{told}, {TITLES:,} titles ({len(pages[path]):,} bytes)", goal, one, other)
         rows += _searches(ours.port, tokens[0])
     return rows
 
 
-def _compared(path: str, length: int, ours: Server, bare: Server) -> list[dict[str, Any]]:
-    goal = GOAL if path == LISTS[0] else None  # the catalogue page is the first; the others are told beside it
+def _median(pages: list[bytes]) -> bytes:
+    """The page of median length, which stands for all."""
+    return sorted(pages, key=len)[len(pages) // 2]
+
+
+def _compared(name: str, goal: float | None, ours: Server, bare: Server) -> list[dict[str, Any]]:
     rows = []
     for unit, mine, theirs in (
         ("requests/s", ours.rates, bare.rates),
@@ -78,7 +86,7 @@ def _compared(path: str, length: int, ours: Server, bare: Server) -> list[dict[s
     ):
         value, reference = statistics.median(mine), statistics.median(theirs)
         rows.append({
-            "name": f"{path}, {TITLES:,} titles ({length:,} bytes)", "value": round(value), "unit": unit,
+            "name": name, "value": round(value), "unit": unit,
             "reference": round(reference), "ratio": round(value / reference, 3), "goal": goal,
             "holds": None if goal is None else value / reference >= goal,
         })  # fmt: skip

@@ -1,7 +1,9 @@
 """A catalogue of 20,000 films to measure lists and searches on: names of two languages, people, terms of every kind."""
 
+import itertools
 import random
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from matinee.contracts.feed import FeedTitle, Offer, Person
 from matinee.settings import Settings
@@ -9,7 +11,9 @@ from matinee.settings import Settings
 TITLES, PEOPLE, VIEWERS = 20_000, 6_000, 200
 GENRES = ("drama", "comedy", "nature", "crime", "family", "war", "romance", "western", "horror", "musical")
 _TAGS = tuple(f"tag {n}" for n in range(60))
-_COUNTRIES = ("FR", "RU", "US", "DE", "JP", "IN", "BR", "KZ")
+MATURITIES = (18, 16, 12, 6, 0)
+COUNTRIES = ("FR", "RU", "US", "DE", "JP", "IN", "BR", "KZ")
+AUDIENCES = len(MATURITIES) * len(COUNTRIES)
 _EN = (
     "ka", "lo", "mi", "ru", "sta", "ver", "don", "el", "ha", "bri", "tor", "ny", "sel", "qua", "fen", "wick", "mor",
     "gan", "dale", "shi", "ro", "ben", "al", "ti", "na", "co", "pra", "gle", "um", "fi",
@@ -50,8 +54,8 @@ def _film(chance: random.Random, number: int, people: list[str]) -> FeedTitle:
         genres=tuple(sorted(set(chance.choices(GENRES, k=2)))),
         people=tuple(cast),
         tags=tuple(sorted(set(chance.choices(_TAGS, k=3)))),
-        maturity=chance.choice((0, 6, 12, 16, 18)),
-        countries=(chance.choice(_COUNTRIES),),
+        maturity=chance.choice(MATURITIES[::-1]),
+        countries=(chance.choice(COUNTRIES),),
         offers=_offers(chance),
         extra={"festival": chance.choice(("Lumen", "Arc", "None")), "studio": {"id": chance.randint(1, 400)}},
     )
@@ -65,14 +69,17 @@ def _offers(chance: random.Random) -> tuple[Offer, ...]:
     if drawn < 0.80:
         return (Offer(kind="free"),)
     if drawn < 0.88:
-        return (Offer(kind="rent", price=3, currency="EUR"),)
+        return (Offer(kind="rent", price=Decimal(3), currency="EUR"),)
     if drawn < 0.95:
-        return (Offer(kind="subscription", regions=(chance.choice(_COUNTRIES),)),)
+        return (Offer(kind="subscription", regions=(chance.choice(COUNTRIES),)),)
     return (Offer.model_validate({"kind": "free", "from": now + timedelta(days=chance.randint(1, 90))}),)
 
 
 def prepare(settings: Settings) -> dict[str, str]:
-    """The catalogue, films for nine of ten titles, and viewers; returns viewer -> bearer token."""
+    """The catalogue, films for nine of ten titles, and viewers; returns viewer -> bearer token.
+
+    Viewers are of every maturity limit in every country, `AUDIENCES` in turn: who is so many behind sees the same.
+    """
     from ingest.catalog import upsert_titles
     from matinee.db.connect import connect
     from matinee.db.viewers import Viewer, add_viewers
@@ -80,6 +87,11 @@ def prepare(settings: Settings) -> dict[str, str]:
     from serving.commands import issue_token
 
     viewers = [f"viewer-{n}" for n in range(VIEWERS)]
+    audiences = list(itertools.product(MATURITIES, COUNTRIES))
+    people = [
+        Viewer(viewer, viewer, "simulate", country=country, maturity=maturity)
+        for viewer, (maturity, country) in zip(viewers, itertools.cycle(audiences), strict=False)
+    ]
     with connect(settings) as connection:
         upsert_titles(connection, feed())
         connection.execute(
@@ -91,7 +103,7 @@ def prepare(settings: Settings) -> dict[str, str]:
             "SELECT 'p-' || title_id, title_id, 'm-' || title_id, 'published', 6000000 FROM title "
             "WHERE title_id NOT LIKE '%7'"
         )
-        add_viewers(connection, [Viewer(viewer, viewer, "simulate", country="FR") for viewer in viewers])
+        add_viewers(connection, people)
         connection.execute(
             "INSERT INTO subscription_period "
             "(period_id, subscription_id, account_id, plan, state, monthly_minor, currency, opened) "

@@ -23,17 +23,25 @@ if TYPE_CHECKING:
 
 PICKS = 30
 PATIENCE_S = 5.0
+STAYED, MAY_STAY = float("inf"), 0.05
 _LOOK_S, _PAUSE_S = 0.01, 0.1
 
 Page = Callable[[str], bytes]  # of a viewer, held against the hard rules
 
 
 def waits_row(name: str, waits: list[float], share: float, goal: float | None = 1_000) -> dict[str, Any]:
-    """A row of the table: a quantile of waits in seconds."""
-    value = sorted(waits)[min(len(waits) - 1, int(share * len(waits)))] * 1000
+    """A row of the table: a quantile of waits in seconds; infinite ones are pages that stayed as they were.
+
+    Those changed nothing on their page, or were never noticed: it holds only where they are few.
+    """
+    ended = sorted(wait for wait in waits if wait != STAYED)
+    value = ended[min(len(ended) - 1, int(share * len(ended)))] * 1000 if ended else None
+    stayed = len(waits) - len(ended)
+    is_quick = value is not None and goal is not None and value < goal and stayed <= MAY_STAY * len(waits)
     return {
-        "name": f"{name}, p{share * 100:.0f} of {len(waits)}", "value": round(value), "unit": "ms", "reference": None,
-        "ratio": None, "goal": goal, "holds": None if goal is None else value < goal,
+        "name": f"{name}, p{share * 100:.0f} of {len(waits)}, {stayed} pages stayed",
+        "value": None if value is None else round(value), "unit": "ms", "reference": None,
+        "ratio": None, "goal": goal, "holds": None if goal is None else is_quick,
     }  # fmt: skip
 
 
@@ -68,8 +76,7 @@ class Watcher(threading.Thread):
                 pipeline.zadd(HISTORY + key, {f"title-{drawn.randrange(TITLES)}": time.time()})
                 pipeline.incr(VERSION + key)
                 pipeline.execute()
-                if (wait := _until_other(self._page, viewer, before)) is not None:
-                    self.waits.append(wait)
+                self.waits.append(_until_other(self._page, viewer, before))
 
 
 def picks(settings: Settings, world: World, page: Page, port: int) -> list[float]:
@@ -79,8 +86,7 @@ def picks(settings: Settings, world: World, page: Page, port: int) -> list[float
         for viewer in drawn.sample(sorted(world.tokens), PICKS):
             before = rows_of(page(viewer))
             _tell(port, viewer, world.tokens[viewer], f"title-{drawn.randrange(TITLES)}")
-            if (wait := _until_other(page, viewer, before)) is not None:
-                waits.append(wait)
+            waits.append(_until_other(page, viewer, before))
     return waits
 
 
@@ -88,14 +94,14 @@ def rows_of(page: bytes) -> list[Any]:
     return orjson.loads(page)["rows"]
 
 
-def _until_other(page: Page, viewer: str, before: list[Any]) -> float | None:
-    """None: what happened changes nothing on this page."""
+def _until_other(page: Page, viewer: str, before: list[Any]) -> float:
+    """Seconds; `STAYED` where it is the same page when patience ends."""
     begun = time.monotonic()
     while time.monotonic() < begun + PATIENCE_S:
         if rows_of(page(viewer)) != before:
             return time.monotonic() - begun
         time.sleep(_LOOK_S)
-    return None
+    return STAYED
 
 
 def _tell(port: int, viewer: str, token: str, title: str) -> None:

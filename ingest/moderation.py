@@ -160,7 +160,7 @@ async def step(
         expected = " or ".join(sorted(sources))
         raise ModerationError("wrong_state", f"{title_id} is {found.state}: {name} is for {expected}")
     await _at(connection, now)
-    await connection.execute(_QUERIES["set_state"], (target, note, target == "published", now, title_id))
+    await connection.execute(_QUERIES["set_state"], {"state": target, "note": note, "title_id": title_id})
     return await find(connection, title_id)
 
 

@@ -97,9 +97,10 @@ ON CONFLICT (title_id) DO UPDATE SET
     kind = excluded.kind, parent_id = excluded.parent_id, number = excluded.number, year = excluded.year,
     runtime_s = excluded.runtime_s, maturity = excluded.maturity, genres = excluded.genres, tags = excluded.tags,
     countries = excluded.countries, images = excluded.images, extra = excluded.extra, feed_hash = excluded.feed_hash,
-    state = CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' THEN excluded.state ELSE old.state END,
+    state = CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' AND old.withdrawn_at IS NULL THEN excluded.state
+                 ELSE old.state END,
     published_at = coalesce(old.published_at,
-        CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' THEN excluded.published_at END),
+        CASE WHEN old.feed_hash IS NULL AND old.state = 'draft' AND old.withdrawn_at IS NULL THEN excluded.published_at END),
     version = old.version + 1, updated_at = now()
 
 -- name: write_title
@@ -142,9 +143,13 @@ UPDATE title SET feed_hash = CASE WHEN feed_hash IS NULL THEN NULL ELSE '\x'::by
 WHERE title_id = %s
 
 -- name: set_state
-UPDATE title SET state = %s, note = %s, published_at = CASE WHEN %s THEN coalesce(published_at, %s) ELSE published_at END,
+-- What was withdrawn stays away, whatever its state, until it is published again.
+UPDATE title SET state = wanted.state, note = %(note)s,
+    published_at = CASE wanted.state WHEN 'published' THEN coalesce(published_at, told_now()) ELSE published_at END,
+    withdrawn_at = CASE wanted.state WHEN 'withdrawn' THEN told_now() WHEN 'published' THEN NULL ELSE withdrawn_at END,
     version = version + 1, updated_at = told_now()
-WHERE title_id = %s
+FROM (VALUES (%(state)s)) AS wanted (state)
+WHERE title_id = %(title_id)s
 
 -- name: moderation_queue
 SELECT t.title_id, t.kind, t.state, t.version, t.note, t.updated_at, l.titles
@@ -220,11 +225,14 @@ UPDATE master SET title_id = %s WHERE master_id = %s
 SELECT master_id, title_id FROM master WHERE master_id = ANY(%s) AND title_id IS NOT NULL
 
 -- name: drop_idle_draft
-DELETE FROM title t WHERE t.title_id = %s AND t.feed_hash IS NULL AND t.state = 'draft'
+DELETE FROM title t WHERE t.title_id = %s AND t.feed_hash IS NULL AND t.state = 'draft' AND t.withdrawn_at IS NULL
     AND NOT EXISTS (SELECT 1 FROM master m WHERE m.title_id = t.title_id)
     AND NOT EXISTS (SELECT 1 FROM package p WHERE p.title_id = t.title_id)
     AND NOT EXISTS (SELECT 1 FROM playback_session s WHERE s.title_id = t.title_id)
     AND NOT EXISTS (SELECT 1 FROM playback_position s WHERE s.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM entitlement e WHERE e.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM content_key k WHERE k.title_id = t.title_id)
+    AND NOT EXISTS (SELECT 1 FROM title_override o WHERE o.title_id = t.title_id)
 
 -- name: sidecars_of_master
 SELECT language, forced, sha256, path, stored_path FROM master_sidecar WHERE master_id = %s ORDER BY language, forced

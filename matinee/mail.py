@@ -11,12 +11,17 @@ from matinee.errors import MatineeError
 from matinee.settings import Settings
 
 _TIMEOUT_S = 20
+_CLOSING = 421  # the server goes away, whatever was said to it (RFC 5321 3.8)
 
 
 class MailError(MatineeError):
-    """A mail server does not take a message. `permanent`: it never will (SMTP answers 5xx, RFC 5321 4.2.1)."""
+    """A mail server does not take a message.
 
-    permanent = False
+    `of_letter`: it answers, and refuses this letter; others may pass. `permanent`: it will never take this one (SMTP
+    answers 5xx, RFC 5321 4.2.1).
+    """
+
+    of_letter = permanent = False
 
 
 def send(settings: Settings, to: str, subject: str, text: str, *, clock: Clock | None = None) -> None:
@@ -38,15 +43,25 @@ def send(settings: Settings, to: str, subject: str, text: str, *, clock: Clock |
     except (OSError, smtplib.SMTPException) as error:
         host = urlsplit(settings.smtp_url).hostname
         refusal = MailError(f"{host} did not take mail to {to}: {error}; see MATINEE_SMTP_URL")
-        refusal.permanent = _is_permanent(error)
+        codes = _codes(error)
+        refusal.of_letter = bool(codes) and _CLOSING not in codes
+        refusal.permanent = refusal.of_letter and min(codes) >= 500
         raise refusal from None
 
 
-def _is_permanent(error: Exception) -> bool:
-    """Whether the letter itself is refused; a wrong password or a closed server may be mended."""
+def _codes(error: Exception) -> list[int]:
+    """What the server answered to the letter itself; empty where it did not get so far (away, a wrong password)."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return all(code >= 500 for code, _ in error.recipients.values())
-    return isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError) and error.smtp_code >= 500
+        return [code for code, _ in error.recipients.values()]
+    if isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError):
+        return [error.smtp_code]
+    return [error.code] if isinstance(error, _AddressError) else []
+
+
+class _AddressError(smtplib.SMTPException):
+    """The server takes no address beyond ASCII: what a server says that knows SMTPUTF8 (RFC 6531 3.5)."""
+
+    code = 553
 
 
 def _by_smtp(url: str, message: EmailMessage) -> None:
@@ -58,4 +73,7 @@ def _by_smtp(url: str, message: EmailMessage) -> None:
             server.starttls()
         if parts.username:
             server.login(unquote(parts.username), unquote(parts.password or ""))
-        server.send_message(message)
+        try:
+            server.send_message(message)
+        except smtplib.SMTPNotSupportedError as error:  # also an error of signing in, which is not of the letter
+            raise _AddressError(str(error)) from None

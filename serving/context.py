@@ -92,7 +92,7 @@ class Context:
         self.viewers = Viewers(self.transaction, clock)
         self.changes.on("account", self.owners.forget)
         self.changes.on("account", self.viewers.forget)
-        self.counts: Memo[str, bytes] = Memo(clock)
+        self.counts: Memo[str, bytes] = Memo(clock, size=1_000)  # some kilobytes each
         self.pages: Shared[tuple[list[TupleRow], Sequence[object] | None]] = Shared()
         self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.

@@ -12,7 +12,7 @@ import psycopg
 
 from matinee.clock import Clock, SystemClock
 from matinee.db.connect import connect
-from matinee.db.outbox import CHANNEL, Consumer, Entry, LaterError, prune
+from matinee.db.outbox import CHANNEL, AsideError, Consumer, Entry, LaterError, prune
 from matinee.errors import StackError
 from matinee.mail import MailError
 from matinee.settings import Settings
@@ -20,7 +20,7 @@ from matinee.settings import Settings
 POLL_S = 0.5  # the longest a row waits that could not be read when its commit was told
 _PAUSES_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 _KEPT = timedelta(days=1)
-_PRUNE_S = 3_600.0
+_PRUNE_S, _AGAIN_S = 3_600.0, 15.0
 log = logging.getLogger("matinee.outbox")
 
 
@@ -35,8 +35,8 @@ def mailer(settings: Settings, clock: Clock | None = None) -> Consumer:
         try:
             mail.send(settings, entry.payload["to"], letter.subject, letter.text, clock=clock)
         except MailError as error:
-            if error.permanent:
-                raise
+            if error.of_letter:  # an address that does not exist must not hold up everybody's mail
+                raise AsideError(str(error), again=not error.permanent) from error
             raise LaterError(str(error)) from error
 
     return Consumer("mail", ["mail"], send, once=True)
@@ -86,9 +86,12 @@ def _reader(settings: Settings) -> Iterator[psycopg.Connection]:
 
 
 def _follow(stop: threading.Event, connection: psycopg.Connection, consumer: Consumer) -> None:
-    failures, pruned = 0, -_PRUNE_S
+    failures, pruned, looked = 0, -_PRUNE_S, -_AGAIN_S
     while not stop.is_set():
         try:
+            if time.monotonic() - looked >= _AGAIN_S:
+                consumer.again(connection)
+                looked = time.monotonic()
             done = consumer.step(connection)
         except LaterError as error:
             log.warning("%s; tried again", error)

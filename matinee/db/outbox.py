@@ -9,7 +9,7 @@ A row is read when every transaction that began to write before its own has ende
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from matinee.errors import MatineeError
 
 CHANNEL = "matinee_outbox"
+PATIENCE = timedelta(days=1)  # a row that is set aside for now is tried again for so long
 log = logging.getLogger("matinee.outbox")
 
 _PUT = "INSERT INTO outbox (topic, key, payload) VALUES (%s, %s, %s)"
@@ -41,8 +42,16 @@ _MOVE = "UPDATE outbox_consumer SET transaction = %s::xid8, id = %s, tries = 0, 
 _TRIED = "UPDATE outbox_consumer SET tries = tries + 1, updated_at = now() WHERE name = %s"
 _FORGET = "DELETE FROM outbox WHERE transaction = %s::xid8 AND id = %s"
 _GIVE_UP = """
-INSERT INTO outbox_poison (consumer, id, topic, key, payload, reason, created_at) VALUES (%s, %s, %s, %s, %s, %s, %s)
+INSERT INTO outbox_poison (consumer, id, topic, key, payload, reason, created_at, again_at)
+VALUES (%(name)s, %(id)s, %(topic)s, %(key)s, %(payload)s, %(reason)s, %(created_at)s,
+        CASE WHEN %(again)s AND now() < %(created_at)s::timestamptz + %(patience)s
+             THEN now() + greatest(interval '1 minute', (now() - %(created_at)s::timestamptz) / 2) END)
 ON CONFLICT DO NOTHING
+"""
+_AGAIN = """
+WITH due AS (DELETE FROM outbox_poison WHERE consumer = %s AND again_at <= now()
+             RETURNING topic, key, payload, created_at)
+INSERT INTO outbox (topic, key, payload, created_at) SELECT topic, key, payload, created_at FROM due
 """
 _PRUNE = """
 DELETE FROM outbox o WHERE o.created_at < %s AND NOT EXISTS (
@@ -53,6 +62,14 @@ _REPLAY = """
 WITH gone AS (DELETE FROM outbox_poison WHERE consumer = %s RETURNING topic, key, payload, created_at, id)
 INSERT INTO outbox (topic, key, payload) SELECT topic, key, payload FROM gone ORDER BY id
 """
+
+
+class AsideError(MatineeError):
+    """This row cannot be done, or (`again`) not now, but those behind it can: it is kept in `outbox_poison` at once."""
+
+    def __init__(self, message: str, *, again: bool) -> None:
+        super().__init__(message)
+        self.again = again
 
 
 class LaterError(MatineeError):
@@ -97,11 +114,16 @@ def replay(connection: psycopg.Connection, consumer: str) -> int:
     return connection.execute(_REPLAY, (consumer,)).rowcount
 
 
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
 class Consumer:
     """One reader with a place of its own in the outbox; of several processes under a name, one reads at a time.
 
     `handle` is called with each row, maybe again with the same one. It raises `LaterError` while something is
-    away; any other error counts as a try, and after `tries` of them the row is kept in `outbox_poison` with the reason.
+    away, and `AsideError` where the row alone cannot be done; any other error counts as a try, and after `tries` of
+    them the row is kept in `outbox_poison` with the reason.
     `once` removes rows that were handled (they may hold what should not stay).
     """
 
@@ -134,21 +156,35 @@ class Consumer:
         if found is None:
             return None
         entry, tries = Entry(*found[:-1]), found[-1]
-        reason = self._tried(entry)
-        if reason is not None and tries + 1 < self._tries:
+        error = self._tried(entry)
+        if error is not None and not isinstance(error, AsideError) and tries + 1 < self._tries:
             connection.execute(_TRIED, (self.name,))
             return False
         with connection.transaction():
-            if reason is not None:
-                log.error("outbox row %d (%s) given up: %s", entry.id, entry.topic, reason)
-                given_up = (self.name, entry.id, entry.topic, entry.key, Jsonb(entry.payload), reason, entry.created_at)
-                connection.execute(_GIVE_UP, given_up)
+            if error is not None:
+                self._set_aside(connection, entry, error)
             connection.execute(_MOVE, (entry.transaction, entry.id, self.name))
             if self._once:
                 connection.execute(_FORGET, (entry.transaction, entry.id))
         return True
 
-    def _tried(self, entry: Entry) -> str | None:
+    def again(self, connection: psycopg.Connection) -> int:
+        """Put rows that were set aside for now into the outbox again, when it is time; returns how many.
+
+        The pauses grow with the row's age, up to `PATIENCE`: then it stays aside.
+        """
+        return connection.execute(_AGAIN, (self.name,)).rowcount
+
+    def _set_aside(self, connection: psycopg.Connection, entry: Entry, error: Exception) -> None:
+        log.error("outbox row %d (%s) set aside: %s", entry.id, entry.topic, _reason(error))
+        row = {
+            "name": self.name, "id": entry.id, "topic": entry.topic, "key": entry.key, "payload": Jsonb(entry.payload),
+            "reason": _reason(error), "created_at": entry.created_at, "patience": PATIENCE,
+            "again": isinstance(error, AsideError) and error.again,
+        }  # fmt: skip
+        connection.execute(_GIVE_UP, row)
+
+    def _tried(self, entry: Entry) -> Exception | None:
         """Why the handler failed; None where it did not.
 
         Raises:
@@ -159,9 +195,8 @@ class Consumer:
         except LaterError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a handler stumbles over must not stop those behind it
-            reason = f"{type(error).__name__}: {error}"
-            log.warning("outbox row %d (%s) failed: %s", entry.id, entry.topic, reason)
-            return reason[:500]
+            log.warning("outbox row %d (%s) failed: %s", entry.id, entry.topic, _reason(error))
+            return error
         return None
 
     def drain(self, connection: psycopg.Connection) -> int:

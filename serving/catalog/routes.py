@@ -15,6 +15,7 @@ from serving.catalog.filters import Filters, filters_of, limit_of, moment, text,
 from serving.context import Context, context_of
 from serving.db import rows
 from serving.etag import answer
+from serving.limits import SEARCH, address
 from serving.problems import Problem
 from serving.profiles.core import ANONYMOUS, Viewer
 
@@ -82,9 +83,11 @@ async def facets(request: Request) -> Response:
     context = context_of(request.app)
     viewer = await viewer_of(request, context)
     filters = filters_of(request.query_params, viewer.language)
-    key = f"{viewer.limit}\0{viewer.region}\0{filters.name}"
+    key = f"{context.changes.mark('title')}\0{viewer.limit}\0{viewer.region}\0{filters.name}"
     body = context.counts.get(key)
     if body is None:
+        claims = identify(request)
+        await context.limits.spend(SEARCH, claims.account_id if claims else address(request))
         parameters = {**scope(viewer, context.clock.now()), **filters.parameters()}
 
         async def read(connection: AsyncConnection) -> list[dict]:

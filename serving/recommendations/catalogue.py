@@ -159,11 +159,9 @@ class Catalogues:
             return shelf
         async with self._building.setdefault(key, asyncio.Lock()):
             if (shelf := self._ready(key, catalogue, now)) is None:
-                # Judging some thousand titles takes longer than a request may wait for another.
-                shelf = await asyncio.to_thread(catalogue.shelf, viewer, now)
                 kept = self._shelves.get(key)
-                if kept is not None and shelf.same(kept[2]):
-                    shelf = kept[2]
+                # Judging some thousand titles takes longer than a request may wait for another.
+                shelf = await asyncio.to_thread(_renewed, catalogue, viewer, now, kept[2] if kept else None)
                 if len(self._shelves) >= _SHELVES:
                     self._shelves.clear()
                     self._building.clear()
@@ -213,6 +211,12 @@ class Catalogues:
                 # Parsing some thousand titles takes longer than a request may wait for another.
                 self.current = await asyncio.to_thread(parsed, mark, text)
         self._confirmed = asked
+
+
+def _renewed(catalogue: Catalogue, viewer: Viewer, now: datetime, known: Shelf | None) -> Shelf:
+    """The shelf as of now: the known one where nothing changed."""
+    shelf = catalogue.shelf(viewer, now)
+    return known if known is not None and shelf.same(known) else shelf
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

@@ -145,7 +145,10 @@ class Homes:
             return kept
         making, is_new = self._makings.of(asker)
         made = await asyncio.shield(making)
-        return made if is_new or tries == 1 else await self._kept(asker, tries - 1)
+        if is_new:
+            return made
+        # What was joined may be of an older moment, or of what the viewer might see before.
+        return await self._make(asker) if tries == 1 else await self._kept(asker, tries - 1)
 
     async def _now(self, asker: Asker) -> tuple[Kept | None, MadeOf]:
         """The page that is kept, and what it would be made of now."""

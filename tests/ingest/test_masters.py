@@ -160,6 +160,26 @@ def test_a_feed_that_comes_later_takes_the_film_over_from_its_draft(connection, 
     assert link(connection) == {}
 
 
+def test_a_draft_that_has_keys_or_that_somebody_owns_or_edited_stays(connection, settings, films, clip, tmp_path):
+    _place(clip, films / "raw.mp4")
+    (outcome,) = ingest_masters(connection, films, settings.media)
+    connection.execute("INSERT INTO account (account_id, origin) VALUES ('ada', 'simulate')")
+    held = {
+        "content_key": "INSERT INTO content_key (key_id, title_id, tier, period, wrapped, kek) "
+        "VALUES ('k', 'raw', 'sd', 0, '', 1)",
+        "entitlement": "INSERT INTO entitlement (entitlement_id, account_id, kind, title_id, opened) "
+        "VALUES ('e', 'ada', 'grant', 'raw', now())",
+        "title_override": "INSERT INTO title_override VALUES ('raw', 'year', '1', now())",
+    }
+    _feed(connection, tmp_path, {"id": "one", "titles": {"en": "First"}, "extra": {"master": ["raw.mp4", "x"]}})
+    for table, insert in held.items():
+        connection.execute(insert)
+        connection.execute("UPDATE master SET title_id = 'raw'")
+        assert link(connection) == {outcome.master_id: "one"}, table
+        assert connection.execute("SELECT count(*) FROM title WHERE title_id = 'raw'").fetchone() == (1,), table
+        connection.execute(f"DELETE FROM {table}")
+
+
 def test_a_new_version_of_a_file_belongs_to_the_same_title(connection, settings, films, clip):
     _place(clip, films / "a.mp4")
     ingest_masters(connection, films, settings.media)

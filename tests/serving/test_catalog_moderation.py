@@ -80,6 +80,34 @@ async def test_withdrawing_a_series_takes_its_episodes_along(desk, problem):
     assert problem(await viewer.post("/api/watch/beacon-e1", json={}))[0] in (403, 404)
 
 
+async def test_what_was_withdrawn_stays_away_until_it_is_approved_again(desk, problem, catalogue, tmp_path):
+    moderator, viewer = desk
+    await deed(moderator, "beacon", "/withdraw", note="over")
+    for path in ("/submit", "/send_back"):
+        await deed(moderator, "beacon", path, note="again")
+        assert await listed(viewer, kind="episode") == [], path
+        assert problem(await viewer.get("/api/media/beacon-e1")) == (404, "unknown_title")
+    for path in ("/submit", "/approve"):
+        await deed(moderator, "beacon", path)
+    assert await listed(viewer, kind="episode") != []
+    # A film of a folder, free for everybody until a moderator takes it away; then a feed tells of it.
+    with psycopg.connect(catalogue.database()) as connection:
+        connection.execute("UPDATE title SET feed_hash = NULL, state = 'draft' WHERE title_id = 'otters'")
+    assert "otters" in await listed(viewer)
+    for path in ("/withdraw", "/submit", "/send_back"):
+        await deed(moderator, "otters", path, note="whose is it?")
+        assert "otters" not in await listed(viewer), path
+    feed = tmp_path / "later.jsonl"
+    line = {"id": "otters", "kind": "film", "titles": {"en": "Otters"}, "offers": [{"kind": "free"}]}
+    feed.write_text(json.dumps(line))
+    with psycopg.connect(catalogue.database()) as connection:
+        ingest_feed(connection, feed)
+    assert "otters" not in await listed(viewer)
+    for path in ("/submit", "/approve"):
+        await deed(moderator, "otters", path)
+    assert "otters" in await listed(viewer)
+
+
 async def test_who_was_overtaken_hears_so_and_only_staff_may(desk, problem):
     moderator, viewer = desk
     assert problem(await viewer.get("/api/admin/catalogue/otters")) == (403, "forbidden")

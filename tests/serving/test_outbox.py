@@ -1,6 +1,8 @@
 """The outbox: in order, without gaps, at least once; what cannot be done goes aside; letters are delivered."""
 
 import mailbox
+import socketserver
+import threading
 
 import psycopg
 import pytest
@@ -74,23 +76,77 @@ def test_numbers_of_an_earlier_server_do_not_hold_rows_back(connection):
     assert seen == ["old", "new"]
 
 
-def test_listeners_hear_a_topic_once_a_commit(settings, connection):
+def test_listeners_hear_keys_once_a_commit_and_of_many_the_topic_alone(settings, connection):
     connection.execute(f"LISTEN {outbox.CHANNEL}")
     with psycopg.connect(settings.database()) as writing:
-        for key in "xyz":
+        for key in "xxy":
             outbox.put_now(writing, "title", key, {})
+        writing.execute("INSERT INTO outbox (topic, key) SELECT 'title', n::text FROM generate_series(1, 30) n")
     told = [(n.channel, n.payload) for n in connection.notifies(timeout=0.2)]
-    assert told == [(outbox.CHANNEL, "title")]
+    assert told == [(outbox.CHANNEL, payload) for payload in ("title x", "title y", "title")]
 
 
 def test_letters_are_delivered_in_the_language_of_the_person(settings, connection):
-    data = {
-        "to": "ada@example.org",
-        "template": "moderation_returned",
-        "data": {"title": "Otters", "reason": "blurred"},
-    }
+    data = {"to": "ada@example.org", "template": "signed_in_tv", "data": {"device": "a television"}}
     for language in ("ru", "xx"):
         outbox.put_now(connection, "mail", "account", {**data, "language": language})
     assert worker.drain(settings) == 2
     subjects = {str(message["subject"]) for message in mailbox.Maildir(settings.home.mail)}
     assert len(subjects) == 2
+
+
+class _Smtp(socketserver.StreamRequestHandler):
+    """Takes letters to all but those whose domain it does not find, or who do not exist."""
+
+    def handle(self):
+        self.wfile.write(b"220 test\r\n")
+        while line := self.rfile.readline().strip():
+            verb = line.split()[0].upper()
+            answer = b"250 ok"
+            if line.upper().startswith(b"RCPT"):
+                refused = {
+                    b"nowhere": b"450 domain not found",
+                    b"nobody": b"550 no such person",
+                    b"end": b"421 closing",
+                }
+                answer = next((code for name, code in refused.items() if name in line), answer)
+            elif verb == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                while self.rfile.readline() != b".\r\n":
+                    pass
+                self.server.taken.append(line)  # pyright: ignore[reportAttributeAccessIssue] - ours
+            self.wfile.write((b"221 bye" if verb == b"QUIT" else answer) + b"\r\n")
+
+
+@pytest.fixture
+def smtp():
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
+        server.daemon_threads = True
+        server.taken = []  # pyright: ignore[reportAttributeAccessIssue] - what the handler writes into
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_a_letter_that_is_refused_holds_up_no_other(settings, connection, smtp):
+    settings = settings.model_copy(update={"smtp_url": f"smtp://127.0.0.1:{smtp.server_address[1]}"})
+
+    def write(*names):
+        for name in names:
+            outbox.put_now(connection, "mail", name, {"to": name, "template": "erasing"})
+
+    write("x@nowhere.test", "nobody@example.org", "ёж@example.org", "ada@example.org")
+    assert worker.drain(settings) == 4
+    assert len(smtp.taken) == 1
+    kept = "SELECT key, again_at > now() FROM outbox_poison WHERE consumer = 'mail' ORDER BY id"
+    found = connection.execute(kept).fetchall()
+    assert found == [("x@nowhere.test", True), ("nobody@example.org", None), ("ёж@example.org", None)]
+    reader = worker.mailer(settings)
+    assert reader.again(connection) == 0, "its time has not come"
+    connection.execute("UPDATE outbox_poison SET again_at = now(), created_at = now() - interval '2 days'")
+    assert reader.again(connection) == 3
+    assert worker.drain(settings) == 3
+    assert [again for _, again in connection.execute(kept)] == [None] * 3, "after a day it is for people"
+    write("end@example.org")
+    with pytest.raises(LaterError, match="421"):
+        worker.drain(settings)

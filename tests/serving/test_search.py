@@ -65,6 +65,8 @@ async def test_words_are_found_by_their_beginnings_in_any_order_case_and_spellin
     assert await called(someone, "палки ёл") == ["fir"]
     assert await called(someone, "leon") == ["leon", "spider"], "called so first, then by whom"
     assert await called(someone, "spiderman") == await called(someone, "spider man") == ["spider"]
+    assert await called(someone, "ёлкипалки") == ["fir"], "a name of one language as one word"
+    assert await called(someone, "annapetrova") == ["leon", "tree"]
     assert await called(someone, "tree") == ["trees", "adult", "tree"]
     assert await called(someone, "trees") == ["trees"]
     assert await called(someone, "prof") == ["leon", "pro"], "by an alias, and what plays first"
