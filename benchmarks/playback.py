@@ -5,6 +5,7 @@ client, in alternating rounds, and answer with the same bytes; medians count. 2,
 a sign-in, a playback cookie and a living session that `POST /api/watch` opened. In the timed rounds all of them send
 heartbeats, ask for keys, ask to watch anew (which ends their own stream before: every request opens and ends a session)
 and fetch playlists, in turns. What is asked and answered is checked once for every viewer before.
+A player asks for a key once, so no verdict about rights is remembered here; those asked for at once share a query.
 
     matinee bench playback [--json]   (or python -m benchmarks.playback)
 """
@@ -83,15 +84,18 @@ def run(json: bool = False, seconds: float = 60.0) -> list[dict[str, Any]]:
 def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     accounts, keys = _world(settings)
     rounds = max(2, int(seconds / 8 / ROUND_S))
-    with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.playback:bare") as bare:
+    with (
+        _uvicorn(settings, "benchmarks.playback:judging") as ours,
+        _uvicorn(settings, "benchmarks.playback:bare") as bare,
+    ):
         with ThreadPoolExecutor(8) as pool:
             viewers = list(pool.map(lambda one: _open(ours.port, one[0], one[1], keys), enumerate(accounts.items())))
         beats = [_beat(viewer, 1_000 * n) for n, viewer in enumerate(viewers)]
         _copy(settings, ours.port, viewers)
         gets = [_get(f"/redis/beat-{n}") for n in range(VIEWERS)]
         asked = {
-            "heartbeat": (beats, gets),
-            "key": (
+            "heartbeat, those of one turn in one command, its address remembered": (beats, gets),
+            "key, its rights judged each time": (
                 [v.request("GET", f"/api/watch/keys/{v.key_id}") for v in viewers],
                 [_get(f"/redis/key-{n}") for n in range(VIEWERS)],
             ),
@@ -245,6 +249,15 @@ def _compared(
             "reference": round(statistics.median(reference)), "ratio": round(ratio, 3), "goal": goal,
             "holds": ratio >= goal,
         }  # fmt: skip
+
+
+def judging() -> "Starlette":
+    """The app as it is, but for its memory of verdicts."""
+    from serving.app import main_app
+    from serving.playback import streams
+
+    streams.VERDICT_S = 0.0
+    return main_app()
 
 
 def bare() -> "Starlette":

@@ -51,6 +51,7 @@ from serving.tracing import tracing
 from transcoding import watermark
 
 _REDIS_TIMEOUT_S = 2.0
+_STREAMS_TIMEOUT_S = 0.5  # without Redis, streams have PostgreSQL
 T = TypeVar("T")
 
 
@@ -108,7 +109,8 @@ class Context:
         self.home = Homes(
             self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
         )
-        self.streams = Streams(self.transaction, self.redis, clock, self.home.forget)
+        self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
+        self.streams = Streams(self.transaction, self.slots, clock, self.home.forget)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -147,7 +149,7 @@ class Context:
         await self.changes.stop()
         await self.pool.close()
         await self.reads.close()
-        for client in {self.redis, self.events, self.quick}:
+        for client in {self.redis, self.events, self.quick, self.slots}:
             await client.aclose()
         self.passwords.close()
         if self.tracing:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matinee.errors import StackError
 from matinee.ports import claim_port, known_port
@@ -25,6 +26,9 @@ from matinee.stack.service import Service
 from serving.gateway.certificate import certificate
 from serving.gateway.plan import GatewayError, folder, plan
 from serving.gateway.render import render
+
+if TYPE_CHECKING:
+    import psutil
 
 UNPRIVILEGED = "nobody"
 _MOST_WORKERS = 4
@@ -148,16 +152,32 @@ def reload(settings: Settings) -> None:
     """Let the running gateway take its settings and certificate anew; requests under way are finished.
 
     Raises:
-        GatewayError: it does not run, or a setting is wrong (it then goes on as it was).
+        GatewayError: it does not run or is another user's, or a setting is wrong (it then goes on as it was).
     """
-    try:
-        master = int((folder(settings) / "nginx.pid").read_text())
-        os.kill(master, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        raise GatewayError("the gateway does not run: start it by `matinee up`") from None
-    home = settings.home
+    import psutil
+
+    home, master = settings.home, _master(settings)
     prepare(settings, nginx.binary(), known_port(home, "gateway"), known_port(home, "gateway_http"))
-    os.kill(master, signal.SIGHUP)
+    try:
+        master.send_signal(signal.SIGHUP)
+    except psutil.Error as error:
+        raise GatewayError(f"the gateway could not be reloaded: {error}") from None
+
+
+def _master(settings: Settings) -> "psutil.Process":
+    import psutil
+
+    try:
+        master = psutil.Process(int((folder(settings) / "nginx.pid").read_text()))
+        command = " ".join(master.cmdline())
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        raise GatewayError("the gateway does not run: start it by `matinee up`") from None
+    except (PermissionError, psutil.Error):
+        raise GatewayError("the gateway is another user's: reload it as the user who started it") from None
+    # The file may have been left over, and its process may be somebody else's by now.
+    if str(configuration(settings)) not in command:
+        raise GatewayError("the gateway does not run: start it by `matinee up`")
+    return master
 
 
 def answers(port: int) -> bool:

@@ -9,7 +9,7 @@ from serving.db import Row, rows
 from serving.playback.sessions import QUERIES
 from serving.profiles.core import Viewer
 from serving.rights import Device, decide
-from serving.rights.core import terms_of
+from serving.rights.core import right, terms_of
 from serving.rights.entitlements import parse
 
 SIGNED_OUT = "signed_out"
@@ -34,5 +34,12 @@ def _verdict(found: Row, now: datetime) -> str | None:
         age=found["age"],
     )
     terms = terms_of({**found, "maturity": found["title_maturity"]})
-    refusal = decide(terms, viewer, Device(found["device_kind"]), now, to_play=True)
-    return refusal.code if refusal else None
+    device = Device(found["device_kind"])
+    # Where the plan allows less than it did, the newest streams go, and those with rungs that it does not open.
+    older = found["older"] if viewer.entitlements.streams(now) < found["streams"] else 0
+    refusal = decide(terms, viewer, device, now, to_play=True, others=older)
+    if refusal is not None:
+        return refusal.code
+    by = right(terms, viewer, device, now)
+    limit = by.max_height if by else None
+    return "plan" if limit is not None and (found["max_height"] is None or found["max_height"] > limit) else None

@@ -23,8 +23,8 @@ async def key(request: Request) -> Response:
     found = await context.keys.find(request.path_params["key_id"])
     if found is None:
         raise _refused()
-    playing = await context.streams.playing(fingerprint(cookie), found.title_id)
-    if playing is None or await context.streams.refusal(playing.playback_id) is not None:
+    playback_id = await context.streams.playing(fingerprint(cookie), found.title_id)
+    if playback_id is None or await context.streams.refusal(playback_id) is not None:
         raise _refused()
     return Response(found.secret, media_type="application/octet-stream", headers=_HEADERS)
 

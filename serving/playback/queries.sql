@@ -58,7 +58,7 @@ SELECT s.end_reason, s.ended_at IS NULL AND s.expires_at > %(now)s AS lives
 FROM playback_session s WHERE s.playback_id = %(playback_id)s AND s.account_id = %(account_id)s
 
 -- name: session_state
-SELECT s.playback_id, coalesce(s.end_reason, '') AS over, s.issued_at, s.previous_at, s.expires_at, s.max_height, s.session_id
+SELECT s.playback_id, coalesce(s.end_reason, '') AS over, s.issued_at, s.previous_at, s.max_height
 FROM playback_session s WHERE s.playback_id = ANY (%(playback_ids)s::text[])
 
 -- name: write_beats
@@ -121,19 +121,24 @@ WHERE s.playback_id = ANY (%(playback_ids)s::text[]) ORDER BY s.created_at
 SELECT plan_id AS plan, streams FROM plan WHERE streams > %(streams)s ORDER BY streams
 
 -- name: plays_in
-SELECT s.playback_id, s.account_id, s.profile_id, s.session_id, s.region, s.device_kind
+SELECT s.playback_id, s.account_id
 FROM playback_session s
 WHERE s.browser = %(browser)s AND s.title_id = %(title_id)s AND s.ended_at IS NULL AND s.expires_at > %(now)s
 ORDER BY s.slot_until DESC NULLS LAST LIMIT 1
 
 -- name: judged
--- What decides about living sessions: the viewer and the terms of the title, and whether the sign-in is over.
+-- What decides about living sessions: the viewer and the terms of the title, whether the sign-in is over, what the session
+-- was granted, and how many older streams of the account hold a slot.
 SELECT s.playback_id, s.account_id, s.profile_id, s.device_kind, p.maturity, p.language,
        coalesce(s.region, a.country) AS region, v.title_id, v.parent_id, v.root_id, v.state, v.bare, v.playable,
        v.maturity AS title_maturity, offer_terms(v.offers_of) AS offer_terms,
        extract(year FROM age(%(now)s::timestamptz AT TIME ZONE 'UTC', a.born::timestamp))::int AS age,
        entitlements_of(s.account_id, %(now)s) AS entitlements,
-       EXISTS (SELECT FROM auth_session u WHERE u.session_id = s.session_id AND u.revoked_at IS NOT NULL) AS signed_out
+       EXISTS (SELECT FROM auth_session u WHERE u.session_id = s.session_id AND u.revoked_at IS NOT NULL) AS signed_out,
+       s.max_height, s.streams,
+       (SELECT count(*) FROM playback_session o
+        WHERE o.account_id = s.account_id AND o.ended_at IS NULL AND o.expires_at > %(now)s AND o.slot_until > %(now)s
+          AND o.playback_id < s.playback_id) AS older
 FROM playback_session s
 JOIN account a USING (account_id)
 JOIN profile p ON p.profile_id = s.profile_id

@@ -6,6 +6,7 @@ All holds for one epoch (`pb:epoch`): after a time without Redis a new one begin
 PostgreSQL once (`pb:r:<account>`) before its slots are believed.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from serving.recommendations.gather import Gather
 SLOT_LIFE = timedelta(seconds=3 * HEARTBEAT_S + 10)
 PAUSE_S = 1.0  # so long after a failure nobody asks Redis
 _HERE = Path(__file__).parent
-_FIELDS = ("x", "i", "j", "e", "h", "n")
+_FIELDS = ("x", "i", "j", "h")
 
 
 class GoneError(Exception):
@@ -70,21 +71,7 @@ class State:
     over: str
     issued_ms: int
     previous_ms: int
-    expires_ms: int
     max_height: int | None
-    session_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """The stream that a browser plays a title in."""
-
-    playback_id: str
-    account_id: str
-    profile_id: str
-    session_id: str | None
-    region: str | None
-    device_kind: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +88,13 @@ class Slots:
         names = ("acquire", "beat", "look", "warm", "clean")
         self._scripts = {name: client.register_script((_HERE / f"{name}.lua").read_text()) for name in names}
         self._beats: Gather[Beaten | ColdError] = Gather(self._send_beats)
-        self._looks: Gather[Playing | ColdError | None] = Gather(self._send_looks)
+        self._looks: Gather[str | ColdError | None] = Gather(self._send_looks)
         self._states: Gather[State | None] = Gather(self._read_states)
         self._next_try = 0.0
-        self._is_stale = False
+        self._is_away, self._failures = False, 0
+        # What happened before this process began is not known.
+        self._is_stale = True
+        self._renewing = asyncio.Lock()
         self._run_id: str | None = None
 
     async def acquire(self, session: Session, now: datetime, take_over: str | None) -> Taken:
@@ -129,8 +119,8 @@ class Slots:
         key = f"{beat.playback_id} {beat.account_id} {beat.browser.hex()} {beat.position_ms} {beat.at_ms}"
         return _warm(await self._beats.get(key))
 
-    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
-        """The living stream in which this browser plays the title, as `beat`."""
+    async def playing(self, browser: bytes, title_id: str) -> str | None:
+        """The id of the living stream in which this browser plays the title, as `beat`."""
         return _warm(await self._looks.get(f"{browser.hex()} {title_id}"))
 
     async def state(self, playback_id: str) -> State | None:
@@ -154,6 +144,14 @@ class Slots:
                 pipeline.zrem(f"pb:n:{account_id}", playback_id)
                 pipeline.hset(f"pb:s:{playback_id}", "x", reason)
                 pipeline.expire(f"pb:s:{playback_id}", 86400)
+            await pipeline.execute()
+
+    async def drop(self, playback_id: str, account_id: str) -> None:
+        """Forget a session that did not come to be, and free its slot."""
+        with self._watched():
+            pipeline = self._client.pipeline(transaction=True)
+            pipeline.zrem(f"pb:n:{account_id}", playback_id)
+            pipeline.delete(f"pb:s:{playback_id}")
             await pipeline.execute()
 
     async def unwritten(self, playback_ids: Sequence[str]) -> list[Row]:
@@ -189,26 +187,33 @@ class Slots:
             self._run_id = run_id
             await self._ready()
 
-    def try_again(self) -> None:
-        """Ask Redis with the next call, however lately it failed."""
-        self._next_try = 0.0
-
     async def _ready(self) -> None:
         if self._is_stale:
-            await self._client.set("pb:epoch", uuid7())
-            self._is_stale = False
+            # One epoch for all who wait: what is opened in one must not be forgotten by the next.
+            failures = self._failures
+            async with self._renewing:
+                if self._failures != failures:  # those who waited need not wait once more
+                    raise GoneError
+                if self._is_stale:
+                    await self._client.set("pb:epoch", uuid7())
+                    self._is_stale = False
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
         if time.monotonic() < self._next_try:
             raise GoneError
+        if self._is_away:
+            # One request waits for it; the others go to PostgreSQL at once.
+            self._next_try = time.monotonic() + PAUSE_S
         try:
             yield
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._next_try = time.monotonic() + PAUSE_S
             # Whatever is opened until Redis is back stands in PostgreSQL only.
-            self._is_stale = True
+            self._is_away = self._is_stale = True
+            self._failures += 1
             raise GoneError from error
+        self._is_away, self._next_try = False, 0.0
 
     async def _run(self, script: str, given: Sequence[Any]) -> Any:
         with self._watched():
@@ -221,13 +226,14 @@ class Slots:
         answers = await self._run("beat", [*given, *(part for key in keys for part in key.split(" "))])
         return [_beaten(answer) for answer in answers]
 
-    async def _send_looks(self, keys: Sequence[str]) -> Sequence[Playing | ColdError | None]:
+    async def _send_looks(self, keys: Sequence[str]) -> Sequence[str | ColdError | None]:
         now = self._clock.now()
         given = [ms(now), ms(now + SLOT_LIFE), *(part for key in keys for part in key.split(" "))]
         return [_looked(answer) for answer in await self._run("look", given)]
 
     async def _read_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
         with self._watched():
+            await self._ready()
             pipeline = self._client.pipeline(transaction=False)
             pipeline.get("pb:epoch")
             for playback_id in playback_ids:
@@ -286,19 +292,16 @@ def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
     return Beaten("ok", title_id, package_id, profile_id, int(issued), limit, int(previous), int(duration))
 
 
-def _looked(answer: Sequence[bytes]) -> Playing | ColdError | None:
+def _looked(answer: Sequence[bytes]) -> str | ColdError | None:
     said, *rest = (part.decode() for part in answer)
     if said == "cold":
         return ColdError()
-    if said == "none":
-        return None
-    playback_id, account_id, profile_id, session_id, region, kind = rest
-    return Playing(playback_id, account_id, profile_id, session_id or None, region or None, kind or None)
+    return rest[0] if said == "ok" else None
 
 
 def _state(values: Sequence[bytes]) -> State:
-    over, issued, previous, expires, height, session_id = (value.decode() for value in values)
-    return State(over, int(issued), int(previous), int(expires), int(height) if height else None, session_id or None)
+    over, issued, previous, height = (value.decode() for value in values)
+    return State(over, int(issued), int(previous), int(height) if height else None)
 
 
 def _row(playback_id: str, values: Sequence[bytes], score: float) -> Row:

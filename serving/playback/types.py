@@ -5,12 +5,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
+# What PostgreSQL would not take must be refused before a slot is taken.
+_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+
 
 class PlayingDevice(BaseModel):
     """What plays: its kind, a name for people ("Kitchen"), and how many lines it shows."""
 
     kind: Literal["web", "phone", "tablet", "tv", "console", "other"] = "web"
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60)] | None = None
+    name: (
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=_PRINTABLE)] | None
+    ) = None
     max_height: Annotated[int, Field(ge=144, le=8640)] | None = None
 
 
@@ -20,9 +25,9 @@ class WatchRequest(BaseModel):
     `take_over`: a playback of the account, from the refusal `streams`, that ends for this one.
     """
 
-    profile_id: Annotated[str, Field(max_length=256)] | None = None
+    profile_id: Annotated[str, Field(max_length=256, pattern=_PRINTABLE)] | None = None
     device: PlayingDevice = PlayingDevice()
-    take_over: Annotated[str, Field(max_length=64)] | None = None
+    take_over: Annotated[str, Field(max_length=64, pattern=_PRINTABLE)] | None = None
 
 
 class Manifest(BaseModel):

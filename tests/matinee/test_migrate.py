@@ -1,5 +1,6 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -26,6 +27,25 @@ def test_a_new_migration_is_applied_once(settings: Settings, folder: Path) -> No
     assert migrate(settings.database(), folder) == []
     with psycopg.connect(settings.database()) as connection:
         assert connection.execute("SELECT count(*) FROM later").fetchone() == (1,)
+
+
+def test_who_registered_before_trials_gets_one(settings: Settings) -> None:
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute("DELETE FROM migration WHERE name = '0121_trials'")
+        connection.execute(
+            "INSERT INTO account (account_id, password_hash, country, created_at) VALUES "
+            "('old', 'x', 'GB', '2020-01-01'), ('ml:1', NULL, 'GB', '2020-01-01'), "
+            "('new', 'x', 'GB', now() + interval '1 hour')"
+        )
+    assert migrate(settings.database()) == ["0121_trials"]
+    with psycopg.connect(settings.database()) as connection:
+        found = connection.execute(
+            "SELECT account_id, plan, currency, closed - opened FROM subscription_period"
+        ).fetchall()
+        assert found == [("old", "premium", "GBP", timedelta(days=14))]
+        assert connection.execute("SELECT state, closed, end_reason FROM export_subscription").fetchall() == [
+            ("trial", None, None)
+        ]
 
 
 def test_a_changed_migration_is_refused(settings: Settings, folder: Path) -> None:

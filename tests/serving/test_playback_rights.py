@@ -10,12 +10,13 @@ from datetime import timedelta
 import psycopg
 import pytest
 import redis
+from redis.asyncio import Redis
 
 from matinee.clock import ManualClock, SystemClock
 from matinee.stack.redis import binary
 from serving.context import context_of
-from serving.playback.slots import SLOT_LIFE
-from serving.playback.streams import STATE_S
+from serving.playback.slots import PAUSE_S, SLOT_LIFE, Beat, Beaten, ms
+from serving.playback.streams import _BATCH, STATE_S, Streams
 from serving.playback.types import Watch
 from serving.rights.commands import give
 from serving.rights.rentals import TO_START, TO_WATCH, RightsError
@@ -231,7 +232,53 @@ async def test_what_ends_elsewhere_stops_files_and_keys(timed, catalogue, browse
         assert problem(await client.get(watched.manifest.hls)) == (410, "playback_over")
 
 
-async def test_a_plan_and_a_device_limit_the_rungs(timed, catalogue, browser, problem):
+async def test_a_plan_that_shrinks_ends_the_newest_stream_and_what_has_more_rungs(timed, catalogue, browser, problem):
+    streams = context_of(timed).streams
+    async with browser(timed) as sofa, browser(timed) as kitchen:
+        await sofa.sign_up()
+        kitchen.headers["authorization"] = f"Bearer {sofa.session['access_token']}"
+        small = {"kind": "phone", "max_height": 480}
+        first, second = await watch(sofa, "harbour", device=small), await watch(kitchen, "harbour", device=small)
+        assert await streams.judge_all() == 0
+        on_plan(catalogue, "basic")
+        assert await streams.judge_all() == 1
+        await streams.hear_of_endings()
+        assert problem(await beat(kitchen, second)) == (403, "streams")
+        assert (await beat(sofa, first)).status_code == 200
+        on_plan(catalogue, "standard")
+        large = await watch(kitchen, "harbour")
+        sql(catalogue, "UPDATE plan SET max_height = 720 WHERE plan_id = 'standard'")
+        assert await streams.judge_all() == 1
+        await streams.hear_of_endings()
+        assert problem(await beat(kitchen, large)) == (403, "plan")
+
+
+async def test_without_redis_every_batch_of_positions_is_written(timed, catalogue, browser, clock):
+    async with browser(timed) as client:
+        await client.sign_up()
+        ((profile,),) = sql(catalogue, "SELECT profile_id FROM profile").fetchall()
+    store = Redis(port=1)
+    streams = Streams(context_of(timed).transaction, store, clock, lambda _: None)
+    for number in range(_BATCH + 1):
+        beat = Beat(f"playback-{number}", f"account-{number}", b"", 5_000, ms(clock.now()))
+        streams._note(
+            beat, Beaten("ok", "otters", "package", profile if number == _BATCH else "gone", 1, None, 1, 9_000)
+        )
+    await streams._write_noted(list(streams._unwritten))
+    await store.aclose()
+    assert sql(catalogue, "SELECT position_ms FROM playback_position").fetchall() == [(5_000,)]
+
+
+async def test_a_device_name_that_cannot_be_stored_ends_nothing(timed, catalogue, browser, problem):
+    async with browser(timed) as client:
+        await client.sign_up()
+        first = await watch(client, "harbour")
+        for body in ({"device": {"name": "a\0b"}}, {"take_over": f"{first.playback_id}\0"}):
+            assert problem(await client.post("/api/watch/harbour", json=body)) == (422, "invalid_request")
+        assert (await beat(client, first)).status_code == 200
+
+
+async def test_a_plan_and_a_device_limit_the_rungs(timed, catalogue, browser, clock, problem):
     sql(catalogue, "UPDATE plan SET max_height = 180 WHERE plan_id = 'basic'")
     async with browser(timed) as client:
         await client.sign_up()
@@ -243,7 +290,7 @@ async def test_a_plan_and_a_device_limit_the_rungs(timed, catalogue, browser, pr
         for watched, rungs in ((small, {"180p"}), (basic, {"180p"}), (free, {"360p", "180p"})):
             folder = watched.manifest.hls.removesuffix("master.m3u8")
             sql(catalogue, "UPDATE playback_session SET ended_at = NULL, end_reason = NULL")
-            context_of(timed).streams.forget_states()
+            clock.advance(timedelta(seconds=STATE_S))
             redis.Redis.from_url(catalogue.redis()).flushall()
             master = await client.get(watched.manifest.hls)
             assert {rung for rung in ("360p", "180p") if f"video/{rung}/main.m3u8" in master.text} == rungs
@@ -296,7 +343,7 @@ async def test_without_redis_rights_and_keys_are_still_checked(catalogue, runnin
 
             process = start(server)
             await asyncio.to_thread(_until, store)
-            context_of(app).streams.slots.try_again()
+            await asyncio.sleep(PAUSE_S)
             assert problem(await sofa.post("/api/watch/harbour")) == (403, "streams"), "read from PostgreSQL again"
             assert (await beat(kitchen, second, 7_000)).status_code == 200
             assert problem(await beat(sofa, first)) == (404, "unknown_playback")

@@ -130,6 +130,7 @@ async def test_at_once_only_so_many_get_in(base):
     client, clock = Redis.from_url(base.redis()), ManualClock(START)
     account = uuid7()
     slots = [Slots(client, clock) for _ in range(3)]
+    await asyncio.gather(*(each.look_after() for each in slots))
     await slots[0].warm(account, [])
     asked = [session_of(account, uuid7().encode(), 3, START) for _ in range(60)]
     taken = await asyncio.gather(*(slots[n % 3].acquire(session, START, None) for n, session in enumerate(asked)))
@@ -140,4 +141,23 @@ async def test_at_once_only_so_many_get_in(base):
     taken = await asyncio.gather(*(slots[n % 3].acquire(session, START, holder) for n, session in enumerate(again)))
     assert sum(t.granted for t in taken) == 1
     assert await client.zcard(f"pb:n:{account}") == 3
+    await client.aclose()
+
+
+async def test_what_the_epoch_did_not_hear_of_is_told_without_more_slots(base):
+    client, clock, account = Redis.from_url(base.redis()), ManualClock(START), uuid7()
+    slots = Slots(client, clock)
+    first, second, ended = (session_of(account, browser, 1, START) for browser in BROWSERS[:3])
+    await slots.warm(account, [])
+    assert (await slots.acquire(second, START, None)).granted
+    await slots.end([(ended.playback_id, account, "stopped")])
+    await slots.warm(account, [first, second, ended])
+
+    async def state(session: Session) -> str:
+        return (await slots.beat(Beat(session.playback_id, account, session.browser, 1_000, ms(START)))).state
+
+    assert [await state(session) for session in (first, second, ended)] == ["full", "ok", "stopped"]
+    await slots.drop(second.playback_id, account)
+    assert await state(first) == "ok"
+    assert not await client.exists(f"pb:s:{second.playback_id}")
     await client.aclose()
