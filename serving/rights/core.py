@@ -114,7 +114,8 @@ def _hidden(terms: Terms, viewer: Viewer, moment: datetime, *, to_play: bool) ->
     if viewer.age is not None and terms.maturity > viewer.age:
         return "age"
     if viewer.entitlements.title(terms.titles, moment) is not None:
-        return None if not terms.offers or any(o.open_in(viewer.region) for o in terms.offers) else "region"
+        is_here = terms.bare or not terms.offers or any(o.open_in(viewer.region) for o in terms.offers)
+        return None if is_here else "region"
     return on_offer(terms, viewer.region, moment) if terms.offers or to_play else None
 
 
