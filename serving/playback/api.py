@@ -17,7 +17,7 @@ from serving.playback import core, sessions
 from serving.playback.sessions import HEARTBEAT_S
 from serving.playback.slots import Beat, Beaten, at, ms
 from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, fingerprint
-from serving.playback.types import Position, WatchRequest
+from serving.playback.types import Position, Stop, WatchRequest
 from serving.problems import Problem
 from serving.rights import Device, Refusal
 from serving.rights.region import region_of
@@ -101,7 +101,7 @@ async def stop(
     request: Request,
     context: Ctx,
     claims: SignedIn,
-    body: Position | None = None,
+    body: Stop | None = None,
 ) -> Response:
     """End the session, at a position: its slot is free, its keys and files stop. Stopping twice is no error.
 
@@ -109,8 +109,9 @@ async def stop(
         Problem: 404, the account never had such a session.
     """
     cookie = request.cookies.get(cookie_name(request))
-    if body is not None and cookie is not None:
-        await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), body))
+    if body is not None and body.position_ms is not None and cookie is not None:
+        left = Position(position_ms=body.position_ms, age_ms=body.age_ms)
+        await context.streams.beat(_beat(context, claims.account_id, playback_id, fingerprint(cookie), left))
         await context.streams.settle(claims.account_id)
     async with context.transaction() as connection:
         now = context.clock.now()

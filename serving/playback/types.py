@@ -79,6 +79,13 @@ class Position(BaseModel):
     age_ms: Annotated[int, Field(ge=0, le=30 * 86_400_000)] = 0
 
 
+class Stop(BaseModel):
+    """Where the film was left, where the player knows it."""
+
+    position_ms: Annotated[int, Field(ge=0, le=2**53)] | None = None
+    age_ms: Annotated[int, Field(ge=0, le=30 * 86_400_000)] = 0
+
+
 class Renewal(BaseModel):
     """The address of the same package, new at most once a minute; the one before opens for a minute more."""
 
