@@ -7,7 +7,10 @@ window.openPlayer = async function openPlayer(kind, address) {
     const hls = new Hls({ maxBufferLength: 6, maxMaxBufferLength: 6, enableWebVTT: true, renderTextTracksNatively: true, keyLoadPolicy: { default: {
       maxTimeToFirstByteMs: 5000, maxLoadTimeMs: 5000, timeoutRetry: null, errorRetry: null } } });
     hls.on(Hls.Events.ERROR, (_, data) => faults.push({ code: data.details, status: data.response?.code ?? null, fatal: data.fatal }));
-    const parsed = new Promise((done) => hls.on(Hls.Events.MANIFEST_PARSED, done));
+    const parsed = new Promise((done) => {
+      hls.on(Hls.Events.MANIFEST_PARSED, done);
+      hls.on(Hls.Events.ERROR, (_, data) => data.fatal && done());
+    });
     hls.loadSource(address);
     hls.attachMedia(video);
     await parsed;

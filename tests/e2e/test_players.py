@@ -155,13 +155,13 @@ def test_it_plays_switches_seeks_reads_and_changes_its_language(page: Any, addre
 
 
 @pytest.mark.parametrize("kind", ["hls", "shaka"])
-def test_without_a_living_session_there_is_no_key_and_the_player_says_so(page: Any, address: str, kind: str) -> None:
+def test_without_a_living_session_nothing_opens_and_the_player_says_so(page: Any, address: str, kind: str) -> None:
     session = watch(page, address, kind)
     api(page, f"/api/watch/{session['playback_id']}/stop", {})
     ask = play(page, kind, session)
     wait(60, lambda: any(fault["fatal"] for fault in ask("faults")), "the player gives up")
     told = next(fault for fault in ask("faults") if fault["fatal"])
-    assert told["status"] == 403, told
+    assert told["status"] in (403, 410), told  # no key, or the address has ended with its session
     assert ask("video.currentTime") == 0
     refused = page.request.get(f"{address}/api/watch/keys/00000000-0000-7000-8000-000000000000")
     assert refused.status == 403
