@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 # What PostgreSQL would not take must be refused before a slot is taken.
-_PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+_PRINTABLE = r"^[ -~\u00a0-\uffff]*$"
 
 
 class PlayingDevice(BaseModel):

@@ -330,7 +330,7 @@ def test_as_another_user_with_limits_and_behind_a_proxy(tmp_path):
     user = None
     if os.getuid() == 0:
         user = pwd.getpwnam("nobody")
-        for folder in (tmp_path, *tmp_path.parents[:2]):
+        for folder in (tmp_path, *tmp_path.parents[:3]):
             folder.chmod(0o755)
         for path in (settings.home_path, *settings.home_path.rglob("*")):
             os.chown(path, user.pw_uid, user.pw_gid)
