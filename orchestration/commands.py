@@ -153,7 +153,9 @@ def lineage(
 def bench(
     name: Annotated[
         str,
-        typer.Argument(help="demo, erase, features, intake(-chaos), recommenders, serving, transcoding or warehouse."),
+        typer.Argument(
+            help="catalogue, demo, gateway, serving, transcoding, warehouse; any other name lists them all."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Rows as JSON instead of a table.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Also measure anew what is read from a record.")] = False,
@@ -163,16 +165,15 @@ def bench(
     from matinee.console import console, table
 
     folder, name = REPOSITORY / "benchmarks", name.replace("-", "_")
-    package = folder / name / "__init__.py"
-    path = package if package.exists() else folder / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmarks.{name}", path)
-    if not path.exists() or spec is None or spec.loader is None:
-        found = [*folder.glob("*.py"), *(file.parent for file in folder.glob("*/__init__.py"))]
-        known = ", ".join(sorted(file.stem.replace("_", "-") for file in found))
-        raise typer.BadParameter(f"there is no benchmark {name!r}: choose one of {known}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    files = (*folder.glob("*.py"), *folder.glob("*/__init__.py"))
+    known = {
+        (file.parent if file.stem == "__init__" else file).stem for file in files if "\ndef run(" in file.read_text()
+    }
+    if name not in known:
+        choice = ", ".join(sorted(each.replace("_", "-") for each in known))
+        raise typer.BadParameter(f"there is no benchmark {name!r}: choose one of {choice}")
+    sys.path.insert(0, str(REPOSITORY))  # they import one another, and are no part of what is installed
+    module = importlib.import_module(f"benchmarks.{name}")
     recorded = "retrain" in inspect.signature(module.run).parameters
     if retrain and not recorded:
         raise typer.BadParameter(f"benchmark {name!r} keeps no record: it measures everything in each run")
