@@ -6,7 +6,7 @@ shown the old one waits for the making, and it stops waiting for further events.
 """
 
 import asyncio
-import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from serving import tasks
 from serving.profiles.core import Viewer
 from serving.recommendations.pages import Kept, Key
 
+log = logging.getLogger("matinee.recommendations")
 STALE_S = 0.5  # an event is in the page so long after it reached Redis at most
 GATHER_S = 0.05  # what happens within it makes one page
 ACTIVE_S = 120.0  # who asked for a page longer ago is not here any more
@@ -105,8 +106,10 @@ class Makings:
             if self._waiting.pop(key, None) is None:
                 continue  # a request did not wait
             started = time.monotonic()
-            with contextlib.suppress(Exception):  # the next request tries for itself, and hears why
+            try:
                 await asyncio.shield(self._start(asker, began))
+            except Exception as error:  # noqa: BLE001 - the next request tries for itself, and its viewer hears why
+                log.warning("a page was not made in the background: %s: %s", type(error).__name__, error)
             await asyncio.sleep(min(time.monotonic() - started, GATHER_S))
 
     def _start(self, asker: Asker, began: float) -> "asyncio.Task[Kept]":
