@@ -1,0 +1,92 @@
+"""The book: facts are written once, with all their postings, and never changed. PostgreSQL keeps it so (0130)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from psycopg import AsyncConnection
+
+from matinee.db.queries import load
+from serving.billing.errors import AlreadyPostedError, LedgerError
+from serving.db import row, rows
+
+QUERIES = load(Path(__file__).parent)
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """One line: a debit above zero, a credit below it, in minor units. `party`: whose of the ledger's accounts."""
+
+    ledger: str
+    party: str
+    currency: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A business fact: `source` is the id of what happened, unique within its kind."""
+
+    kind: str
+    source: str
+    occurred_at: datetime
+    postings: tuple[Posting, ...]
+
+
+async def post(connection: AsyncConnection, transactions: Sequence[Transaction]) -> None:
+    """Write facts, in two statements however many they are, in the transaction that makes them true.
+
+    Raises:
+        LedgerError: one has no postings, a posting of nothing, or does not sum to zero in a currency.
+        AlreadyPostedError: one is in the ledger (or twice among these). Roll back: others of them were written.
+    """
+    for transaction in transactions:
+        _check(transaction)
+    if not transactions:
+        return
+    columns = {
+        "kinds": [each.kind for each in transactions],
+        "sources": [each.source for each in transactions],
+        "moments": [each.occurred_at for each in transactions],
+    }
+    written = {(w["kind"], w["source"]): w["transaction_id"] for w in await rows(connection, QUERIES["open"], columns)}
+    if len(written) < len(transactions):
+        known = next((t for t in transactions if (t.kind, t.source) not in written), transactions[0])
+        raise AlreadyPostedError(f"{known.kind} of {known.source} is in the ledger: it is written once")
+    lines = [
+        (written[each.kind, each.source], line, posting)
+        for each in transactions
+        for line, posting in enumerate(each.postings, 1)
+    ]
+    await connection.execute(
+        QUERIES["post"],
+        {
+            "transactions": [transaction for transaction, _, _ in lines],
+            "lines": [line for _, line, _ in lines],
+            "ledgers": [posting.ledger for _, _, posting in lines],
+            "parties": [posting.party for _, _, posting in lines],
+            "currencies": [posting.currency for _, _, posting in lines],
+            "amounts": [posting.amount_minor for _, _, posting in lines],
+        },
+    )
+
+
+def _check(transaction: Transaction) -> None:
+    name = f"{transaction.kind} of {transaction.source}"
+    if not transaction.postings:
+        raise LedgerError(f"{name} has no postings: a fact without money is none")
+    sums: dict[str, int] = {}
+    for posting in transaction.postings:
+        if posting.amount_minor == 0:
+            raise LedgerError(f"{name} posts nothing to {posting.ledger}: leave the posting out")
+        sums[posting.currency] = sums.get(posting.currency, 0) + posting.amount_minor
+    for currency, left in sums.items():
+        if left:
+            raise LedgerError(f"{name} does not balance: {left} {currency} are left over")
+
+
+async def balance(connection: AsyncConnection, ledger: str, party: str, currency: str) -> int:
+    """The sum of all postings of one account, in minor units."""
+    found = await row(connection, QUERIES["balance"], {"ledger": ledger, "party": party, "currency": currency})
+    return found["amount_minor"] if found else 0
