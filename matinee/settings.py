@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     trusted_proxies: str = "127.0.0.1"  # addresses, networks or *, by comma: whose X-Forwarded-For is believed
     trial_plan: str = "premium"  # of the table `plan`: what a new account may watch by
     trial_days: int = Field(default=14, ge=0, le=3_650)  # for so long; 0: new accounts watch what is free
+    payments: Literal["sandbox", "stripe", "yookassa"] = "sandbox"  # for new payments; old ones stay where they are
+    stripe_secret_key: str | None = Field(default=None, repr=False)  # sk_… or rk_…
+    stripe_webhook_secret: str | None = Field(default=None, repr=False)  # whsec_…, of the endpoint for our webhooks
+    stripe_url: str | None = None  # of its API; unset: https://api.stripe.com
     drain_s: float = Field(default=0, ge=0, le=60)  # that the API says `draining` before it closes its door
     gateway: bool = True  # NGINX before the API: HTTPS, segments from disk; false: the API alone, over HTTP
     gateway_port: int | None = None  # of HTTPS; unset: a free one
@@ -96,7 +100,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("public_url", "breached_passwords_url", mode="after")
+    @field_validator("public_url", "breached_passwords_url", "stripe_url", mode="after")
     @classmethod
     def _web(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):
