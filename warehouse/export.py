@@ -1,6 +1,6 @@
 """PostgreSQL's tables into the lake: a new file where the content changed, and `raw.<name>` in the build file.
 
-The order of reading matters: profiles and subscriptions before accounts, so that none comes without its account.
+All tables are read as of one moment: nothing comes without its account, no posting without its transaction's others.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,9 @@ def _read(settings: Settings) -> "dict[str, pa.Table]":
     import pyarrow as pa
 
     with connect(settings) as connection:
-        rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in reversed(TABLES.items())}
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in TABLES.items()}
+    with connect(settings) as connection:
         keys = pseudonyms.salts(connection, [row[0] for row in rows["account"]])
     # An account that is being erased has no salt any more, and takes what is its own along.
     for name, column in (("account", 0), ("profile", 1), ("subscription", 1)):

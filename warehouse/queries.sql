@@ -26,7 +26,7 @@ SELECT title_id, kind, parent_id, number, title, title_en, title_ru, year, runti
 FROM export_title ORDER BY title_id;
 
 -- name: accounts
-SELECT account_id, role, origin, country, profiles, created_at FROM export_account ORDER BY account_id;
+SELECT account_id, role, origin, country, profiles, created_at, customer_key FROM export_account ORDER BY account_id;
 
 -- name: profiles
 SELECT profile_id, account_id, maturity, language, created_at FROM export_profile ORDER BY profile_id;
@@ -45,6 +45,25 @@ FROM export_subscription ORDER BY period_id;
 
 -- name: title_costs
 SELECT title_id, contract, terms FROM export_title_cost ORDER BY title_id, contract;
+
+-- name: customers
+SELECT customer_key, created_at FROM export_customer ORDER BY customer_key;
+
+-- name: postings
+SELECT transaction_id, line, kind, source_key, occurred_at, ledger, ledger_kind, party_kind, party, currency, amount_minor
+FROM export_posting ORDER BY transaction_id, line;
+
+-- name: ledger_totals
+SELECT ledger, currency, postings, amount_minor FROM export_ledger_total ORDER BY ledger, currency;
+
+-- name: invoice_lines
+SELECT invoice_key, line, kind, purpose, reason, state, customer_key, credits_key, subscription_key, plan_id, title_id,
+       months, period_from, period_until, currency, amount_minor, tax_minor, tax_country, tax_bp, country, list_minor,
+       list_months, promo_id, issued_at, paid_at
+FROM export_invoice_line ORDER BY invoice_key, line;
+
+-- name: subscription_events
+SELECT event_id, subscription_key, customer_key, at, event, was, became FROM export_subscription_event ORDER BY event_id;
 
 -- name: landed_events
 SELECT path FROM landed_file WHERE stream <> 'dead' ORDER BY path;

@@ -143,6 +143,7 @@ TABLES: dict[str, Exported] = {
                 ("country", pa.string()),
                 ("profiles", pa.int64()),
                 ("created_at", _TS),
+                ("customer_key", pa.string()),
             ]
         ),
         _account,
@@ -225,5 +226,85 @@ TABLES: dict[str, Exported] = {
             ]
         ),
         _title_cost,
+    ),
+    "customer": Exported("customers", pa.schema([("customer_key", pa.string()), ("created_at", _TS)]), _as_is),
+    "posting": Exported(
+        "postings",
+        pa.schema(
+            [
+                ("transaction_id", pa.int64()),
+                ("line", pa.int32()),
+                ("kind", pa.string()),
+                ("source_key", pa.string()),
+                ("occurred_at", _TS),
+                ("ledger", pa.string()),
+                ("ledger_kind", pa.string()),
+                ("party_kind", pa.string()),
+                ("party", pa.string()),
+                ("currency", pa.string()),
+                ("amount_minor", pa.int64()),
+            ]
+        ),
+        _as_is,
+    ),
+    "ledger_total": Exported(
+        "ledger_totals",
+        pa.schema(
+            [
+                ("ledger", pa.string()),
+                ("currency", pa.string()),
+                ("postings", pa.int64()),
+                ("amount_minor", pa.int64()),
+            ]
+        ),
+        _as_is,
+    ),
+    "invoice_line": Exported(
+        "invoice_lines",
+        pa.schema(
+            [
+                ("invoice_key", pa.string()),
+                ("line", pa.int32()),
+                ("kind", pa.string()),
+                ("purpose", pa.string()),
+                ("reason", pa.string()),
+                ("state", pa.string()),
+                ("customer_key", pa.string()),
+                ("credits_key", pa.string()),
+                ("subscription_key", pa.string()),
+                ("plan_id", pa.string()),
+                ("title_id", pa.string()),
+                ("months", pa.int32()),
+                ("period_from", _TS),
+                ("period_until", _TS),
+                ("currency", pa.string()),
+                ("amount_minor", pa.int64()),
+                ("tax_minor", pa.int64()),
+                ("tax_country", pa.string()),
+                ("tax_bp", pa.int32()),
+                ("country", pa.string()),
+                ("list_minor", pa.int64()),
+                ("list_months", pa.int32()),
+                ("promo_id", pa.string()),
+                ("issued_at", _TS),
+                ("paid_at", _TS),
+            ]
+        ),
+        _as_is,
+    ),
+    "subscription_event": Exported(
+        "subscription_events",
+        pa.schema(
+            [
+                ("event_id", pa.int64()),
+                ("subscription_key", pa.string()),
+                ("customer_key", pa.string()),
+                ("at", _TS),
+                ("event", pa.string()),
+                ("was", pa.string()),
+                ("became", pa.string()),
+            ]
+        ),
+        _as_is,
     ),
 }

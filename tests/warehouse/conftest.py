@@ -179,7 +179,8 @@ def add_subscribers(settings: Settings) -> None:
     from warehouse import build_file
 
     accounts = [
-        (f"a{n}", "viewer", "live", country, 1, f"2025-11-0{n + 1}") for n, country in enumerate(["DE"] * 5 + [None])
+        (f"a{n}", "viewer", "live", country, 1, f"2025-11-0{n + 1}", None)
+        for n, country in enumerate(["DE"] * 5 + [None])
     ]
     periods = [
         (f"{who}-{n}", who, f"{who}-s", *period, period[-1] and "cancelled")

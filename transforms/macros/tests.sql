@@ -22,6 +22,19 @@ from here cross join there
 where abs(here.amount - there.amount) > 1e-6 * greatest(1, abs(there.amount))
 {% endtest %}
 
+{#- Whole numbers by group are those of another model, to the last unit; a group that only one of them has counts as 0. -#}
+{% test same_balance(model, by, total, to, to_total) %}
+with both as (
+    select {{ by | join(', ') }}, {{ total }} as here_amount, 0 as there_amount from {{ model }} group by {{ by | join(', ') }}
+    union all
+    select {{ by | join(', ') }}, 0 as here_amount, {{ to_total }} as there_amount from {{ to }} group by {{ by | join(', ') }}
+)
+select {{ by | join(', ') }}, sum(here_amount) as here_amount, sum(there_amount) as there_amount
+from both
+group by {{ by | join(', ') }}
+having sum(here_amount) <> sum(there_amount)
+{% endtest %}
+
 {#- dbt's own test, with the whole row: what is null says nothing about which row it is. -#}
 {% macro default__test_not_null(model, column_name) %}
 select *

@@ -13,7 +13,10 @@ from orchestration.policies import BUILD_FILE_POOL, RETRIES, room
 from orchestration.resources import MatineeResource
 from warehouse.anomalies import CHECKS
 
-TABLES = ("title", "account", "profile", "package", "probe", "subscription", "title_cost")
+TABLES = (
+    "title", "account", "profile", "package", "probe", "subscription", "title_cost",
+    "customer", "posting", "ledger_total", "invoice_line", "subscription_event",
+)  # fmt: skip
 # What a snapshot holds: every model of these folders of the dbt project.
 _MODELS = REPOSITORY / "transforms" / "models"
 PUBLISHED = sorted(model.stem for folder in ("marts", "features") for model in (_MODELS / folder).rglob("*.sql"))
