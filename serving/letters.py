@@ -1,16 +1,22 @@
 """What Matinee writes to people, in their language: rows of the outbox become letters here.
 
 `data` of each: `confirm` and `new_email` link; `reset` link; `email_changing` email; `taken`, `password_changed`,
-`second_factor_on`, `second_factor_off`, `signed_in_tv` device; `erasing` nothing.
+`second_factor_on`, `second_factor_off`, `signed_in_tv` device; `erasing` nothing. Letters about money are in
+`serving.billing.documents.letters`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from matinee.errors import MatineeError
+from matinee.settings import Settings
+from serving.billing.documents.letters import LETTERS, SCREENS, WORDS
+from serving.links import link
 
 _FALLBACK = "en"
+_DAYS = frozenset({"again", "until", "ends", "from"})
 
 
 class LetterError(MatineeError):
@@ -171,6 +177,7 @@ Your Matinee account is closed, and everything about you is being erased. This i
 Ваш аккаунт Matinee закрыт, все данные о вас удаляются. Это последнее письмо.
 """,
     },
+    **LETTERS,
 }
 
 
@@ -181,11 +188,29 @@ def compose(template: str, language: str, data: Mapping[str, Any]) -> Letter:
         LetterError: there is no such template, or `data` lacks what it tells.
     """
     try:
-        letter = _LETTERS[template].get(language) or _LETTERS[template][_FALLBACK]
-        subject, _, text = letter.strip().partition("\n\n")
-        return Letter(subject, text.format_map({name: _plain(value) for name, value in data.items()}) + "\n")
+        language = language if language in _LETTERS[template] else _FALLBACK
+        subject, _, text = _LETTERS[template][language].strip().partition("\n\n")
+        return Letter(subject, text.format_map({n: _plain(_said(n, v, language)) for n, v in data.items()}) + "\n")
     except KeyError as error:
         raise LetterError(f"letter {template!r}: {error.args[0]!r} is not known") from None
+
+
+def screen(settings: Settings, template: str) -> dict[str, str]:
+    """The address of the screen that a letter speaks of, as its `link`, where it has one."""
+    return {"link": link(settings, SCREENS[template])} if template in SCREENS else {}
+
+
+def _said(name: str, value: Any, language: str) -> str:
+    """A value in words of the language: codes, moments (as days), names in several languages."""
+    if isinstance(value, Mapping):
+        return value.get(language) or next(iter(value.values()), "")
+    if name in WORDS:
+        return WORDS[name][value][language]
+    if name in _DAYS:
+        from babel.dates import format_date
+
+        return format_date(datetime.fromisoformat(value), "long", locale=language)
+    return value
 
 
 def _plain(value: Any) -> str:

@@ -26,12 +26,14 @@ log = logging.getLogger("matinee.outbox")
 
 def mailer(settings: Settings, clock: Clock | None = None) -> Consumer:
     """Sends rows of topic `mail` (`{to, template, language, data}`); a row goes when its letter is delivered."""
-    from serving.letters import compose
+    from serving.letters import compose, screen
 
     def send(entry: Entry) -> None:
         from matinee import mail
 
-        letter = compose(entry.payload["template"], entry.payload.get("language", "en"), entry.payload.get("data", {}))
+        template = entry.payload["template"]
+        data = {**screen(settings, template), **entry.payload.get("data", {})}
+        letter = compose(template, entry.payload.get("language", "en"), data)
         try:
             mail.send(settings, entry.payload["to"], letter.subject, letter.text, clock=clock)
         except MailError as error:
