@@ -10,3 +10,35 @@ RETURNING customer_id
 
 -- name: account_of
 SELECT account_id FROM customer WHERE customer_id = %(customer_id)s
+
+-- name: idempotency_claim
+-- A key is claimed where nobody has it, where who had it died (its lease is over), and again after a day.
+INSERT INTO idempotency AS held (account_id, route, key, fingerprint, begun_at, lease)
+VALUES (%(account_id)s, %(route)s, %(key)s, %(fingerprint)s, %(at)s, %(lease)s)
+ON CONFLICT (account_id, route, key) DO UPDATE SET
+    lease = excluded.lease, fingerprint = excluded.fingerprint, status = NULL, body = NULL, done_at = NULL,
+    begun_at = CASE WHEN held.begun_at <= %(before)s THEN excluded.begun_at ELSE held.begun_at END,
+    subject = CASE WHEN held.begun_at <= %(before)s THEN NULL ELSE held.subject END
+WHERE held.begun_at <= %(before)s
+   OR held.status IS NULL AND held.lease <= %(at)s AND held.fingerprint = excluded.fingerprint
+RETURNING lease, subject
+
+-- name: idempotency_kept
+SELECT fingerprint, status, body FROM idempotency
+WHERE account_id = %(account_id)s AND route = %(route)s AND key = %(key)s
+
+-- name: idempotency_made
+UPDATE idempotency SET subject = %(subject)s
+WHERE account_id = %(account_id)s AND route = %(route)s AND key = %(key)s AND lease = %(lease)s
+  AND status IS NULL AND subject IS NULL
+
+-- name: idempotency_done
+UPDATE idempotency SET status = %(status)s, body = %(body)s, done_at = %(at)s
+WHERE account_id = %(account_id)s AND route = %(route)s AND key = %(key)s AND lease = %(lease)s AND status IS NULL
+
+-- name: idempotency_free
+UPDATE idempotency SET lease = %(at)s
+WHERE account_id = %(account_id)s AND route = %(route)s AND key = %(key)s AND lease = %(lease)s AND status IS NULL
+
+-- name: idempotency_prune
+DELETE FROM idempotency WHERE begun_at < %(before)s
