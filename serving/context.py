@@ -24,6 +24,7 @@ from serving.accounts.passwords import Passwords
 from serving.accounts.revoked import Revoked
 from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
+from serving.billing.payments.desk import Desk
 from serving.catalog.shared import Shared
 from serving.changes import Changes
 from serving.cors import listed
@@ -111,6 +112,7 @@ class Context:
         )
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
         self.streams = Streams(self.transaction, self.slots, clock, self.home.forget)
+        self.billing = Desk(settings, clock, self.transaction)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -140,6 +142,7 @@ class Context:
 
     async def close(self) -> None:
         await self.streams.close()
+        await self.billing.aclose()
         await self.systems.stop()
         await self.tracking.stop()
         await self.home.close()
