@@ -1,0 +1,9 @@
+-- What proration goes by: what was paid for the time from `worth_from` to `paid_until`, less what went back since.
+-- `moved_at`: the last move (null: none yet); a clock that is put back does not put a subscription back.
+ALTER TABLE subscription
+    ADD COLUMN worth_minor bigint NOT NULL DEFAULT 0 CHECK (worth_minor >= 0),
+    ADD COLUMN worth_from  timestamptz,
+    ADD COLUMN moved_at    timestamptz;
+
+-- Open periods and later of one subscription, which every move looks at.
+CREATE INDEX subscription_period_of ON subscription_period (subscription_id, opened);

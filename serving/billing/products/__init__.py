@@ -1,0 +1,1 @@
+"""Products: plans in versions, and what they cost where."""
