@@ -71,6 +71,7 @@ PROFILES = _purpose("profiles", "changes of profiles", (60, _MINUTE))
 SEARCH = _purpose("search", "searches", (20, 4))  # five a second, twenty at once
 WATCH = _purpose("watch", "films opened", (60, _MINUTE))
 CHECKOUT = _purpose("checkout", "payments begun", (10, _MINUTE))
+PROMO = _purpose("promo", "promo codes", (10, 5 * _MINUTE), (50, _DAY))
 EXPORT = _purpose("export", "exports of personal data", (5, _HOUR))
 ADMIN = _purpose("admin", "changes by staff", (600, _MINUTE))
 # fmt: on

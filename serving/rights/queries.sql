@@ -10,12 +10,14 @@ SELECT entitlements_of(%(account_id)s, %(now)s) AS entitlements
 -- name: start_rental
 -- Of two devices that start it at once both hear of one start.
 UPDATE entitlement SET started = coalesce(started, %(now)s), closed = CASE WHEN started IS NULL THEN %(closed)s ELSE closed END
-WHERE entitlement_id = %(entitlement_id)s AND kind = 'rent'
+WHERE entitlement_id = %(entitlement_id)s AND kind = 'rent' AND closed > %(now)s
 RETURNING closed
 
 -- name: add_entitlement
-INSERT INTO entitlement (entitlement_id, account_id, kind, title_id, plan_id, opened, closed)
-VALUES (%(entitlement_id)s, %(account_id)s, %(kind)s, %(title_id)s, %(plan_id)s, %(now)s, %(closed)s)
+-- An invoice gives one, however often it is told to be paid.
+INSERT INTO entitlement (entitlement_id, account_id, kind, title_id, plan_id, opened, closed, invoice_id)
+VALUES (%(entitlement_id)s, %(account_id)s, %(kind)s, %(title_id)s, %(plan_id)s, %(now)s, %(closed)s, %(invoice_id)s)
+ON CONFLICT (invoice_id) WHERE invoice_id IS NOT NULL DO NOTHING
 
 -- name: is_plan
 SELECT true AS found FROM plan WHERE plan_id = %(plan_id)s

@@ -9,6 +9,8 @@ from matinee.db.queries import load
 from matinee.errors import MatineeError
 from matinee.ids import uuid7
 from serving.db import execute, row
+from serving.problems import Problem
+from serving.rights.core import Refusal
 from serving.rights.entitlements import HeldTitle
 
 QUERIES = load(Path(__file__).parent)
@@ -21,14 +23,21 @@ class RightsError(MatineeError):
 
 
 async def start(connection: AsyncConnection, held: HeldTitle | None, now: datetime) -> datetime | None:
-    """Let a rental's hours begin, if it has not begun; returns when it ends (None: it is no rental)."""
+    """Let a rental's hours begin, if it has not begun; returns when it ends (None: it is no rental).
+
+    Raises:
+        Problem: 403 `rental`, it ended or was taken back meanwhile.
+    """
     if held is None or held.kind != "rent":
         return None
     if held.is_started:
         return held.window.until
     given = {"entitlement_id": held.entitlement_id, "now": now, "closed": now + TO_WATCH}
     started = await row(connection, QUERIES["start_rental"], given)
-    return started["closed"] if started else None
+    if started is None:
+        refusal = Refusal("rental")
+        raise Problem(403, refusal.code, refusal.detail)
+    return started["closed"]
 
 
 async def give(
@@ -40,9 +49,11 @@ async def give(
     title_id: str | None = None,
     plan_id: str | None = None,
     life: timedelta | None = None,
-) -> str:
+    invoice_id: str | None = None,
+) -> str | None:
     """Give an account a title or a plan: `kind` is `rent` (to be started within `TO_START`), `buy` (for ever), or
-    `grant` (for `life`, else for ever). Returns the entitlement's id.
+    `grant` (for `life`, else for ever). Returns the entitlement's id; None where the invoice that it was bought by has
+    given one before.
 
     Raises:
         RightsError: there is no such title or plan.
@@ -60,6 +71,6 @@ async def give(
         "plan_id": plan_id,
         "now": now,
         "closed": now + life if life is not None else None,
+        "invoice_id": invoice_id,
     }
-    await execute(connection, QUERIES["add_entitlement"], given)
-    return given["entitlement_id"]
+    return given["entitlement_id"] if await execute(connection, QUERIES["add_entitlement"], given) else None

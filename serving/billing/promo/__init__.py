@@ -1,0 +1,1 @@
+"""Promo codes: what they take off, for whom, how often."""

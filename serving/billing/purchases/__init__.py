@@ -1,0 +1,1 @@
+"""Single titles: rented and bought."""
