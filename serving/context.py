@@ -36,6 +36,7 @@ from serving.limits import Limits
 from serving.metrics import Metrics
 from serving.paging import Cursors
 from serving.playback.keyring import Keys
+from serving.playback.opening import Openings
 from serving.playback.playlists import Playlists
 from serving.playback.streams import Streams
 from serving.playback.tokens import MediaTokens
@@ -113,6 +114,7 @@ class Context:
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
         self.streams = Streams(self.transaction, self.slots, clock, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)
+        self.openings = Openings(self.read, self.transaction, clock)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

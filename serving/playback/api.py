@@ -53,12 +53,12 @@ async def watch(request: Request) -> Response:
     if region := region_of(request, context.settings):
         viewer = replace(viewer, region=region)
     try:
-        playback = await core.watch(context.read, context.transaction, context.streams, viewer, title_id, asked)
+        playback = await core.watch(context.openings, context.streams, viewer, title_id, asked)
     except Exception:
         # A slot that was taken for what did not come to be.
         await context.streams.release(asked.playback_id, claims.account_id)
         raise
-    ended = [(one, claims.account_id, core.TAKEN_OVER) for one in playback.ended]
+    ended = [(one, claims.account_id, sessions.TAKEN_OVER) for one in playback.ended]
     await context.streams.ended(ended, playback.heard)
     response = Response(orjson.dumps(_answer(context, playback, cookie), default=str), media_type="application/json")
     name, is_secure = cookie_name(request), request.url.scheme == "https"

@@ -1,18 +1,17 @@
 """The rules of playing: who may watch, where to go on, what is opened and ended."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol, TypeVar
 
 from psycopg import AsyncConnection
 
-from serving.accounts.memo import Transaction
 from serving.catalog.core import descendants, find, next_episode, refuse, unknown
-from serving.db import Row, row, rows
+from serving.db import Row, rows
 from serving.playback import sessions
+from serving.playback.opening import Openings, Question
 from serving.playback.playlists import lines
-from serving.playback.sessions import QUERIES, SESSION_LIFE, Session
+from serving.playback.sessions import QUERIES, SESSION_LIFE, Opening, Session
 from serving.playback.slots import SLOT_LIFE
 from serving.playback.streams import Streams
 from serving.problems import Problem
@@ -22,16 +21,6 @@ from serving.rights.core import Right, right, terms_of
 from serving.rights.entitlements import parse
 from serving.rights.rentals import start
 
-T = TypeVar("T")
-
-
-class Read(Protocol):
-    """`Context.read`: statements that change nothing."""
-
-    async def __call__(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T: ...
-
-
-TAKEN_OVER = "taken_over"
 SERIES_KINDS = ("series", "season")
 FINISHED = 0.95
 # Without known credits the next episode is offered so long before the end.
@@ -88,9 +77,7 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
     return next_episode(episodes, last["title_id"]) or episodes[0]["title_id"]
 
 
-async def watch(
-    read: Read, transaction: Transaction, streams: Streams, viewer: Viewer, title_id: str, asked: Asked
-) -> Playback:
+async def watch(openings: Openings, streams: Streams, viewer: Viewer, title_id: str, asked: Asked) -> Playback:
     """Open a playback session for a title, or for the right episode of a series: two reads at most, and one write.
 
     What the account may watch by is read anew, with the title; of `viewer` counts the profile.
@@ -98,8 +85,7 @@ async def watch(
     Raises:
         Problem: 404, no such title; 403 with the reason and what would help.
     """
-    about = {"title_id": title_id, "account_id": viewer.account_id, "profile_id": viewer.profile_id, "now": asked.now}
-    found = await read(lambda connection: row(connection, QUERIES["to_play"], about))
+    found = await openings.found(Question(title_id, viewer.account_id, viewer.profile_id))
     if found is None:
         raise unknown(title_id)
     viewer, terms = replace(viewer, entitlements=parse(found["entitlements"])), terms_of(found)
@@ -109,20 +95,20 @@ async def watch(
     if refusal is None and not is_series and found["package_id"] is None:
         refusal = Refusal("not_playable")
     if refusal is not None:
-        _, _, offers = await read(lambda connection: find(connection, title_id))
+        _, _, offers = await openings.read(lambda connection: find(connection, title_id))
         raise refuse(refusal, title_id, offers)
     family: list[Row] = []
     if is_series or found["root_id"] != title_id:
         root_id = found["root_id"]
-        family = await read(lambda connection: descendants(connection, viewer, root_id, asked.now))
+        family = await openings.read(lambda connection: descendants(connection, viewer, root_id, asked.now))
     if is_series:
         episode = _episode(family, found)
         if episode is None:
             raise refuse(Refusal("not_playable"), title_id, [])
-        return await watch(read, transaction, streams, viewer, episode, asked)
+        return await watch(openings, streams, viewer, episode, asked)
     by = right(terms, viewer, asked.device, asked.now) or Right()
     session = _session(viewer, title_id, found, by, asked)
-    ended, heard, plays_until = await _open(transaction, streams, session, asked, by)
+    ended, heard, plays_until = await _open(openings, streams, session, asked, by)
     following = next_episode(family, title_id)
     return Playback(
         session,
@@ -168,20 +154,22 @@ def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Aske
 
 
 async def _open(
-    transaction: Transaction, streams: Streams, session: Session, asked: Asked, by: Right
+    openings: Openings, streams: Streams, session: Session, asked: Asked, by: Right
 ) -> tuple[tuple[str, ...], tuple[str, ...], datetime | None]:
     """Take a slot and write the session; returns those that ended for it, in PostgreSQL and in Redis, and when a rental
     ends."""
     taken = await streams.acquire(session, asked.take_over)
-    async with transaction() as connection:
-        if not taken.granted:
+    if not taken.granted:
+        async with openings.transaction() as connection:
             raise await _too_many(connection, session.streams, taken.others)
-        others = {*taken.others, *([asked.take_over] if asked.take_over else [])}
-        ended: list[str] = []
-        if others:
-            ended = await sessions.end(connection, session.account_id, sorted(others), TAKEN_OVER, asked.now)
-        await sessions.store(connection, session)
-        return tuple(ended), taken.others, await start(connection, by.held, asked.now)
+    others = {*taken.others, *([asked.take_over] if asked.take_over else [])}
+    opening = Opening(session, tuple(sorted(others)))
+    if by.held is not None and by.held.kind == "rent":
+        # Its hours begin with the session or not at all.
+        async with openings.transaction() as connection:
+            ended = (await sessions.store(connection, [opening]))[session.playback_id]
+            return ended, taken.others, await start(connection, by.held, asked.now)
+    return await openings.store(opening), taken.others, None
 
 
 async def _too_many(connection: AsyncConnection, streams: int, playing: Sequence[str]) -> Problem:

@@ -1,27 +1,50 @@
 -- name: to_play
--- All that decides about playing a title, and what its player needs.
-SELECT v.title_id, v.kind, v.parent_id, v.root_id, v.state, v.bare, v.playable, v.maturity,
-       offer_terms(v.offers_of) AS offer_terms, entitlements_of(%(account_id)s, %(now)s) AS entitlements,
+-- All that decides about playing titles, and what their players need, for each of those who ask at once.
+SELECT g.asker, v.title_id, v.kind, v.parent_id, v.root_id, v.state, v.bare, v.playable, v.maturity,
+       v.offer_terms, entitlements_of(g.account_id, %(now)s) AS entitlements,
        p.package_id, p.duration_ms, coalesce(p.rungs, '[]') AS rungs,
        (SELECT jsonb_build_object('position_ms', q.position_ms, 'duration_ms', q.duration_ms)
-        FROM playback_position q WHERE q.profile_id = %(profile_id)s AND q.title_id = v.title_id) AS position,
+        FROM playback_position q WHERE q.profile_id = g.profile_id AND q.title_id = v.title_id) AS position,
        coalesce((SELECT jsonb_agg(jsonb_build_object('kind', m.kind, 'start_ms', m.start_ms, 'end_ms', m.end_ms)
                                   ORDER BY m.start_ms)
                  FROM title_marker m WHERE m.title_id = v.title_id), '[]') AS marked
-FROM served_title v
+FROM unnest(%(title_ids)s::text[], %(account_ids)s::text[], %(profile_ids)s::text[])
+     WITH ORDINALITY AS g (title_id, account_id, profile_id, asker)
+JOIN served_title v USING (title_id)
 LEFT JOIN LATERAL (
     SELECT n.package_id, n.duration_ms, n.rungs FROM package n
     WHERE n.title_id = v.title_id AND n.state = 'published' ORDER BY n.created_at DESC, n.package_id DESC LIMIT 1
 ) p ON true
-WHERE v.title_id = %(title_id)s
 
--- name: open_session
-INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, browser,
-                              session_id, region, device_kind, device_name, max_height, streams, slot_until, issued_at,
-                              previous_at)
-VALUES (%(playback_id)s, %(account_id)s, %(profile_id)s, %(title_id)s, %(package_id)s, %(created_at)s, %(expires_at)s,
-        %(browser)s, %(session_id)s, %(region)s, %(device_kind)s, %(device_name)s, %(max_height)s, %(streams)s,
-        %(slot_until)s, %(issued_at)s, %(previous_at)s)
+-- name: open_sessions
+-- Those that are opened at once, and what each takes over from; rows are locked in one order, as in write_beats.
+WITH given AS MATERIALIZED (
+    SELECT * FROM jsonb_to_recordset(%(sessions)s::jsonb) AS g (
+        playback_id text, account_id text, profile_id text, title_id text, package_id text, created_at timestamptz,
+        expires_at timestamptz, browser text, session_id text, region text, device_kind text, device_name text,
+        max_height int, streams int, slot_until timestamptz, issued_at timestamptz, previous_at timestamptz,
+        others text[])
+), locked AS MATERIALIZED (
+    SELECT s.playback_id FROM playback_session s
+    WHERE s.playback_id IN (SELECT unnest(others) FROM given) AND s.ended_at IS NULL
+    ORDER BY s.playback_id FOR UPDATE
+), ended AS (
+    UPDATE playback_session s
+    SET ended_at = g.created_at, end_reason = %(reason)s, expires_at = least(s.expires_at, g.created_at)
+    FROM locked CROSS JOIN LATERAL (
+        SELECT n.playback_id, n.account_id, n.created_at FROM given n WHERE locked.playback_id = ANY (n.others)
+    ) g
+    WHERE s.playback_id = locked.playback_id AND s.account_id = g.account_id
+    RETURNING s.playback_id, g.playback_id AS taken_by
+), opened AS (
+    INSERT INTO playback_session (playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at,
+                                  browser, session_id, region, device_kind, device_name, max_height, streams,
+                                  slot_until, issued_at, previous_at)
+    SELECT playback_id, account_id, profile_id, title_id, package_id, created_at, expires_at, decode(browser, 'hex'),
+           session_id, region, device_kind, device_name, max_height, streams, slot_until, issued_at, previous_at
+    FROM given
+)
+SELECT taken_by, playback_id FROM ended
 
 -- name: living_sessions
 -- row: serving.playback.sessions.Session

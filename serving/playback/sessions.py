@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import orjson
 from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
 
 from matinee.db.queries import load
-from serving.db import Row, execute, rows
+from serving.db import Row, rows
 
 QUERIES = load(Path(__file__).parent)
 HEARTBEAT_S = 30
+TAKEN_OVER = "taken_over"
 # A session that sends no heartbeat this long is over; its slot is free much earlier (`slots.SLOT_LIFE`).
 SESSION_LIFE = timedelta(hours=1)
 # An address is renewed by the first heartbeat after this; the one before then opens for as long again.
@@ -45,9 +48,30 @@ class Session:
     max_height: int | None = None
 
 
-async def store(connection: AsyncConnection, session: Session) -> None:
-    """Write a new session."""
-    await execute(connection, QUERIES["open_session"], {name: getattr(session, name) for name in Session.__slots__})
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session that begins, and those of its account that end for it."""
+
+    session: Session
+    others: tuple[str, ...] = ()
+
+
+async def store(connection: AsyncConnection, openings: Sequence[Opening]) -> dict[str, tuple[str, ...]]:
+    """Write new sessions in their order; returns by the id of each what ended for it."""
+    ended: dict[str, tuple[str, ...]] = {one.session.playback_id: () for one in openings}
+    # A statement does not see what it writes: what takes over from one of the same turn comes after it.
+    at_once = [one for one in openings if ended.keys().isdisjoint(one.others)]
+    for part in (at_once, *([one] for one in openings if one not in at_once)):
+        given = [{**_columns(one.session), "others": one.others} for one in part]
+        parameters = {"sessions": Jsonb(given, orjson.dumps), "reason": TAKEN_OVER}
+        for one in await rows(connection, QUERIES["open_sessions"], parameters):
+            ended[one["taken_by"]] += (one["playback_id"],)
+    return ended
+
+
+def _columns(session: Session) -> Row:
+    found = {name: getattr(session, name) for name in Session.__slots__ if name != "duration_ms"}
+    return {**found, "browser": session.browser.hex()}
 
 
 async def living(connection: AsyncConnection, account_id: str, now: datetime) -> list[Session]:

@@ -21,8 +21,8 @@ from redis.asyncio import Redis
 from matinee.clock import Clock
 from matinee.ids import uuid7
 from serving.db import Row
+from serving.gather import Gather
 from serving.playback.sessions import HEARTBEAT_S, RENEW_AFTER, SESSION_LIFE, Session
-from serving.recommendations.gather import Gather
 
 # Three heartbeats may be missed; then the slot is free for others.
 SLOT_LIFE = timedelta(seconds=3 * HEARTBEAT_S + 10)
@@ -87,9 +87,10 @@ class Slots:
         self._client, self._clock = client, clock
         names = ("acquire", "beat", "look", "warm", "clean")
         self._scripts = {name: client.register_script((_HERE / f"{name}.lua").read_text()) for name in names}
-        self._beats: Gather[Beaten | ColdError] = Gather(self._send_beats)
-        self._looks: Gather[str | ColdError | None] = Gather(self._send_looks)
-        self._states: Gather[State | None] = Gather(self._read_states)
+        self._acquires: Gather[tuple[Session, datetime, str | None], Taken | ColdError] = Gather(self._send_acquires)
+        self._beats: Gather[str, Beaten | ColdError] = Gather(self._send_beats)
+        self._looks: Gather[str, str | ColdError | None] = Gather(self._send_looks)
+        self._states: Gather[str, State | None] = Gather(self._read_states)
         self._next_try = 0.0
         self._is_away, self._failures = False, 0
         # What happened before this process began is not known.
@@ -98,17 +99,12 @@ class Slots:
         self._run_id: str | None = None
 
     async def acquire(self, session: Session, now: datetime, take_over: str | None) -> Taken:
-        """Take a slot for a new session of an account, which holds at most `session.streams`.
+        """Take a slot for a new session of an account, which holds at most `session.streams`; one command a turn.
 
         Raises:
             GoneError, ColdError: see there.
         """
-        given = [session.account_id, session.playback_id, ms(now), ms(now + SLOT_LIFE), session.streams]
-        given += [take_over or "", session.browser.hex(), session.title_id]
-        said, *others = await self._run("acquire", [*given, *_hash(session)])
-        if said == b"cold":
-            raise ColdError
-        return Taken(said == b"ok", tuple(other.decode() for other in others))
+        return _warm(await self._acquires.get((session, now, take_over)))
 
     async def beat(self, beat: Beat) -> Beaten:
         """Keep a session and its slot, and remember the position. Those of one turn of the event loop share a command.
@@ -220,6 +216,15 @@ class Slots:
             await self._ready()
             return await cast("Awaitable[Any]", self._scripts[script](args=given))
 
+    async def _send_acquires(
+        self, asked: Sequence[tuple[Session, datetime, str | None]]
+    ) -> Sequence[Taken | ColdError]:
+        given: list[Any] = []
+        for session, now, take_over in asked:
+            given += [session.account_id, session.playback_id, ms(now), ms(now + SLOT_LIFE), session.streams]
+            given += [take_over or "", session.browser.hex(), session.title_id, *_hash(session)]
+        return [_taken(answer) for answer in await self._run("acquire", [len(given) // len(asked), *given])]
+
     async def _send_beats(self, keys: Sequence[str]) -> Sequence[Beaten | ColdError]:
         now = self._clock.now()
         given = [ms(now), ms(now + SLOT_LIFE), ms(now + SESSION_LIFE), int(RENEW_AFTER.total_seconds() * 1000)]
@@ -277,6 +282,11 @@ def _warm(answer: Any) -> Any:
     if isinstance(answer, ColdError):
         raise answer
     return answer
+
+
+def _taken(answer: Sequence[bytes]) -> Taken | ColdError:
+    said, *others = (part.decode() for part in answer)
+    return ColdError() if said == "cold" else Taken(said == "ok", tuple(others))
 
 
 def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:

@@ -25,10 +25,10 @@ from matinee.clock import Clock
 from serving import tasks
 from serving.accounts.memo import Memo, Transaction
 from serving.db import Row, execute, row, rows
+from serving.gather import Gather
 from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
 from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Slots, State, Taken, at, ms
-from serving.recommendations.gather import Gather
 
 Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
 WRITTEN_S = 1.0
@@ -50,8 +50,8 @@ class Streams:
         self.slots = Slots(client, clock)
         self._states: Memo[str, State] = Memo(clock, life_s=STATE_S)
         self._verdicts: Memo[str, tuple[str | None]] = Memo(clock, life_s=VERDICT_S)
-        self._judged: Gather[str | None] = Gather(self._judge)
-        self._stored: Gather[State | None] = Gather(self._stored_states)
+        self._judged: Gather[str, str | None] = Gather(self._judge)
+        self._stored: Gather[str, State | None] = Gather(self._stored_states)
         self._unwritten: dict[str, dict[str, Noted]] = {}  # account -> playback -> its newest heartbeat
         self._told: set[str] = set()
         self._wake = asyncio.Event()

@@ -25,7 +25,7 @@ from serving.profiles.core import Viewer
 from serving.profiles.memo import Viewers
 from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
-from serving.recommendations.gather import Gather
+from serving.gather import Gather
 from serving.recommendations.live import GoneError, Live
 from serving.recommendations.making import Asker, Makings
 from serving.recommendations.page import Page, Visit, home_page, onboarding_page
@@ -76,7 +76,7 @@ class Homes:
         self._transaction, self._catalogues, self._systems, self._live = transaction, catalogues, systems, live
         self._exposures, self._metrics, self._clock = exposures, metrics, clock
         self._viewers = viewers
-        self._positions: Gather[list[Row]] = Gather(self._read_positions)
+        self._positions: Gather[str, list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
         self._pages, self._done = Pages(), Done()
         self._finished: Memo[str, tuple[bytes | None, frozenset[str]]] = Memo(clock)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import redis
 
 from features.online import Known, Online
-from serving.recommendations.gather import Gather
+from serving.gather import Gather
 from serving.recommendations.tracking import Tracking
 
 V = TypeVar("V")
@@ -49,8 +49,8 @@ class Live:
     def __init__(self, online: Online, tracking: Tracking) -> None:
         self._online, self.tracking = online, tracking
         self._breaker = Breaker()
-        self._versions: Gather[bytes | None] = Gather(self._read_versions)
-        self._done: Gather[frozenset[str]] = Gather(self._read_done)
+        self._versions: Gather[str, bytes | None] = Gather(self._read_versions)
+        self._done: Gather[str, frozenset[str]] = Gather(self._read_done)
 
     async def version(self, profile_key: str) -> bytes | None:
         """Differs from the last one when anything that is known of the profile changed.

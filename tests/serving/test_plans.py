@@ -43,6 +43,7 @@ VALUES: dict[str, Any] = {
     "accounts": [ACCOUNT],
     "names": [ACCOUNT],
     "profile_id": PROFILE,
+    "account_ids": [ACCOUNT],
     "profile_ids": [PROFILE],
     "title_id": TITLE,
     "title_ids": [TITLE, "t-000015"],
@@ -134,6 +135,22 @@ VALUES: dict[str, Any] = {
     "reason": "stopped",
     "reasons": ["plan"],
     "count": 100,
+    "sessions": json.dumps(
+        [
+            {
+                "playback_id": "new",
+                "account_id": ACCOUNT,
+                "profile_id": PROFILE,
+                "title_id": TITLE,
+                "package_id": "p-t-000005",
+                "created_at": "2026-01-01Z",
+                "expires_at": "2026-01-02Z",
+                "browser": "00",
+                "streams": 1,
+                "others": ["b-p-00000010"],
+            }
+        ]
+    ),
     "beats": json.dumps([{"playback_id": "b-p-00000010", "profile_id": PROFILE, "title_id": TITLE, "position_ms": 1}]),
 }
 # The same for one query, where a name means something else there.
@@ -151,7 +168,6 @@ OWN: dict[str, dict[str, Any]] = {
     "admin/accounts/disabled": {"before": ACCOUNT},
     "admin/accounts/audit": {"before": 100},
     "admin/accounts/audit_of": {"before": 100},
-    "playback/open_session": {"playback_id": "new"},
     "playback/living_after": {"after": "b-p-00000010"},
     "rights/welcome": {"account_id": "a-0014999", "period_id": "new"},
     "rights/add_entitlement": {"entitlement_id": "new", "kind": "grant", "plan_id": None},

@@ -1,21 +1,25 @@
-"""Reads of many requests in one command: whoever asks within a turn of the event loop shares it."""
+"""Work of many requests in one command: whoever asks within a turn of the event loop shares it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Gather(Generic[V]):
-    """Wraps `read`, which answers many keys at once, in their order, so that it is called once a turn."""
+class Gather(Generic[K, V]):
+    """Wraps `read`, which answers many keys at once, in their order, so that it is called once a turn.
 
-    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Sequence[V]]]) -> None:
-        self._read = read
-        self._asked: dict[str, asyncio.Future[V]] = {}
+    `one_by_one`: the next call begins when the last has ended, with all who came meanwhile, as commits are grouped.
+    """
+
+    def __init__(self, read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, one_by_one: bool = False) -> None:
+        self._read, self._one_by_one = read, one_by_one
+        self._asked: dict[K, asyncio.Future[V]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
-    def get(self, key: str) -> asyncio.Future[V]:
+    def get(self, key: K) -> asyncio.Future[V]:
         """The value of a key; the future carries the error of the read where it fails."""
         asked = self._asked.get(key)
         if asked is None:
@@ -26,12 +30,19 @@ class Gather(Generic[V]):
         return asked
 
     def _start(self) -> None:
+        if self._one_by_one and self._running:
+            return
         asked, self._asked = self._asked, {}
         task = asyncio.ensure_future(self._answer(asked))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._end)
 
-    async def _answer(self, asked: dict[str, asyncio.Future[V]]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if self._one_by_one and self._asked:
+            self._start()
+
+    async def _answer(self, asked: dict[K, asyncio.Future[V]]) -> None:
         try:
             values = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - every request that waits hears of it and decides
