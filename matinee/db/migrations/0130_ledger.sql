@@ -43,7 +43,6 @@ CREATE TABLE ledger_transaction (
     )),
     source         text NOT NULL CHECK (source <> ''),
     occurred_at    timestamptz NOT NULL,
-    written_by     xid8 NOT NULL DEFAULT pg_current_xact_id(),
     UNIQUE (kind, source)
 );
 CREATE INDEX ledger_transaction_at ON ledger_transaction (occurred_at, transaction_id);
@@ -59,8 +58,9 @@ CREATE TABLE posting (
 );
 CREATE INDEX posting_balance ON posting (ledger, party, currency) INCLUDE (amount_minor);
 
--- All postings of a transaction are written by one statement, in the database transaction that wrote the business fact,
--- and sum to zero in each currency. So no moment, not even within a database transaction, knows an unbalanced ledger.
+-- All postings of a transaction are written by one statement and sum to zero in each currency. So no moment, not even
+-- within a database transaction, knows an unbalanced ledger; and as a fact without postings is never committed (below),
+-- none that is committed ever gets more of them.
 CREATE FUNCTION posting_balances() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     wrong record;
@@ -71,14 +71,19 @@ BEGIN
         RAISE EXCEPTION 'ledger transaction % does not balance: % % are left over',
             wrong.transaction_id, wrong.amount, wrong.currency USING ERRCODE = 'check_violation';
     END IF;
-    SELECT transaction_id INTO wrong FROM (SELECT DISTINCT transaction_id FROM written) w
-    JOIN ledger_transaction t USING (transaction_id) WHERE t.written_by <> pg_current_xact_id() LIMIT 1;
+    SELECT w.transaction_id INTO wrong
+    FROM (SELECT transaction_id, count(*) AS lines FROM written GROUP BY transaction_id) w
+    WHERE w.lines <> (SELECT count(*) FROM posting p WHERE p.transaction_id = w.transaction_id) LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'ledger transaction % is closed: postings come with it or never', wrong.transaction_id
+        RAISE EXCEPTION 'ledger transaction % is closed: its postings come all at once', wrong.transaction_id
             USING ERRCODE = 'check_violation';
     END IF;
     SELECT w.transaction_id, w.ledger, w.party INTO wrong FROM written w JOIN ledger_account a USING (ledger)
-    WHERE (a.party IS NULL) <> (w.party = '') LIMIT 1;
+    WHERE CASE a.party
+        WHEN 'customer' THEN NOT EXISTS (SELECT FROM customer c WHERE c.customer_id = w.party)
+        WHEN 'country' THEN w.party !~ '^[A-Z]{2}$'
+        WHEN 'provider' THEN w.party !~ '^[a-z]+$'
+        ELSE w.party <> '' END LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'ledger transaction %: party % does not fit ledger %', wrong.transaction_id, wrong.party, wrong.ledger
             USING ERRCODE = 'check_violation';
@@ -112,6 +117,20 @@ CREATE TRIGGER ledger_keeps BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_transa
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_keeps();
 CREATE TRIGGER ledger_keeps BEFORE UPDATE OR DELETE OR TRUNCATE ON posting
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_keeps();
+CREATE TRIGGER ledger_keeps BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_account
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_keeps();
+
+-- Who has postings stays, as a number without a name if need be.
+CREATE FUNCTION customer_keeps() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM posting WHERE ledger = 'receivable' AND party = OLD.customer_id) THEN
+        RAISE EXCEPTION 'customer % has postings: erase the account, not the customer', OLD.customer_id
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN OLD;
+END
+$$;
+CREATE TRIGGER customer_keeps BEFORE DELETE ON customer FOR EACH ROW EXECUTE FUNCTION customer_keeps();
 
 -- Balances are derived, never kept.
 CREATE VIEW ledger_balance AS

@@ -42,7 +42,7 @@ async def post(connection: AsyncConnection, transactions: Sequence[Transaction])
         AlreadyPostedError: one is in the ledger (or twice among these). Roll back: others of them were written.
     """
     for transaction in transactions:
-        _check(transaction)
+        check(transaction)
     if not transactions:
         return
     columns = {
@@ -72,7 +72,8 @@ async def post(connection: AsyncConnection, transactions: Sequence[Transaction])
     )
 
 
-def _check(transaction: Transaction) -> None:
+def check(transaction: Transaction) -> None:
+    """Raises: LedgerError where the ledger would not take it."""
     name = f"{transaction.kind} of {transaction.source}"
     if not transaction.postings:
         raise LedgerError(f"{name} has no postings: a fact without money is none")
