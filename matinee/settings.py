@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     stripe_secret_key: str | None = Field(default=None, repr=False)  # sk_… or rk_…
     stripe_webhook_secret: str | None = Field(default=None, repr=False)  # whsec_…, of the endpoint for our webhooks
     stripe_url: str | None = None  # of its API; unset: https://api.stripe.com
+    yookassa_shop_id: str | None = None
+    yookassa_secret_key: str | None = Field(default=None, repr=False)  # live_… or test_…
+    yookassa_url: str | None = None  # of its API; unset: https://api.yookassa.ru/v3
+    yookassa_networks: str | None = None  # by comma, whose notices are heard; unset: those that YooKassa documents
+    sandbox_faults: str = ""  # what goes wrong with the embedded provider: declines=0.1 after=0.05 seed=7
     drain_s: float = Field(default=0, ge=0, le=60)  # that the API says `draining` before it closes its door
     gateway: bool = True  # NGINX before the API: HTTPS, segments from disk; false: the API alone, over HTTP
     gateway_port: int | None = None  # of HTTPS; unset: a free one
@@ -100,7 +105,7 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("public_url", "breached_passwords_url", "stripe_url", mode="after")
+    @field_validator("public_url", "breached_passwords_url", "stripe_url", "yookassa_url", mode="after")
     @classmethod
     def _web(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("http://", "https://")):

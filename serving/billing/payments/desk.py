@@ -30,7 +30,7 @@ class Desk:
 
         wanted = name or self.settings.payments
         if wanted not in self._providers:
-            self._providers[wanted] = provider_of(self.settings, wanted)
+            self._providers[wanted] = provider_of(self.settings, wanted, self.clock)
         return self._providers[wanted]
 
     async def aclose(self) -> None:

@@ -1,5 +1,6 @@
 """Payment providers behind one interface (`base.py`): `sandbox`, `stripe`, `yookassa`."""
 
+from matinee.clock import Clock
 from matinee.errors import SettingsError
 from matinee.settings import Settings
 from serving.billing.providers.base import Provider
@@ -7,8 +8,10 @@ from serving.billing.providers.base import Provider
 NAMES = ("sandbox", "stripe", "yookassa")
 
 
-def provider_of(settings: Settings, name: str | None = None) -> Provider:
+def provider_of(settings: Settings, name: str | None = None, clock: Clock | None = None) -> Provider:
     """A provider by its name, or the one of new payments (`MATINEE_PAYMENTS`); its owner closes it.
+
+    `clock`: the embedded provider lives by it; the others have their own.
 
     Raises:
         SettingsError: an unknown name, or a key of that provider is missing.
@@ -19,7 +22,7 @@ def provider_of(settings: Settings, name: str | None = None) -> Provider:
         case "sandbox":
             from serving.billing.providers.sandbox import Sandbox
 
-            return Sandbox(settings)
+            return Sandbox(settings, clock)
         case "stripe":
             from serving.billing.providers.stripe import Stripe
 
