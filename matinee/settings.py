@@ -53,6 +53,7 @@ class Settings(BaseSettings):
     trial_plan: str = "premium"  # of the table `plan`: what a new account may watch by
     trial_days: int = Field(default=14, ge=0, le=3_650)  # for so long; 0: new accounts watch what is free
     payments: Literal["sandbox", "stripe", "yookassa"] = "sandbox"  # for new payments; old ones stay where they are
+    payments_patience_s: float = Field(default=5, gt=0, le=60)  # for an answer of a payment provider
     stripe_secret_key: str | None = Field(default=None, repr=False)  # sk_… or rk_…
     stripe_webhook_secret: str | None = Field(default=None, repr=False)  # whsec_…, of the endpoint for our webhooks
     stripe_url: str | None = None  # of its API; unset: https://api.stripe.com
@@ -61,6 +62,9 @@ class Settings(BaseSettings):
     yookassa_url: str | None = None  # of its API; unset: https://api.yookassa.ru/v3
     yookassa_networks: str | None = None  # by comma, whose notices are heard; unset: those that YooKassa documents
     sandbox_faults: str = ""  # what goes wrong with the embedded provider: declines=0.1 after=0.05 seed=7
+    seller_name: str = "Matinee"  # who sells, on invoices and receipts, as the law wants it told
+    seller_address: str = ""
+    seller_tax_id: str = ""
     drain_s: float = Field(default=0, ge=0, le=60)  # that the API says `draining` before it closes its door
     gateway: bool = True  # NGINX before the API: HTTPS, segments from disk; false: the API alone, over HTTP
     gateway_port: int | None = None  # of HTTPS; unset: a free one
