@@ -54,10 +54,23 @@ class Offer(BaseModel):
             raise ValueError(f"a {self.kind} offer needs a price and a currency")
         if self.from_ and self.until and self.until <= self.from_:
             raise ValueError(f"an offer must end after it starts: {self.from_} .. {self.until}")
+        if self.price is not None and self.currency is not None:
+            _check_decimals(self.price, self.currency)
         return self
 
     def open_at(self, moment: datetime) -> bool:
         return (self.from_ is None or self.from_ <= moment) and (self.until is None or moment < self.until)
+
+
+def _check_decimals(price: Decimal, currency: str) -> None:
+    """What cannot be paid cannot be sold: a price has as many decimal places as its currency (CLDR)."""
+    from babel.numbers import get_currency_precision, list_currencies
+
+    if currency not in list_currencies("en"):
+        raise ValueError(f"there is no currency {currency}: give a code of ISO 4217")
+    places = get_currency_precision(currency)
+    if price != round(price, places):
+        raise ValueError(f"{price} {currency}: prices in {currency} have {places} decimal places")
 
 
 class FeedTitle(BaseModel):

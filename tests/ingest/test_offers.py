@@ -114,3 +114,21 @@ def test_extra_has_to_fit_the_schema_of_the_service(settings, tmp_path):
     schema.write_text('{"type": 7}')
     with pytest.raises(IngestError, match="MATINEE_EXTRA_SCHEMA"):
         check_of(settings)
+
+
+@pytest.mark.parametrize(
+    ("price", "currency", "says"),
+    [
+        ("500.50", "JPY", "500.50 JPY: prices in JPY have 0 decimal places"),
+        ("500.00", "JPY", None),
+        ("3.5", "EUR", None),
+        ("3", "ABC", "there is no currency ABC"),
+    ],
+)
+def test_a_price_is_one_that_can_be_paid(price, currency, says):
+    wanted = {"kind": "rent", "price": price, "currency": currency}
+    if says is None:
+        assert Offer.model_validate(wanted).currency == currency
+        return
+    with pytest.raises(ValueError, match=says):
+        Offer.model_validate(wanted)

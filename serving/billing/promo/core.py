@@ -233,6 +233,6 @@ async def _wrong(connection: AsyncConnection, new: NewPromo) -> str | None:
         return "free months are of plans, not of titles"
     plans = await rows(connection, QUERIES["unknown_plans"], {"plans": list(new.plans)})
     titles = await rows(connection, QUERIES["unknown_titles"], {"titles": list(new.titles)})
-    if unknown := [*(one["plan_id"] for one in plans), *(one["title_id"] for one in titles)]:
+    if unknown := [one["asked"] for one in (*plans, *titles)]:
         return f"there is no plan or title {', '.join(unknown)}"
     return None

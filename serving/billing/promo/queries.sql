@@ -67,10 +67,10 @@ VALUES (%(promo_id)s, %(code)s, %(kind)s, %(value)s, %(currency)s, %(periods)s, 
 ON CONFLICT (key) WHERE withdrawn_at IS NULL DO NOTHING
 
 -- name: unknown_plans
-SELECT plan_id FROM unnest(%(plans)s::text[]) plan_id WHERE plan_id NOT IN (SELECT plan_id FROM plan)
+SELECT asked FROM unnest(%(plans)s::text[]) AS asked WHERE NOT EXISTS (SELECT FROM plan WHERE plan_id = asked)
 
 -- name: unknown_titles
-SELECT title_id FROM unnest(%(titles)s::text[]) title_id WHERE NOT EXISTS (SELECT FROM title t WHERE t.title_id = unnest.title_id)
+SELECT asked FROM unnest(%(titles)s::text[]) AS asked WHERE NOT EXISTS (SELECT FROM title WHERE title_id = asked)
 
 -- name: listed
 -- The newest first; `after`: older than this one.
