@@ -7,7 +7,7 @@ The rules that every provider keeps, and that `tests/serving/billing/provider_co
   call that is the provider's promise; later, `look` first. A refund goes by `refund_id` likewise.
 - The same `payment_id` with another amount, currency or buyer is a defect of the caller: ProviderRefusedError.
 - Nothing here touches the database or holds state that matters: kill the process anywhere, ask again afterwards.
-- Every call ends within about `PATIENCE_S` seconds, by an answer or by one of the errors below.
+- Each request ends within `settings.payments_patience_s`, by an answer or one of the errors below; a call makes a few.
 - Secrets are in no error, representation or log line.
 """
 
@@ -21,7 +21,7 @@ from serving.billing.documents.fiscal import Item
 from serving.billing.errors import BillingError
 from serving.billing.ledger.money import Money
 
-PATIENCE_S = 5.0  # for one answer of a provider; a call makes a few requests at most
+PATIENCE_S = 5.0  # for one answer, unless `settings.payments_patience_s` says otherwise
 REPEATABLE = timedelta(hours=23)  # how long every provider remembers an idempotency key (24 h), less a margin
 # A provider may still be at work on a request that we gave up waiting for: None of a look is final only this long after
 # the last `open` or `charge` ended.
@@ -33,7 +33,7 @@ class ProviderError(BillingError):
 
 
 class ProviderAwayError(ProviderError):
-    """Nobody knows what happened: timeout, refused connection, 5xx, HTML, in flight, too many. It stays pending; ask."""
+    """Nobody knows what happened: timeout, refused connection, 5xx, HTML, in flight, too many. Stays pending; ask."""
 
 
 class ProviderRefusedError(ProviderError):
@@ -42,9 +42,10 @@ class ProviderRefusedError(ProviderError):
     A buyer's card that is declined is not this, but an Outcome with `State.failed`.
     """
 
-    def __init__(self, message: str, code: str = "refused") -> None:
+    def __init__(self, message: str, code: str = "refused", status: int | None = None) -> None:
         super().__init__(message)
         self.code = code  # the provider's word where it has one
+        self.status = status  # of HTTP, where there was an answer
 
 
 class ForgedError(ProviderError):
@@ -145,7 +146,7 @@ class Movement:
     """
 
     ref: str  # of the movement itself, unique at the provider
-    kind: Literal["payment", "refund", "fee", "dispute", "payout"]
+    kind: Literal["payment", "refund", "fee", "dispute", "payout", "other"]
     money: Money
     at: datetime
     payment_id: str | None = None  # ours; None: of no payment of ours (payout, monthly fee)
