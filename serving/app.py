@@ -1,5 +1,6 @@
 """The API: `create_app(settings)`, and `main_app` for `uvicorn --factory serving.app:main_app`."""
 
+import asyncio
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
-from serving import health, logs, problems
+from serving import health, logs, problems, tasks
 from serving.accounts.account_api import router as account
 from serving.accounts.api import router as accounts
 from serving.accounts.credentials_api import router as credentials
@@ -25,6 +26,7 @@ from serving.accounts.tv_api import router as tv
 from serving.admin.accounts.api import router as admin_accounts
 from serving.admin.catalogue.api import router as admin_catalogue
 from serving.analytics.api import router as analytics
+from serving.billing.providers.sandbox import page as sandbox
 from serving.catalog.api import router as catalog
 from serving.catalog.routes import facets, titles
 from serving.context import Context
@@ -98,11 +100,14 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
     context = Context(settings, clock or SystemClock())
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(itself: FastAPI) -> AsyncIterator[None]:
         await context.open()
+        # The embedded payment provider tells this app's webhook itself.
+        telling = asyncio.create_task(sandbox.tell(itself)) if settings.payments == "sandbox" else None
         try:
             yield
         finally:
+            await tasks.end([telling])
             await context.close()
 
     app = Api(
@@ -186,6 +191,8 @@ def plain_routes() -> list[PlainRoute]:
         PlainRoute("/metrics", health.metrics),
         PlainRoute("/", page),
         PlainRoute("/api/docs", docs),
+        PlainRoute(sandbox.PATH, sandbox.show_page),
+        PlainRoute(sandbox.PATH, sandbox.take_form, methods=["POST"]),
     ]
 
 

@@ -153,7 +153,10 @@ class _Exchange:
                 break
         else:
             headers.append(_NO_STORE)
-        headers += _HEADERS_HTTPS if self._scope.get("scheme") == "https" else _HEADERS
+        security = _HEADERS_HTTPS if self._scope.get("scheme") == "https" else _HEADERS
+        if own := self._scope.get("matinee.headers"):  # a page that needs others, by their names
+            security = [(name, own.get(name.decode(), value.decode()).encode()) for name, value in security]
+        headers += security
         headers.append((b"x-request-id", self.request_id))
         return headers
 

@@ -34,9 +34,9 @@ async def sandbox(settings: Settings, clock: ManualClock) -> AsyncIterator[Sandb
 
 async def paid(sandbox: Sandbox, card: str = "good", **changes: Any) -> Any:
     """A payment on the hosted page with a card that is kept."""
-    asked = order(**changes)
+    asked = order(save_method=True, **changes)
     opened = await sandbox.open(asked)
-    await sandbox.submit(opened.ref, BY_NAME[card], save=True)
+    await sandbox.submit(opened.ref, BY_NAME[card])
     return asked, await sandbox.look(asked.payment_id, opened.ref)
 
 
@@ -73,3 +73,33 @@ async def test_each_card_does_what_the_page_says(sandbox: Sandbox, card: str) ->
     absent = await sandbox.charge(order(method_ref=said.method.ref))
     assert absent.state.value == {"paid": "succeeded", "refused": "failed", "challenge": "action"}[it.absent.value]
     assert absent.failure == (it.failure if it.absent.value == "refused" else None)
+
+
+async def test_the_page_pays_without_javascript_and_says_that_no_money_moves(
+    settings: Settings, clock: ManualClock, sandbox: Sandbox, running: Any, browser: Any
+) -> None:
+    opened = await sandbox.open(order(save_method=True, description="<b>Standard</b>"))
+    page = "/sandbox/pay/" + opened.ref
+    async with running(settings, clock) as app, browser(app) as buyer:
+        shown = await buyer.get(page)
+        assert "Никогда не вводите здесь номер настоящей карты" in shown.text
+        assert "449,00" in shown.text
+        assert "&lt;b&gt;Standard" in shown.text
+        assert "form-action 'self' http://here;" in shown.headers["content-security-policy"]
+        assert shown.headers["referrer-policy"] == "same-origin"
+        forged = await buyer.post(page, data={"do": "pay"}, headers={"origin": "http://elsewhere"})
+        assert forged.status_code == 403
+        real = await buyer.post(page, data={"do": "pay", "number": "4111 1111 1111 1111"})
+        assert (real.status_code, "4111" in real.text) == (422, False)
+        asked = await buyer.post(page, data={"do": "pay", "number": "4000 0025 0000 3155", "save": "on"})
+        assert (asked.status_code, asked.headers["location"]) == (303, page)
+        assert "3-D Secure" in (await buyer.get(page)).text
+        confirmed = await buyer.post(page, data={"do": "confirm"})
+        assert (confirmed.status_code, confirmed.headers["location"]) == (303, "http://here/#/back")
+        assert "Оплачено" in (await buyer.get(page)).text
+        assert (await buyer.get("/sandbox/pay/none")).status_code == 404
+    said = await sandbox.look("", opened.ref)
+    assert said is not None
+    assert said.state is State.succeeded
+    assert said.method is not None
+    assert said.method.label == "Visa •••• 3155"

@@ -95,6 +95,10 @@ class World:
         """One more profile of an account; returns its id."""
         return asyncio.run(_profile(self, of, name))
 
+    def sandbox_payment(self) -> str:
+        """The name of a payment that waits on the sandbox's page."""
+        return asyncio.run(_sandbox_payment(self))
+
     def watch(self, of: Person, title_id: str = "otters") -> tuple[dict[str, Any], httpx.Client]:
         """Open a playback: what the API answered, and the browser that may play it."""
         browser = self.browser(headers=of.headers)
@@ -144,6 +148,19 @@ async def _subscribe(connection: Any, account_id: str, plan: str, now: Any) -> N
         "currency, opened) VALUES (%(id)s, %(id)s, %(id)s, %(plan)s, 'active', 0, 'EUR', %(now)s - interval '1 day')",
         {"id": account_id, "plan": plan, "now": now},
     )
+
+
+async def _sandbox_payment(world: World) -> str:
+    from matinee.ids import uuid7
+    from serving.billing.ledger.money import Money
+    from serving.billing.providers.base import Order
+    from serving.billing.providers.sandbox import Sandbox
+
+    sandbox = Sandbox(world.settings)
+    order = Order(uuid7(), Money(100, "EUR"), "Basic", "1", "nobody", None, "en", world.url)
+    opened = await sandbox.open(order)
+    await sandbox.aclose()
+    return opened.ref
 
 
 async def _profile(world: World, of: Person, name: str) -> str:

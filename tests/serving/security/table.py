@@ -34,6 +34,8 @@ GET    /health/live                                    | anyone | 200
 GET    /health/ready                                   | anyone | 200
 GET    /metrics                                        | anyone | 200
 MOUNT  /static                                         | anyone | 404
+GET    /sandbox/pay/{ref}                              | anyone | 200 200 404 | sandbox
+POST   /sandbox/pay/{ref}                              | anyone | 303 303 404 | sandbox
 
 POST   /api/auth/register                              | anyone | 422 |          | {}
 POST   /api/auth/login                                 | anyone | 401 |         | {"email": "x@a.org", "password": "x"}
@@ -212,6 +214,8 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
         case "code":
             started = world.nobody.post("/api/auth/tv", json={}).json()
             about["user_code"] = "BCDF-GHJK" if whose == "none" else started["user_code"]
+        case "sandbox":
+            about["ref"] = "none" if whose == "none" else world.sandbox_payment()
         case "title":
             about["title_id"] = {"own": "otters", "other": "unseen", "none": "nothing"}[whose]
         case "playback" | "key" | "segment" if whose != "none":

@@ -72,8 +72,9 @@ class Bank:
                 return Payment(**again) if again else None
             return payment
 
-    async def submit(self, ref: str, card: Card, *, save: bool = False) -> Payment:
-        """The buyer gives a card on the hosted page: the payment succeeds, fails, or waits for `confirm`.
+    async def submit(self, ref: str, card: Card, *, save: bool = True) -> Payment:
+        """The buyer gives a card on the hosted page: the payment succeeds, fails, or waits for `confirm`. The card is
+        kept where the order asked for it and the buyer lets it (`save`).
 
         Raises:
             ProviderRefusedError: there is no such payment.
@@ -84,7 +85,7 @@ class Bank:
             if payment.settled or payment.waits_for_bank:
                 return payment
             declined = faults.declined(payment.payment_id)
-            payment = replace(payment, card=card.name, save_method=save or payment.save_method)
+            payment = replace(payment, card=card.name, save_method=save and payment.save_method)
             return await self._decide(connection, payment, card, card.present, declined=declined)
 
     async def confirm(self, ref: str, *, is_owner: bool) -> Payment:
@@ -100,6 +101,16 @@ class Bank:
             if not is_owner:
                 return await self.settle(connection, payment, State.failed, failure="authentication_failed")
             return await self._decide(connection, payment, BY_NAME[payment.card or ""], Verdict.paid)
+
+    async def abandon(self, ref: str) -> Payment:
+        """The page is closed for good; what is settled stays as it is.
+
+        Raises:
+            ProviderRefusedError: there is no such payment.
+        """
+        async with self.books() as connection:
+            payment = await self.locked(connection, ref)
+            return payment if payment.settled else await self.settle(connection, payment, State.failed, "canceled")
 
     async def dispute(self, ref: str, reason: str = "fraudulent") -> str | None:
         """The buyer's bank takes back what is left of a payment; returns the dispute's name, None where it cannot."""

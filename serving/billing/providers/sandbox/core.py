@@ -135,10 +135,7 @@ class Sandbox(Bank):
 
     async def cancel(self, ref: str) -> None:
         async def close() -> None:
-            async with self.books() as connection:
-                payment = await self.locked(connection, ref)
-                if not payment.settled:
-                    await self.settle(connection, payment, State.failed, failure="canceled")
+            await self.abandon(ref)
 
         await self._call("cancel", ref, close)
 
