@@ -20,7 +20,7 @@ def provider_of(settings: Settings, name: str | None = None, clock: Clock | None
     # Each library is imported for who uses it alone: the API is live before any of them would be.
     match name:
         case "sandbox":
-            from serving.billing.providers.sandbox import Sandbox
+            from serving.billing.providers.sandbox.core import Sandbox
 
             return Sandbox(settings, clock)
         case "stripe":

@@ -13,8 +13,8 @@ from matinee.settings import Settings
 from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
 from serving.billing.providers.base import Order, ProviderRefusedError, State
-from serving.billing.providers.sandbox import Sandbox
 from serving.billing.providers.sandbox.cards import BY_NAME, CARDS
+from serving.billing.providers.sandbox.core import Sandbox
 
 
 def order(**changes: Any) -> Order:

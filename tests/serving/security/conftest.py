@@ -154,7 +154,7 @@ async def _sandbox_payment(world: World) -> str:
     from matinee.ids import uuid7
     from serving.billing.ledger.money import Money
     from serving.billing.providers.base import Order
-    from serving.billing.providers.sandbox import Sandbox
+    from serving.billing.providers.sandbox.core import Sandbox
 
     sandbox = Sandbox(world.settings)
     order = Order(uuid7(), Money(100, "EUR"), "Basic", "1", "nobody", None, "en", world.url)

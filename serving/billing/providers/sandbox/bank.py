@@ -135,6 +135,11 @@ class Bank:
         async with self.books() as connection:
             return await self.switched(connection)
 
+    async def switch(self, faults: str | None) -> None:
+        """Switch faults on, for all processes; None: as the setting says."""
+        async with self.books() as connection:
+            await execute(connection, QUERIES["switch" if faults is not None else "switch_off"], {"faults": faults})
+
     @asynccontextmanager
     async def books(self) -> AsyncIterator[AsyncConnection]:
         """One transaction of the provider's own."""

@@ -14,10 +14,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serving.auth import check_origin
 from serving.billing.ledger.money import show
-from serving.billing.providers.sandbox import Sandbox
 from serving.billing.providers.sandbox.books import Payment
 from serving.billing.providers.sandbox.cards import BY_NAME, CARDS, card_of
-from serving.billing.providers.sandbox.core import PAGE
+from serving.billing.providers.sandbox.core import PAGE, Sandbox
 from serving.billing.providers.sandbox.notices import run
 from serving.billing.providers.sandbox.words import WORDS
 from serving.context import Context, context_of
