@@ -22,6 +22,7 @@ PATIENCE = timedelta(days=1)  # a row that is set aside for now is tried again f
 log = logging.getLogger("matinee.outbox")
 
 _PUT = "INSERT INTO outbox (topic, key, payload) VALUES (%s, %s, %s)"
+_PUT_MANY = "INSERT INTO outbox (topic, key, payload) SELECT * FROM unnest(%s::text[], %s::text[], %s::jsonb[])"
 _LOCK = "SELECT pg_try_advisory_lock(7228117, hashtext(%s))"
 _JOIN = """
 INSERT INTO outbox_consumer AS old (name, topics, transaction, id) VALUES (%s, %s, '0', 0)
@@ -91,6 +92,13 @@ class Entry:
 async def put(connection: psycopg.AsyncConnection, topic: str, key: str, payload: Mapping[str, Any]) -> None:
     """Add a row in the caller's transaction: it takes effect if and only if that commits."""
     await connection.execute(_PUT, (topic, key, Jsonb(dict(payload))))
+
+
+async def put_many(connection: psycopg.AsyncConnection, rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+    """`put` for rows of (topic, key, payload), in one statement."""
+    if rows:
+        topics, keys, payloads = zip(*rows, strict=True)
+        await connection.execute(_PUT_MANY, (list(topics), list(keys), [Jsonb(dict(each)) for each in payloads]))
 
 
 def put_now(connection: psycopg.Connection, topic: str, key: str, payload: Mapping[str, Any]) -> None:
