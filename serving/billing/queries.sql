@@ -42,3 +42,20 @@ WHERE account_id = %(account_id)s AND route = %(route)s AND key = %(key)s AND le
 
 -- name: idempotency_prune
 DELETE FROM idempotency WHERE begun_at < %(before)s
+
+-- name: event_kept
+INSERT INTO provider_event (provider, event_id, kind, ref, body, received_at)
+VALUES (%(provider)s, %(event_id)s, %(kind)s, %(ref)s, %(body)s, %(at)s)
+ON CONFLICT (provider, event_id) DO NOTHING
+
+-- name: event
+SELECT provider, event_id, kind, ref, body, received_at, handled_at FROM provider_event
+WHERE provider = %(provider)s AND event_id = %(event_id)s
+
+-- name: event_handled
+UPDATE provider_event SET handled_at = coalesce(handled_at, %(at)s), reason = %(reason)s
+WHERE provider = %(provider)s AND event_id = %(event_id)s
+
+-- name: events_waiting
+SELECT provider, event_id FROM provider_event
+WHERE handled_at IS NULL AND received_at <= %(before)s ORDER BY received_at LIMIT %(limit)s

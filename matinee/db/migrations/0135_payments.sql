@@ -6,6 +6,7 @@ ALTER TABLE payment
     ADD COLUMN saved_id text REFERENCES payment_method;
 DROP INDEX payment_of_invoice;
 CREATE UNIQUE INDEX payment_of_invoice ON payment (invoice_id) WHERE state = 'succeeded' AND NOT surplus;
+CREATE INDEX payment_surplus ON payment (customer_id) WHERE surplus;  -- on its way back: no credit to be spent
 
 ALTER TABLE refund ADD COLUMN asked_at timestamptz;  -- when the provider was last asked about it
 

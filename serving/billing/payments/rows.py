@@ -5,12 +5,12 @@ from datetime import datetime
 from pathlib import Path
 
 from matinee.db.queries import load
-from matinee.errors import MatineeError
+from serving.billing.errors import BillingError
 
 QUERIES = load(Path(__file__).parent)
 
 
-class PaymentError(MatineeError):
+class PaymentError(BillingError):
     """A payment cannot be made, found or believed."""
 
 
@@ -18,8 +18,8 @@ class PaymentError(MatineeError):
 class Payment:
     """An attempt to be paid for an invoice; amounts in minor units, tax included.
 
-    `method_id`: charged without its owner; None: by a hosted page at `checkout_url`. `saved_id`: the way to pay that was
-    saved by it. `surplus`: its invoice needed no money any more, so it is given back.
+    `method_id`: charged without its owner; None: by a hosted page at `checkout_url`. `saved_id`: the way to pay that
+    was saved by it. `surplus`: its invoice needed no money any more, so it is given back.
     """
 
     payment_id: str
@@ -67,6 +67,10 @@ class Refund:
     asked_at: datetime | None = None
     settled_at: datetime | None = None
 
+    @property
+    def settled(self) -> bool:
+        return self.state in ("succeeded", "failed")
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -82,9 +86,27 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
+class Dispute:
+    """A buyer's bank wants money back; the provider holds it until the dispute is won or lost."""
+
+    dispute_id: str
+    payment_id: str
+    provider: str
+    provider_ref: str
+    amount_minor: int
+    currency: str
+    fee_minor: int
+    reason: str
+    state: str
+    opened_at: datetime
+    closed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Payer:
     """Whom letters go to and receipts are for; without an account: nobody."""
 
     customer_id: str
     account_id: str | None
     email: str | None
+    language: str | None

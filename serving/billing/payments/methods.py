@@ -1,0 +1,62 @@
+"""Ways to pay that providers keep for us: listed, removed here at once, forgotten there as soon as they answer."""
+
+import logging
+from datetime import datetime
+
+from psycopg import AsyncConnection
+
+from serving.billing.payments.desk import Desk
+from serving.billing.payments.rows import QUERIES, Method
+from serving.billing.providers.base import ProviderAwayError, ProviderRefusedError
+from serving.db import execute, row, rows
+from serving.problems import Problem
+
+log = logging.getLogger("matinee.billing")
+
+
+async def listed(connection: AsyncConnection, customer_id: str) -> list[Method]:
+    """What the customer can be charged by, the newest first."""
+    return [Method(**each) for each in await rows(connection, QUERIES["methods_of"], {"customer_id": customer_id})]
+
+
+async def get(connection: AsyncConnection, customer_id: str, method_id: str) -> Method:
+    """A way to pay that the customer has.
+
+    Raises:
+        Problem: 404, they have no such one.
+    """
+    found = await row(connection, QUERIES["methods"], {"methods": [method_id]})
+    if found is None or found["customer_id"] != customer_id or found["removed_at"] is not None:
+        raise _unknown(method_id)
+    return Method(**found)
+
+
+async def remove(desk: Desk, customer_id: str, method_id: str, at: datetime) -> None:
+    """Never charge it again, from now on, and have the provider forget it (now, or by the sweep).
+
+    Raises:
+        Problem: 404, the customer has no such one.
+    """
+    async with desk.transaction() as connection:
+        asked = {"method_id": method_id, "customer_id": customer_id, "at": at}
+        removed = await row(connection, QUERIES["remove_method"], asked)
+    if removed is None:
+        raise _unknown(method_id)
+    if removed["provider_ref"] is not None:
+        await forget(desk, method_id, removed["provider"], removed["provider_ref"])
+
+
+async def forget(desk: Desk, method_id: str, provider: str, ref: str) -> bool:
+    """Have the provider drop a removed method; False: it is away, and asked again later."""
+    try:
+        await desk.provider(provider).forget(ref)
+    except (ProviderAwayError, ProviderRefusedError) as error:
+        log.warning("method %s is not forgotten yet: %s", method_id, error)
+        return False
+    async with desk.transaction() as connection:
+        await execute(connection, QUERIES["forgotten_method"], {"method_id": method_id})
+    return True
+
+
+def _unknown(method_id: str) -> Problem:
+    return Problem(404, "method_not_found", f"there is no way to pay {method_id}")

@@ -1,0 +1,120 @@
+"""What was left half done is brought to its end: after crashes, lost notices, providers that were away, closed pages.
+
+Nothing here is needed where all goes well; run it every minute or two, by as many processes as there are.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from psycopg import AsyncConnection
+
+from serving.billing import idempotency, webhooks
+from serving.billing.errors import BillingError
+from serving.billing.invoices import core as invoices
+from serving.billing.payments import core, methods, refunds
+from serving.billing.payments.desk import Desk
+from serving.billing.payments.fulfilment import refused_many
+from serving.billing.payments.rows import QUERIES, Method
+from serving.billing.payments.settling import together
+from serving.db import rows
+from serving.problems import Problem
+
+AFTER = timedelta(seconds=60)  # so long somebody else is probably at work on it
+_BATCH = 200
+_AT_ONCE = 16
+_CLOCKS_DIFFER = timedelta(minutes=1)
+log = logging.getLogger("matinee.billing")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many were brought to an end, of each sort; `failed`: tried in vain, again later."""
+
+    payments: int = 0
+    refunds: int = 0
+    notices: int = 0
+    abandoned: int = 0
+    forgotten: int = 0
+    failed: int = 0
+
+
+async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
+    """Ask about payments and refunds that are not settled for `after` (then with growing pauses), hear notices that
+    nobody could use, take back invoices that nobody paid for a day, have providers forget removed methods."""
+    asked = {"at": at, "after": after, "before": at - after, "limit": _BATCH}
+
+    async def settle(one: dict[str, Any]) -> bool:
+        return (await core.settle(desk, one["payment_id"], at)).settled
+
+    async def give_back(one: dict[str, Any]) -> bool:
+        return (await refunds.push(desk, one["refund_id"], at)).settled
+
+    async def hear(one: dict[str, Any]) -> bool:
+        return await webhooks.handle(desk, one["provider"], one["event_id"], at)
+
+    async def forget(one: dict[str, Any]) -> bool:
+        method = Method(**one)
+        return method.provider_ref is not None and await methods.forget(
+            desk, method.method_id, method.provider, method.provider_ref
+        )
+
+    async def take_back(one: dict[str, Any]) -> bool:
+        await together(desk, lambda connection: _abandoned(connection, one["invoice_id"], at))
+        return True
+
+    payments = await _all(desk, "claim_payments", asked, settle)
+    given = await _all(desk, "claim_refunds", asked, give_back)
+    heard = await _some(await _found(desk, webhooks.QUERIES["events_waiting"], asked), hear)
+    day_ago = {"before": at - core.PAGE_LIFE - _CLOCKS_DIFFER, "limit": _BATCH}
+    left = await _some(await _found(desk, QUERIES["abandoned"], day_ago), take_back)
+    gone = await _some(await _found(desk, QUERIES["methods_to_forget"], asked), forget)
+    async with desk.transaction() as connection:
+        await idempotency.prune(connection, at)
+    counts = [payments, given, heard, left, gone]
+    return Swept(*(done for done, _ in counts), failed=sum(failed for _, failed in counts))
+
+
+async def _all(
+    desk: Desk, query: str, asked: dict[str, Any], work: Callable[[dict[str, Any]], Awaitable[bool]]
+) -> tuple[int, int]:
+    """Batch after batch; what was asked about is marked, so that each comes once."""
+    done = failed = 0
+    while some := await _found(desk, QUERIES[query], asked):
+        more_done, more_failed = await _some(some, work)
+        done, failed = done + more_done, failed + more_failed
+        if len(some) < _BATCH:
+            break
+    return done, failed
+
+
+async def _some(some: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]], Awaitable[bool]]) -> tuple[int, int]:
+    """How many came to an end, and how many failed; what fails stops no other."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(each: dict[str, Any]) -> bool | None:
+        async with slots:
+            try:
+                return await work(each)
+            except (BillingError, Problem, psycopg.Error, psycopg_pool.PoolTimeout) as error:
+                log.warning("sweep of %s: %s", next(iter(each.values())), error)
+                return None
+
+    ended = await asyncio.gather(*(one(each) for each in some))
+    return sum(end is True for end in ended), sum(end is None for end in ended)
+
+
+async def _found(desk: Desk, query: Any, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    async with desk.transaction() as connection:
+        return await rows(connection, query, asked)
+
+
+async def _abandoned(connection: AsyncConnection, invoice_id: str, at: datetime) -> None:
+    invoice = await invoices.get(connection, invoice_id)
+    if invoice.state == "open":
+        await refused_many(connection, [(invoice, None)], at)
