@@ -92,7 +92,7 @@ class Context:
         self.playbacks = Playbacks(self.transaction, clock)
         self.pins = Pins(settings.home)
         self.owners = Owners(self.transaction, clock)
-        self.viewers = Viewers(self.transaction, clock)
+        self.viewers = Viewers(self.read, clock)
         self.changes.on("account", self.owners.forget)
         self.changes.on("account", self.viewers.forget)
         self.counts: Memo[str, bytes] = Memo(clock, size=1_000)  # some kilobytes each

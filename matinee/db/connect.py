@@ -1,9 +1,11 @@
 """Connections to Matinee's database."""
 
+import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg_pool import AsyncConnectionPool
 
 from matinee.errors import StackError
@@ -30,7 +32,8 @@ def pool(
     reading: bool = False,
     cursor_factory: type[AsyncCursor[Any]] | None = None,
 ) -> AsyncConnectionPool:
-    """A pool of the API process, not opened yet. Connections are checked when lent, so a restart heals itself.
+    """A pool of the API process, not opened yet. Connections that nobody used for a second are checked when lent, so a
+    restart of the server heals itself: of those in use at that moment each fails once.
 
     `reading`: for single statements, each its own transaction, on connections that nobody checks (that costs as much as
     a statement): who meets a dead one asks once more.
@@ -45,5 +48,20 @@ def pool(
         kwargs={"autocommit": reading, **({"cursor_factory": cursor_factory} if cursor_factory else {})},
         timeout=3,
         reconnect_timeout=3,
-        check=None if reading else AsyncConnectionPool.check_connection,
+        check=None if reading else _Checked(),
     )
+
+
+class _Checked:
+    """Whether a connection lives, asked once a second: a question costs as much as a statement."""
+
+    LIFE_S = 1.0
+
+    def __init__(self) -> None:
+        self._lived: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
+
+    async def __call__(self, connection: AsyncConnection[Any]) -> None:
+        now = time.monotonic()
+        if now > self._lived.get(connection, -self.LIFE_S) + self.LIFE_S:
+            await AsyncConnectionPool.check_connection(connection)
+            self._lived[connection] = now

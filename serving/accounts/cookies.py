@@ -43,7 +43,7 @@ def clear_cookies(request: Request, response: Response) -> None:
 
 
 def _secure(request: Request) -> bool:
-    return request.url.scheme == "https"
+    return request.scope["scheme"] == "https"
 
 
 def _names(request: Request) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from serving.context import Context, Ctx, context_of
 from serving.playback import core, sessions
 from serving.playback.sessions import HEARTBEAT_S
 from serving.playback.slots import Beat, Beaten, at, ms
-from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, fingerprint
+from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, fingerprint, is_secure
 from serving.playback.types import Position, Stop, WatchRequest
 from serving.problems import Problem
 from serving.rights import Device, Refusal
@@ -39,7 +39,8 @@ async def watch(request: Request) -> Response:
         raise Problem(422, "invalid_request", f"title_id: {title_id[:70]!r} is no id of a title")
     await context.limits.spend(limits.WATCH, claims.account_id)
     await context.streams.settle(claims.account_id)
-    cookie = browser_cookie(request.cookies.get(cookie_name(request)))
+    known = request.cookies.get(cookie_name(request))
+    cookie = browser_cookie(known)
     asked = core.Asked(
         uuid7(),
         fingerprint(cookie),
@@ -61,8 +62,9 @@ async def watch(request: Request) -> Response:
     ended = [(one, claims.account_id, sessions.TAKEN_OVER) for one in playback.ended]
     await context.streams.ended(ended, playback.heard)
     response = Response(orjson.dumps(_answer(context, playback, cookie), default=str), media_type="application/json")
-    name, is_secure = cookie_name(request), request.url.scheme == "https"
-    response.set_cookie(name, cookie, path="/", secure=is_secure, httponly=True, samesite="strict")
+    if cookie != known:
+        secure = is_secure(request)
+        response.set_cookie(cookie_name(request), cookie, path="/", secure=secure, httponly=True, samesite="strict")
     return response
 
 

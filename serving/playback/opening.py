@@ -1,26 +1,16 @@
 """What those who ask to watch at once read and write: one statement for all of a turn of the event loop."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
 
 from matinee.clock import Clock
 from serving.accounts.memo import Transaction
-from serving.db import Row, rows
+from serving.db import Read, Row, rows
 from serving.gather import Gather
 from serving.playback import sessions
 from serving.playback.sessions import QUERIES, Opening
-
-T = TypeVar("T")
-
-
-class Read(Protocol):
-    """`Context.read`: statements that change nothing."""
-
-    async def __call__(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ SESSION_LIFE = timedelta(hours=1)
 RENEW_AFTER = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Session:
     """A stream of an account. `browser`: the fingerprint of its cookie; `streams`: how many of the account may run.
 
@@ -48,7 +48,7 @@ class Session:
     max_height: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Opening:
     """A session that begins, and those of its account that end for it."""
 

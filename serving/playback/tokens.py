@@ -66,7 +66,7 @@ class MediaTokens:
     def _mac(self, grant: Grant, cookie: str) -> str:
         bound = fingerprint(cookie).hex()
         parts = (str(grant.expires_at), grant.playback_id, grant.title_id, grant.package_id, bound)
-        digest = hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).digest()
+        digest = hmac.digest(self._key, "\0".join(parts).encode(), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
@@ -77,7 +77,12 @@ def expiry(issued: datetime) -> int:
 
 def cookie_name(request: Request) -> str:
     """Over HTTPS bound to this very host (`__Host-`): no neighbour can set it."""
-    return f"__Host-{COOKIE}" if request.url.scheme == "https" else COOKIE
+    return f"__Host-{COOKIE}" if is_secure(request) else COOKIE
+
+
+def is_secure(request: Request) -> bool:
+    """Whether it came over HTTPS, as far as trusted proxies tell."""
+    return request.scope["scheme"] == "https"
 
 
 def browser_cookie(present: str | None) -> str:

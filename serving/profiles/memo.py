@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from matinee.clock import Clock
 from serving.accounts.memo import Memo, Transaction
+from serving.db import Read
 from serving.profiles import core
 from serving.profiles.core import Viewer
 
@@ -63,22 +64,24 @@ class Owners:
 class Viewers:
     """The viewers behind (account, session, profile)."""
 
-    def __init__(self, transaction: Transaction, clock: Clock) -> None:
-        self._transaction, self._clock = transaction, clock
+    def __init__(self, read: Read, clock: Clock) -> None:
+        self._read, self._clock = read, clock
         self._memo: Memo[str, dict[tuple[str | None, str | None], Viewer]] = Memo(clock)
         self._turn = 0
 
-    async def of(self, account_id: str, session_id: str | None, profile_id: str | None) -> Viewer:
-        """As `core.viewer`, at most some seconds old; who has no key in the lake yet gets one with the first event."""
+    async def of(
+        self, account_id: str, session_id: str | None, profile_id: str | None, *, keyed: bool = False
+    ) -> Viewer:
+        """As `core.viewer`, at most some seconds old. The key in the lake comes with the first event: `keyed` looks
+        for one that is new."""
         kept = self._memo.get(account_id)
         known = kept.get((session_id, profile_id)) if kept is not None else None
-        if known is None:
-            turn = self._turn
-            async with self._transaction() as connection:
-                known = await core.viewer(
-                    connection, account_id, profile_id, session_id=session_id, now=self._clock.now()
-                )
-            if known.profile_key is not None and turn == self._turn:
+        if known is None or (keyed and known.profile_key is None):
+            turn, now = self._turn, self._clock.now()
+            known = await self._read(
+                lambda connection: core.viewer(connection, account_id, profile_id, session_id=session_id, now=now)
+            )
+            if turn == self._turn:
                 (self._memo.put(account_id, {}) if kept is None else kept)[session_id, profile_id] = known
         return known
 

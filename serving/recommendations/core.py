@@ -99,7 +99,7 @@ class Homes:
         Raises:
             Problem: 404, the account has no such profile; 403 `pin_required`, it is not open to the sign-in.
         """
-        viewer = await self._viewers.of(account_id, session_id, profile_id)
+        viewer = await self._viewers.of(account_id, session_id, profile_id, keyed=True)
         variants = self._assigned(account_id)
         await self._systems.found()
         asker = Asker(surface, viewer, variants)

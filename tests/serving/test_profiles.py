@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from matinee.clock import ManualClock, SystemClock
 from serving.profiles import core
+from serving.profiles.api import forget
 from serving.profiles.doors import KIDS_LIMIT, Door
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -51,6 +52,7 @@ async def guard(app, client, pin=PIN, profile_id=None):
         await core.set_pin(
             connection, context.pins, client.session["account_id"], "another", profile_id, pin, context.clock.now()
         )
+    forget(context, client.session["account_id"])  # as the route does
 
 
 async def enter(client, profile_id, pin=None):
