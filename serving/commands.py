@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from matinee.settings import Settings
+from serving.billing.commands import billing
 from serving.gateway.commands import app as gateway
 from serving.rights.commands import grant
 
@@ -21,6 +22,7 @@ admin.command()(grant)
 audit = typer.Typer(no_args_is_help=True, help="The audit log: who did what to whom.")
 app.add_typer(audit, name="audit")
 app.add_typer(gateway, name="gateway")
+app.add_typer(billing, name="billing")
 
 _ROLES = ("viewer", "moderator", "admin")
 

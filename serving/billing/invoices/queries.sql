@@ -3,8 +3,10 @@
 SELECT customer_id FROM customer WHERE customer_id = ANY(%(customers)s) ORDER BY customer_id FOR NO KEY UPDATE
 
 -- name: credits
--- What each customer has to spend: what open invoices are owed, less what the customer owes in all.
-SELECT w.customer_id, w.currency, (coalesce(due.minor, 0) - coalesce(owed.minor, 0))::bigint AS credit_minor
+-- What each customer has to spend: what open invoices are owed, less what the customer owes in all, less what came too
+-- much and is on its way back.
+SELECT w.customer_id, w.currency,
+       (coalesce(due.minor, 0) - coalesce(owed.minor, 0) - coalesce(back.minor, 0))::bigint AS credit_minor
 FROM unnest(%(customers)s::text[], %(currencies)s::text[]) AS w (customer_id, currency)
 LEFT JOIN LATERAL (
     SELECT sum(amount_minor) AS minor FROM posting
@@ -12,6 +14,11 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT sum(total_minor - from_balance) AS minor FROM invoice
     WHERE customer_id = w.customer_id AND state = 'open' AND currency = w.currency) due ON true
+LEFT JOIN LATERAL (
+    SELECT sum(p.amount_minor - coalesce(r.minor, 0)) AS minor
+    FROM payment p LEFT JOIN LATERAL (
+        SELECT sum(amount_minor) AS minor FROM refund WHERE payment_id = p.payment_id AND state = 'succeeded') r ON true
+    WHERE p.customer_id = w.customer_id AND p.surplus AND p.state = 'succeeded' AND p.currency = w.currency) back ON true
 
 -- name: numbers
 SELECT nextval('invoice_number') AS number FROM generate_series(1, %(count)s)
@@ -57,5 +64,5 @@ UPDATE invoice SET credited_minor = credited_minor + %(amount)s WHERE invoice_id
 -- What refunds on their way will take of the invoice.
 SELECT coalesce(sum(r.amount_minor), 0)::bigint AS amount_minor
 FROM payment p JOIN refund r USING (payment_id)
-WHERE p.invoice_id = %(invoice_id)s AND r.state IN ('created', 'pending') AND r.note_id IS NULL
+WHERE p.invoice_id = %(invoice_id)s AND NOT p.surplus AND r.state IN ('created', 'pending') AND r.note_id IS NULL
   AND r.refund_id IS DISTINCT FROM %(refund_id)s

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from psycopg import AsyncConnection
+from psycopg.errors import CheckViolation, ForeignKeyViolation
 
 from matinee.db.queries import load
 from serving.billing.errors import AlreadyPostedError, LedgerError
@@ -70,6 +71,21 @@ async def post(connection: AsyncConnection, transactions: Sequence[Transaction])
             "amounts": [posting.amount_minor for _, _, posting in lines],
         },
     )
+
+
+async def correct(connection: AsyncConnection, correction: Transaction) -> None:
+    """Write what a person put right.
+
+    Raises:
+        AlreadyPostedError: this was corrected before.
+        LedgerError: there is no such account, or it is not for such a party.
+    """
+    try:
+        async with connection.transaction():
+            await post(connection, [correction])
+    except (CheckViolation, ForeignKeyViolation) as error:
+        said = error.diag.message_detail if isinstance(error, ForeignKeyViolation) else error.diag.message_primary
+        raise LedgerError(f"the ledger refuses it: {said}") from None
 
 
 def check(transaction: Transaction) -> None:

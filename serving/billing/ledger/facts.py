@@ -77,8 +77,8 @@ def payment(payment_id: str, customer_id: str, provider: str, money: Money, at: 
 
 
 def fee(source_id: str, provider: str, money: Money, at: datetime) -> Transaction:
-    """What the provider kept of the payment or refund `source_id`."""
-    return _move("fee", source_id, at, money, ("fee", provider), ("clearing", provider))
+    """What the provider kept of the payment or refund `source_id`; below zero: what it gave back."""
+    return _either_way("fee", source_id, at, money, ("fee", provider), ("clearing", provider))
 
 
 def refund(refund_id: str, customer_id: str, provider: str, money: Money, at: datetime) -> Transaction:
@@ -106,7 +106,8 @@ def dispute_lost(dispute_id: str, provider: str, money: Money, fee_minor: int, a
 
 
 def payout(source_id: str, provider: str, money: Money, at: datetime) -> Transaction:
-    return _move("payout", source_id, at, money, ("bank", provider), ("clearing", provider))
+    """What went to our bank; below zero: what came back from there."""
+    return _either_way("payout", source_id, at, money, ("bank", provider), ("clearing", provider))
 
 
 def _bill(bill: Bill, sign: int) -> tuple[Posting, ...]:
@@ -131,6 +132,14 @@ def _move(
     if money.minor <= 0:
         raise LedgerError(f"{kind} of {source}: {money.minor} {money.currency} is no amount, it must be above zero")
     return Transaction(kind, source, at, _postings(money.currency, [(*debit, money.minor), (*credit, -money.minor)]))
+
+
+def _either_way(
+    kind: str, source: str, at: datetime, money: Money, debit: tuple[str, str], credit: tuple[str, str]
+) -> Transaction:
+    if money.minor < 0:
+        return _move(kind, source, at, -money, credit, debit)
+    return _move(kind, source, at, money, debit, credit)
 
 
 def _postings(currency: str, entries: Iterable[tuple[str, str, int]]) -> tuple[Posting, ...]:

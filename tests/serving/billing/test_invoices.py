@@ -145,8 +145,9 @@ async def test_what_is_refunded_already_is_kept_for_the_refund(books: psycopg.As
     made = await pay(books, await core.issue(books, "c", draft(1000), AT))
     await books.execute(
         "INSERT INTO payment (payment_id, invoice_id, customer_id, provider, state, amount_minor, currency, "
-        "created_at, settled_at) VALUES ('p', %s, 'c', 'sandbox', 'succeeded', 1000, 'EUR', now(), now())", (made.invoice_id,),
-    )  # fmt: skip
+        "created_at, settled_at) VALUES ('p', %s, 'c', 'sandbox', 'succeeded', 1000, 'EUR', now(), now())",
+        (made.invoice_id,),
+    )
     await books.execute(
         "INSERT INTO refund (refund_id, payment_id, state, amount_minor, currency, reason, created_at) "
         "VALUES ('r', 'p', 'pending', 700, 'EUR', 'late', now())"

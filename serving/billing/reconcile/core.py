@@ -1,0 +1,191 @@
+"""Our books against a provider: what differs is asked about, what it alone knows is booked, the rest is named."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from psycopg import AsyncConnection
+
+from matinee.errors import MatineeError
+from serving.billing.ledger import core as ledger
+from serving.billing.ledger import facts
+from serving.billing.ledger.money import Money
+from serving.billing.payments import core as payments
+from serving.billing.payments import refunds
+from serving.billing.payments.desk import Desk
+from serving.billing.providers.base import Movement, ProviderAwayError
+from serving.billing.reconcile.compare import Booked, Difference, differences, here, there
+from serving.billing.reconcile.verify import QUERIES
+from serving.db import row, rows
+
+GRACE = timedelta(minutes=15)  # what is younger may be on its way to either side
+MARGIN = timedelta(days=7)  # between what the provider did and what we heard of it, at most
+_ASKED = 500  # so many payments at most, one after the other
+
+REMEDIES = {
+    "payment": "nobody here asked for it, or not for this amount: refund it at the provider, or `billing correct`",
+    "refund": "look at the refund at the provider; what went back by hand is booked by settling its payment",
+    "fee": "compare with the provider's statement, then `matinee billing correct`",
+    "dispute": "look at the dispute at the provider, then `matinee billing correct`",
+    "payout": "compare with the bank's statement, then `matinee billing correct`",
+    "other": "compare with the provider's statement, then `matinee billing correct` under its id",
+}
+_NOT_THERE = "the provider knows nothing of it: look for it there under another key, then `matinee billing correct`"
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What was compared (`since` <= at < `until`) and what came of it.
+
+    `booked`: facts that were written by what the provider told; `asked`: payments and refunds that were settled anew.
+    `balances`: currency -> (ours, the provider's), where everything from the beginning was compared.
+    """
+
+    provider: str
+    since: datetime
+    until: datetime
+    movements: int
+    booked: tuple[ledger.Transaction, ...] = ()
+    asked: int = 0
+    differences: tuple[Difference, ...] = ()
+    balances: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def agrees(self) -> bool:
+        return not self.differences
+
+
+def remedy(difference: Difference) -> str:
+    """What a person does about it."""
+    return _NOT_THERE if difference.wrong == "missing there" else REMEDIES[difference.kind]
+
+
+async def providers(connection: AsyncConnection) -> list[str]:
+    """Whom the ledger has money with."""
+    return sorted(each["name"] for each in await rows(connection, QUERIES["providers"]))
+
+
+async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: bool = True) -> Reconciled:
+    """Hold the ledger's `clearing` against what the provider lists; `since` None: from the first fact on.
+
+    What differs about payments and refunds of ours is asked about first, which settles what was on its way. Then
+    payouts, and fees of no payment, are booked, as nobody but the provider can tell of them (`booking` False: neither).
+
+    Raises:
+        ProviderAwayError: the provider does not answer; what was booked before stays.
+    """
+    provider, now = desk.provider(name), desk.clock.now()
+    async with desk.transaction() as connection:
+        first = await row(connection, QUERIES["first_booked"], {"provider": name})
+    began = since or (first["at"] if first and first["at"] else now)
+    movements = [each async for each in provider.listed(began - MARGIN, now)]
+    window = (began if since else began - MARGIN, now - GRACE)
+    found = await _compared(desk, name, movements, *window)
+    asked, written = 0, ()
+    if booking and found:
+        asked = await _ask(desk, found[:_ASKED])
+        found = await _compared(desk, name, movements, *window) if asked else found
+        written = await _book(desk, name, found, movements)
+        found = await _compared(desk, name, movements, *window) if written else found
+    balances = await _balances(desk, name, movements) if since is None else {}
+    return Reconciled(name, *window, len(movements), written, asked, tuple(found), balances)
+
+
+async def _compared(
+    desk: Desk, name: str, movements: Sequence[Movement], since: datetime, until: datetime
+) -> list[Difference]:
+    async with desk.transaction() as connection:
+        pairs = [pair for each in movements for pair in _facts_of(each)]
+        disputed = sorted({each.payment_id for each in movements if each.payment_id})
+        disputes = await rows(connection, QUERIES["disputes_of"], {"payments": disputed})
+        kinds = ("dispute", "dispute_won", "dispute_lost", "fee")
+        pairs += [(kind, each["dispute_id"]) for each in disputes for kind in kinds]
+        asked = {
+            "provider": name,
+            "since": since,
+            "until": until,
+            "kinds": [kind for kind, _ in pairs],
+            "sources": [source for _, source in pairs],
+        }
+        booked = [Booked(**each) for each in await rows(connection, QUERIES["booked"], asked)]
+    expected = {
+        ("fee", each["payment_id"], each["currency"]): -each["fee_minor"]
+        for each in disputes
+        if each["state"] == "open"
+    }
+    return [
+        each
+        for each in differences(here(booked), there(movements), since, until)
+        # What an open dispute will cost is taken at once by some, and booked when it is lost.
+        if (each.there or 0) - (each.here or 0) != expected.get((each.kind, each.id, each.currency))
+    ]
+
+
+def _facts_of(movement: Movement) -> Iterable[tuple[str, str]]:
+    """(kind, source) of the facts that a movement may be known as here."""
+    match movement.kind:
+        case "payment" | "fee":
+            return [(movement.kind, movement.payment_id or movement.ref)]
+        case "refund":
+            return [("refund", movement.refund_id or movement.ref)]
+        case "payout":
+            return [("payout", movement.ref)]
+        case "other":
+            return [("correction", movement.ref)]
+    return []
+
+
+async def _ask(desk: Desk, found: Sequence[Difference]) -> int:
+    """Settle what the differences are about, as far as it is ours; returns how many were asked about."""
+    async with desk.transaction() as connection:
+        known = await rows(connection, QUERIES["states_of"], {"ids": [each.id for each in found]})
+    states = {each["id"]: each["state"] for each in known}
+    count = 0
+    for name, kind in sorted({(each.id, each.kind == "refund") for each in found if each.id in states}):
+        try:
+            await (refunds.push if kind else payments.settle)(desk, name, desk.clock.now())
+        except ProviderAwayError:
+            raise
+        except MatineeError:  # another amount, say: it stays a difference, which is named
+            continue
+        count += 1
+    return count
+
+
+async def _book(
+    desk: Desk, name: str, found: Sequence[Difference], movements: Sequence[Movement]
+) -> tuple[ledger.Transaction, ...]:
+    """Write what only the provider could tell."""
+    moments = {each.ref: each.at for each in movements}
+    async with desk.transaction() as connection:
+        wanted = {"payments": [each.id for each in found if each.kind == "fee"]}
+        kept = {
+            (each["payment_id"], each["currency"], -each["fee_minor"]): each["dispute_id"]
+            for each in await rows(connection, QUERIES["disputes_of"], wanted)
+            if each["state"] == "won"
+        }
+        written = []
+        for each in found:
+            if each.here is not None or each.there is None:
+                continue
+            taken = Money(-each.there, each.currency)
+            if each.kind == "payout":
+                written.append(facts.payout(each.id, name, taken, moments[each.id]))
+            elif each.kind == "fee" and each.id in moments:
+                written.append(facts.fee(each.id, name, taken, moments[each.id]))
+            elif each.kind == "fee" and (each.id, each.currency, each.there) in kept:
+                # A dispute was won, and its fee not given back.
+                dispute_id = kept[each.id, each.currency, each.there]
+                written.append(facts.fee(dispute_id, name, taken, desk.clock.now()))
+        await ledger.post(connection, written)
+    return tuple(written)
+
+
+async def _balances(desk: Desk, name: str, movements: Sequence[Movement]) -> dict[str, tuple[int, int]]:
+    async with desk.transaction() as connection:
+        read = await rows(connection, QUERIES["clearing"], {"provider": name})
+    sums = {each["currency"]: (each["amount_minor"], 0) for each in read}
+    for each in movements:
+        ours, theirs = sums.get(each.money.currency, (0, 0))
+        sums[each.money.currency] = ours, theirs + each.money.minor
+    return sums
