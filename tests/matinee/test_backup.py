@@ -15,6 +15,13 @@ from matinee.secrets import secret
 from matinee.settings import Settings
 from matinee.stack.session import services
 
+# A payment in the ledger, whose guards let nothing be changed afterwards.
+FACT = """
+    WITH made AS (INSERT INTO ledger_transaction (kind, source, occurred_at) VALUES ('payment', %(source)s, now())
+                  RETURNING transaction_id)
+    INSERT INTO posting SELECT made.transaction_id, p.* FROM made, (VALUES
+        (1, 'clearing', 'sandbox', 'EUR', %(amount)s), (2, 'receivable', 'c', 'EUR', -%(amount)s)) AS p"""
+
 
 @pytest.fixture
 def lived_in(tmp_path: Path) -> Settings:
@@ -22,6 +29,8 @@ def lived_in(tmp_path: Path) -> Settings:
     settings = Settings.load(home=tmp_path / "home")
     with services(settings), psycopg.connect(settings.database(), autocommit=True) as connection:
         connection.execute("INSERT INTO account (account_id, origin) VALUES ('ml:1', 'import')")
+        connection.execute("INSERT INTO customer (customer_id, created_at) VALUES ('c', now())")
+        connection.execute(FACT, {"source": "p1", "amount": 500})
         with psycopg.connect(settings.database("mlflow"), autocommit=True) as neighbour:
             neighbour.execute("CREATE TABLE runs AS SELECT 'r1' AS run")
         redis.Redis.from_url(settings.redis()).xadd("events", {"e": "waits"})
@@ -69,12 +78,32 @@ def test_a_lost_home_comes_back(lived_in: Settings, tmp_path: Path) -> None:
             migrations = connection.execute("SELECT count(*) FROM migration").fetchone()
             assert migrations
             assert migrations[0] > 0
+            _ledger_goes_on(connection)
         with psycopg.connect(lived_in.database("mlflow")) as neighbour:
             assert neighbour.execute("SELECT run FROM runs").fetchall() == [("r1",)]
         entries = redis.Redis.from_url(lived_in.redis()).xrange("events")
         assert [fields for _, fields in entries] == [{b"e": b"waits"}]
     with pytest.raises(BackupError, match=r"is not empty .*: restore into a new home"):
         restore(lived_in, file)
+
+
+def _ledger_goes_on(connection: psycopg.Connection) -> None:
+    """What was written is there and closed, and new facts come after it, held to the same rules."""
+    connection.execute(FACT, {"source": "p2", "amount": 70})
+    connection.commit()
+    postings = "SELECT transaction_id, line, amount_minor FROM posting ORDER BY 1, 2"
+    known = connection.execute(postings).fetchall()
+    assert known == [(1, 1, 500), (1, 2, -500), (2, 1, 70), (2, 2, -70)]
+    for cheat, says in {
+        "UPDATE posting SET amount_minor = 1": "append-only",
+        "DELETE FROM ledger_transaction": "append-only",
+        "INSERT INTO posting VALUES (1, 3, 'bank', 'sandbox', 'EUR', 5), (1, 4, 'clearing', 'sandbox', 'EUR', -5)":
+            "is closed",
+        "INSERT INTO ledger_transaction (kind, source, occurred_at) VALUES ('payment', 'p1', now())": "already exists",
+    }.items():  # fmt: skip
+        with pytest.raises(psycopg.Error, match=says):
+            connection.execute(cheat.encode())
+        connection.rollback()
 
 
 def test_a_backup_goes_only_where_it_is_safe(tmp_path: Path) -> None:
