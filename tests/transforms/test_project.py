@@ -8,7 +8,7 @@ import pytest
 from warehouse import dbt
 
 # They only name columns: there is nothing that a unit test could catch.
-PLAIN = {"stg_events", "stg_accounts", "stg_fixed_ladder", "stg_probes", "stg_profiles", "dim_account"}
+PLAIN = {"stg_events", "stg_accounts", "stg_fixed_ladder", "stg_probes", "stg_profiles", "dim_account", "stg_customers", "stg_postings"}
 
 
 @pytest.fixture(scope="module")

@@ -24,15 +24,23 @@ where abs(here.amount - there.amount) > 1e-6 * greatest(1, abs(there.amount))
 
 {#- Whole numbers by group are those of another model, to the last unit; a group that only one of them has counts as 0. -#}
 {% test same_balance(model, by, total, to, to_total) %}
-with both as (
+with sums as (
     select {{ by | join(', ') }}, {{ total }} as here_amount, 0 as there_amount from {{ model }} group by {{ by | join(', ') }}
     union all
     select {{ by | join(', ') }}, 0 as here_amount, {{ to_total }} as there_amount from {{ to }} group by {{ by | join(', ') }}
 )
 select {{ by | join(', ') }}, sum(here_amount) as here_amount, sum(there_amount) as there_amount
-from both
+from sums
 group by {{ by | join(', ') }}
 having sum(here_amount) <> sum(there_amount)
+{% endtest %}
+
+{#- What belongs together sums to zero. -#}
+{% test nothing_left(model, by, total) %}
+select {{ by | join(', ') }}, {{ total }} as left_over
+from {{ model }}
+group by {{ by | join(', ') }}
+having {{ total }} <> 0
 {% endtest %}
 
 {#- dbt's own test, with the whole row: what is null says nothing about which row it is. -#}

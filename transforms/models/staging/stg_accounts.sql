@@ -4,5 +4,6 @@ select
     country,
     role,
     cast(profiles as integer) as profiles,
-    created_at
+    created_at,
+    customer_key
 from {{ source('raw', 'account') }}

@@ -1,0 +1,4 @@
+select
+    customer_key,
+    created_at
+from {{ source('raw', 'customer') }}
