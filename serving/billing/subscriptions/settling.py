@@ -1,0 +1,34 @@
+"""What subscriptions do to invoices that were issued: take back open ones, give back what is unused of paid ones."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from psycopg import AsyncConnection
+
+from serving.billing.invoices import core as invoices
+from serving.billing.promo import core as promos
+from serving.billing.subscriptions.rows import QUERIES, Subscription
+from serving.db import rows
+
+
+async def void_all(connection: AsyncConnection, invoice_ids: Sequence[str], at: datetime) -> None:
+    """Take back open invoices, and what they used of promo codes. Money that comes all the same is given back."""
+    for invoice_id in invoice_ids:
+        await invoices.void(connection, invoice_id, at)
+    if invoice_ids:
+        await promos.released_many(connection, invoice_ids, at)
+
+
+async def give_credit(
+    connection: AsyncConnection, whose: Subscription, amount_minor: int, reason: str, at: datetime
+) -> None:
+    """Give some of what was paid for the subscription to its customer's balance, of the newest invoice first.
+
+    What refunds have taken, or are about to take, of those invoices is not given once more.
+    """
+    for found in await rows(connection, QUERIES["creditable"], {"subscription_id": whose.subscription_id}):
+        if amount_minor <= 0:
+            return
+        part = min(amount_minor, found["left_minor"])
+        await invoices.credit(connection, found["invoice_id"], part, reason, at)
+        amount_minor -= part
