@@ -112,7 +112,7 @@ class Context:
             self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
         )
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
-        self.streams = Streams(self.transaction, self.slots, clock, self.home.forget)
+        self.streams = Streams(self.read, self.transaction, self.slots, clock, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)
         self.openings = Openings(self.read, self.transaction, clock)
 

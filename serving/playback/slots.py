@@ -87,9 +87,11 @@ class Slots:
         self._client, self._clock = client, clock
         names = ("acquire", "beat", "look", "warm", "clean")
         self._scripts = {name: client.register_script((_HERE / f"{name}.lua").read_text()) for name in names}
-        self._acquires: Gather[tuple[Session, datetime, str | None], Taken | ColdError] = Gather(self._send_acquires)
-        self._beats: Gather[str, Beaten | ColdError] = Gather(self._send_beats)
-        self._looks: Gather[str, str | ColdError | None] = Gather(self._send_looks)
+        self._acquires: Gather[tuple[Session, datetime, str | None], Taken | ColdError] = Gather(
+            self._send_acquires, one_by_one=True
+        )
+        self._beats: Gather[str, Beaten | ColdError] = Gather(self._send_beats, one_by_one=True)
+        self._looks: Gather[str, str | ColdError | None] = Gather(self._send_looks, one_by_one=True)
         self._states: Gather[str, State | None] = Gather(self._read_states)
         self._next_try = 0.0
         self._is_away, self._failures = False, 0

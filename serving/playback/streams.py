@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from matinee.clock import Clock
 from serving import tasks
 from serving.accounts.memo import Memo, Transaction
-from serving.db import Row, execute, row, rows
+from serving.db import Read, Row, execute, row, rows
 from serving.gather import Gather
 from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
@@ -44,13 +44,13 @@ log = logging.getLogger("matinee.api")
 
 class Streams:
     def __init__(
-        self, transaction: Transaction, client: Redis, clock: Clock, forget_home: Callable[[str], None]
+        self, read: Read, transaction: Transaction, client: Redis, clock: Clock, forget_home: Callable[[str], None]
     ) -> None:
-        self._transaction, self._clock, self._forget_home = transaction, clock, forget_home
+        self._read, self._transaction, self._clock, self._forget_home = read, transaction, clock, forget_home
         self.slots = Slots(client, clock)
         self._states: Memo[str, State] = Memo(clock, life_s=STATE_S)
         self._verdicts: Memo[str, tuple[str | None]] = Memo(clock, life_s=VERDICT_S)
-        self._judged: Gather[str, str | None] = Gather(self._judge)
+        self._judged: Gather[str, str | None] = Gather(self._judge, one_by_one=True)
         self._stored: Gather[str, State | None] = Gather(self._stored_states)
         self._unwritten: dict[str, dict[str, Noted]] = {}  # account -> playback -> its newest heartbeat
         self._told: set[str] = set()
@@ -195,13 +195,13 @@ class Streams:
         return found["end_reason"] or ("foreign" if found["lives"] else "unknown")
 
     async def _judge(self, playback_ids: Sequence[str]) -> Sequence[str | None]:
-        async with self._transaction() as connection:
-            found = await judge.verdicts(connection, playback_ids, self._clock.now())
+        now = self._clock.now()
+        found = await self._read(lambda connection: judge.verdicts(connection, playback_ids, now))
         return [found.get(playback_id, "unknown") for playback_id in playback_ids]
 
     async def _stored_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
-        async with self._transaction() as connection:
-            found = await rows(connection, QUERIES["session_state"], {"playback_ids": list(playback_ids)})
+        asked = {"playback_ids": list(playback_ids)}
+        found = await self._read(lambda connection: rows(connection, QUERIES["session_state"], asked))
         states = {
             one["playback_id"]: State(one["over"], ms(one["issued_at"]), ms(one["previous_at"]), one["max_height"])
             for one in found
