@@ -33,9 +33,10 @@ PAGE_LIFE = timedelta(hours=24)  # of a hosted page on which nobody pays
 __all__ = ["begin", "charge", "closed", "fulfil", "get", "of_invoice", "payment_id_of", "refund", "settle"]
 
 
-def payment_id_of(invoice: Invoice, attempt: int) -> str:
-    """The same for the same attempt, whoever makes it and however often: so is the charge."""
-    return content_uuid7(int(invoice.issued_at.timestamp() * 1000), "payment", invoice.invoice_id, str(attempt))
+def payment_id_of(invoice: Invoice, way: str, attempt: int) -> str:
+    """The same for the same attempt, whoever makes it and however often: so is the charge. Pages and charges are
+    counted apart (`way`)."""
+    return content_uuid7(int(invoice.issued_at.timestamp() * 1000), way, invoice.invoice_id, str(attempt))
 
 
 def planned(
@@ -43,7 +44,8 @@ def planned(
 ) -> Payment:
     """An attempt to be paid what is due, as it is before anybody heard of it."""
     return Payment(
-        payment_id=payment_id_of(invoice, attempt), invoice_id=invoice.invoice_id, customer_id=invoice.customer_id,
+        payment_id=payment_id_of(invoice, "charge" if method_id else "page", attempt),
+        invoice_id=invoice.invoice_id, customer_id=invoice.customer_id,
         provider=provider, state="created", amount_minor=invoice.due_minor, currency=invoice.currency,
         created_at=at, method_id=method_id, save_method=save_method, attempt=attempt, asked_at=at,
     )  # fmt: skip
@@ -169,12 +171,12 @@ async def _page_of(
 ) -> Payment:
     """The payment under way by a hosted page, else a new one; one at a time, as the invoice is locked."""
     await _lock_open(connection, invoice)
-    known = await of_invoice(connection, invoice.invoice_id)
-    for payment in known:
-        if payment.method_id is None and not payment.settled and (provider or payment.provider) == payment.provider:
+    pages = [each for each in await of_invoice(connection, invoice.invoice_id) if each.method_id is None]
+    for payment in pages:
+        if not payment.settled and (provider or payment.provider) == payment.provider:
             return payment
     name = provider or desk.provider().name
-    attempt = max((payment.attempt for payment in known), default=0) + 1
+    attempt = len(pages) + 1
     new = planned(invoice, name, attempt, at, method_id=None, save_method=save_method)
     await connection.execute(QUERIES["add"], {"payments": as_json([asdict(new)])})
     return new
