@@ -114,6 +114,7 @@ SELECT state FROM invoice WHERE invoice_id = %(invoice_id)s FOR NO KEY UPDATE
 SELECT (i.total_minor - i.credited_minor - coalesce((
     SELECT sum(r.amount_minor) FROM payment p JOIN refund r USING (payment_id)
     WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND r.state IN ('created', 'pending') AND r.note_id IS NULL
+      AND r.refund_id IS DISTINCT FROM %(but)s
 ), 0))::bigint AS left_minor
 FROM invoice i WHERE i.invoice_id = %(invoice_id)s
 

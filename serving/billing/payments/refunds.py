@@ -127,7 +127,7 @@ async def _left(connection: AsyncConnection, payment: Payment) -> int:
     if payment.surplus:
         return left
     await rows(connection, QUERIES["lock_invoices"], {"invoices": [payment.invoice_id]})
-    found = await row(connection, QUERIES["creditable"], {"invoice_id": payment.invoice_id})
+    found = await row(connection, QUERIES["creditable"], {"invoice_id": payment.invoice_id, "but": None})
     return min(left, found["left_minor"]) if found else 0
 
 
@@ -196,6 +196,11 @@ async def _right(connection: AsyncConnection, done: Refund, payment: Payment, in
         if invoice.purpose == "subscription":
             await subscriptions.reduced(connection, invoice, done.amount_minor, at)
         return
+    found = await row(connection, QUERIES["creditable"], {"invoice_id": invoice.invoice_id, "but": done.refund_id})
+    if found and found["left_minor"] > 0:  # what was paid from the balance goes back there
+        await invoices.credit(
+            connection, invoice.invoice_id, found["left_minor"], "refund", at, refund_id=done.refund_id
+        )
     await withdrawn(connection, invoice, at, "refunded")
 
 
