@@ -8,6 +8,7 @@ import typer
 
 from matinee.settings import Settings
 from serving.billing.promo.commands import promo
+from serving.billing.renewals.commands import renew, sweep
 
 if TYPE_CHECKING:
     from serving.billing.payments.desk import Desk
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 billing = typer.Typer(no_args_is_help=True, help="Money: the ledger, what is sold, what is owed.")
 billing.add_typer(promo, name="promo")
+billing.command()(renew)
+billing.command()(sweep)
 _SHOWN = 30
 _DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 T = TypeVar("T")
