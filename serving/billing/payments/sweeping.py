@@ -1,0 +1,45 @@
+"""The sweep of every API process: what a crash left half done waits a minute or two, not for a schedule."""
+
+import asyncio
+import logging
+import random
+
+import psycopg
+import psycopg_pool
+
+from matinee.errors import MatineeError
+from serving.billing.payments.desk import Desk
+from serving.tasks import end
+
+_EVERY_S = 60.0
+log = logging.getLogger("matinee.billing")
+
+
+class Sweeping:
+    """Runs beside the requests from `start` to `close`; several processes share the work."""
+
+    def __init__(self, desk: Desk, every_s: float = _EVERY_S) -> None:
+        self._desk, self._every_s = desk, every_s
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        await end([self._task])
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s * random.uniform(0.5, 1.0))
+            from serving.billing.payments.sweep import sweep
+
+            try:
+                done = await sweep(self._desk, self._desk.clock.now())
+            except (MatineeError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
+                log.warning("the sweep of payments has to wait: %s", error)
+                continue
+            except Exception:
+                log.exception("the sweep of payments stumbled over a defect: tried again in %.0f s", self._every_s)
+                continue
+            if any((done.payments, done.refunds, done.notices, done.abandoned, done.failed)):
+                log.info("swept: %s", done)
