@@ -25,6 +25,7 @@ from serving.accounts.revoked import Revoked
 from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
 from serving.billing.payments.desk import Desk
+from serving.billing.payments.sweeping import Sweeping
 from serving.catalog.shared import Shared
 from serving.changes import Changes
 from serving.cors import listed
@@ -114,6 +115,7 @@ class Context:
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
         self.streams = Streams(self.read, self.transaction, self.slots, clock, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)
+        self.sweeping = Sweeping(self.billing)
         self.openings = Openings(self.read, self.transaction, clock)
 
     @asynccontextmanager
@@ -141,9 +143,11 @@ class Context:
         self.systems.start()
         self.streams.start()
         self.tracking.start()
+        self.sweeping.start()
 
     async def close(self) -> None:
         await self.streams.close()
+        await self.sweeping.close()
         await self.billing.aclose()
         await self.systems.stop()
         await self.tracking.stop()
