@@ -26,6 +26,8 @@ from serving.accounts.tv_api import router as tv
 from serving.admin.accounts.api import router as admin_accounts
 from serving.admin.catalogue.api import router as admin_catalogue
 from serving.analytics.api import router as analytics
+from serving.billing.api import router as billing
+from serving.billing.documents.api import router as papers
 from serving.billing.providers.sandbox import page as sandbox
 from serving.catalog.api import router as catalog
 from serving.catalog.routes import facets, titles
@@ -139,6 +141,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         library,
         catalog,
         playback,
+        billing,
+        papers,
         analytics,
     ):
         app.include_router(router)

@@ -72,6 +72,7 @@ SEARCH = _purpose("search", "searches", (20, 4))  # five a second, twenty at onc
 WATCH = _purpose("watch", "films opened", (60, _MINUTE))
 CHECKOUT = _purpose("checkout", "payments begun", (10, _MINUTE))
 PROMO = _purpose("promo", "promo codes", (10, 5 * _MINUTE), (50, _DAY))
+PAYMENT = _purpose("payment", "questions what became of a payment", (60, _MINUTE))
 EXPORT = _purpose("export", "exports of personal data", (5, _HOUR))
 ADMIN = _purpose("admin", "changes by staff", (600, _MINUTE))
 # fmt: on

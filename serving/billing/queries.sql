@@ -59,3 +59,9 @@ WHERE provider = %(provider)s AND event_id = %(event_id)s
 -- name: events_waiting
 SELECT provider, event_id FROM provider_event
 WHERE handled_at IS NULL AND received_at <= %(before)s ORDER BY received_at LIMIT %(limit)s
+
+-- name: to_pay
+-- What a subscription waits for: a renewal that was refused, or the end of a pause.
+SELECT invoice_id, currency, total_minor - from_balance AS due_minor FROM invoice
+WHERE subscription_id = %(subscription_id)s AND state = 'open' AND reason IN ('renewal', 'resume')
+ORDER BY issued_at DESC LIMIT 1

@@ -1,6 +1,6 @@
 """Looking ahead: what an order, a change or the next renewal would come to. Nothing is kept."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from psycopg import AsyncConnection
@@ -19,6 +19,7 @@ from serving.db import row
 from serving.problems import Problem
 
 
+@dataclass(frozen=True, slots=True)
 class Preview:
     """What a start or a change would come to: `credit_minor` goes to the balance, `due_minor` is to be paid."""
 

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import psycopg
 
+from matinee.ids import uuid7
+
 ROLES = ("anonymous", "viewer", "lapsed", "kid", "moderator", "admin")
 
 # Who is refused, and how; everybody else hears the row's own answer. `lapsed` is a viewer without a plan, `kid` a
@@ -101,6 +103,25 @@ POST   /api/watch/{playback_id}/heartbeat              | signed | 200 404 404 | 
 POST   /api/watch/{playback_id}/stop                   | signed | 204 404 404 | playback
 GET    /api/watch/keys/{key_id}                        | player | 200 403 403 | key
 GET    /v/{token}/{title_id}/{package_id}/{name:path}  | player | 200 403 403 | segment
+
+GET    /api/billing/plans                              | anyone | 200
+GET    /api/billing                                    | adults | 200
+POST   /api/billing/preview                            | adults | 200 |          | {"price_id": "basic-month-eur"}
+POST   /api/billing/checkout                           | adults | 400 |          | {"price_id": "basic-month-eur"}
+POST   /api/billing/purchase                           | adults | 400 |          | {"title_id": "otters", "kind": "buy"}
+GET    /api/billing/payments/{payment_id}              | adults | 200 404 404 | bought
+GET    /api/billing/invoices                           | adults | 200
+GET    /api/billing/invoices/{invoice_id}.html         | adults | 200 404 404 | bought
+GET    /api/billing/invoices/{invoice_id}.pdf          | adults | 200 404 404 | bought
+POST   /api/billing/invoices/{invoice_id}/pay          | adults | 400 400 400 | bought  | {}
+DELETE /api/billing/methods/{method_id}                | adults | 204 404 404 | bought
+POST   /api/billing/subscription/cancel                | adults | 404
+POST   /api/billing/subscription/keep                  | adults | 404
+POST   /api/billing/subscription/pause                 | adults | 404 |          | {}
+POST   /api/billing/subscription/change                | adults | 400 |          | {"price_id": "basic-month-eur"}
+POST   /api/billing/subscription/resume                | adults | 400
+PUT    /api/billing/subscription/method                | adults | 404 |          | {"method_id": "none"}
+POST   /api/billing/webhooks/{provider}                | anyone | 404
 
 POST   /api/events                                     | anyone | 202 |          | {"events": []}
 POST   /api/cmcd                                       | anyone | 200
@@ -204,6 +225,8 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
     owner = me if whose == "own" and me is not None else cast.stranger
     browser = world.browser(headers=me.headers if me else {})
     about = {"title_id": "otters", "person_id": "0123456789abcdef", "key_id": "none", "name": "video/180p/00001.m4s"}
+    about |= dict.fromkeys(("payment_id", "invoice_id", "method_id", "provider"), "none")
+    about |= bought(world, owner) if rule.kind == "bought" and whose != "none" else {}
     match rule.kind:
         case "profile":
             about["profile_id"] = "none" if whose == "none" else _profile_of(world, rule, owner, role, whose)
@@ -234,6 +257,30 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
             if me is not None:
                 browser.cookies.update(world.watch(me)[1].cookies)
     return about, browser
+
+
+def bought(world: Any, owner: Any) -> dict[str, str]:
+    """Something that was paid for by a saved card: the ids of the payment, the invoice and the card."""
+    ids = {name: uuid7() for name in ("customer", "invoice_id", "payment_id", "method_id")}
+    known = world.sql(
+        "INSERT INTO customer VALUES (%s, %s, now()) ON CONFLICT (account_id) DO UPDATE SET account_id = "
+        "excluded.account_id RETURNING customer_id", ids.pop("customer"), owner.account_id,
+    )  # fmt: skip
+    world.sql(
+        "INSERT INTO payment_method (method_id, customer_id, provider, provider_ref, label, created_at) "
+        "VALUES (%s, %s, 'sandbox', %s, 'Visa', now())", ids["method_id"], known[0][0], ids["method_id"],
+    )  # fmt: skip
+    world.sql(
+        "INSERT INTO invoice (invoice_id, number, customer_id, purpose, currency, total_minor, tax_minor, state, "
+        "reason, issued_at, paid_at) VALUES (%s, %s, %s, 'buy', 'EUR', 999, 0, 'paid', 'purchase', now(), now())",
+        ids["invoice_id"], ids["invoice_id"], known[0][0],
+    )  # fmt: skip
+    world.sql(
+        "INSERT INTO payment (payment_id, invoice_id, customer_id, provider, state, amount_minor, currency, method_id, "
+        "created_at, settled_at) VALUES (%s, %s, %s, 'sandbox', 'succeeded', 999, 'EUR', %s, now(), now())",
+        ids["payment_id"], ids["invoice_id"], known[0][0], ids["method_id"],
+    )  # fmt: skip
+    return ids
 
 
 def _profile_of(world: Any, rule: Rule, owner: Any, role: str, whose: str) -> str:
