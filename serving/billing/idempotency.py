@@ -31,7 +31,7 @@ KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)  # longer than any call of a provider may take
 PATIENCE_S = 2.0  # that a request waits for the one before it
 _PAUSES_S = (0.02, 0.05, 0.1, 0.2)
-_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"\Z|([!-~]{1,255})\Z')
+_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"\Z|([!#-~][!-~]{0,254})\Z')
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Sweeping:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._every_s * random.uniform(0.5, 1.0))
+            await asyncio.sleep(self._every_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that processes take turns
             from serving.billing.payments.sweep import sweep
 
             try:
