@@ -23,6 +23,7 @@ OWNERS = {
     "transforms": "team:analytics",
     "features": "team:ml",
     "models": "team:ml",
+    "serving": "team:service",
 }
 
 

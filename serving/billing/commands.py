@@ -1,7 +1,7 @@
 """`matinee billing`: the books, and what is sold. Each part of billing adds its commands here."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -97,22 +97,19 @@ def reconcile(
         raise typer.BadParameter("give either --since or --all", param_hint="--since/--all")
 
     async def run(desk: "Desk") -> list[core.Reconciled]:
-        began = (since.replace(tzinfo=UTC) if since else desk.clock.now() - RECENT) if not everything else None
+        began = (since.replace(tzinfo=UTC) if since else desk.clock.now() - core.RECENT) if not everything else None
         async with desk.transaction() as connection:
-            names = [provider] if provider else await core.providers(connection)
+            names = [provider] if provider else await core.providers(connection, desk.settings)
         return [await core.reconcile(desk, name, began, booking=not look_only) for name in names]
 
     made = with_desk(run)
     for each in made:
         _show_reconciled(each)
     if not made:
-        console.print("no provider holds money of ours: nobody has paid yet")
+        console.print("no provider holds money of ours: nobody has paid yet, or only simulated viewers did")
     if wrong := [each for each in made if not each.agrees]:
         count = sum(len(each.differences) for each in wrong)
         raise BillingError(f"{', '.join(each.provider for each in wrong)}: {count} differences, see above")
-
-
-RECENT = timedelta(days=35)
 
 
 def _show_reconciled(made: "Reconciled") -> None:

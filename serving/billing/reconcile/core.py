@@ -7,18 +7,21 @@ from datetime import datetime, timedelta
 from psycopg import AsyncConnection
 
 from matinee.errors import MatineeError
+from matinee.settings import Settings
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
 from serving.billing.ledger.money import Money
 from serving.billing.payments import core as payments
 from serving.billing.payments import refunds
 from serving.billing.payments.desk import Desk
+from serving.billing.providers import NAMES
 from serving.billing.providers.base import Movement, ProviderAwayError
 from serving.billing.reconcile.compare import Booked, Difference, differences, here, there
 from serving.billing.reconcile.verify import QUERIES
-from serving.db import row, rows
+from serving.db import Row, row, rows
 
 GRACE = timedelta(minutes=15)  # what is younger may be on its way to either side
+RECENT = timedelta(days=35)  # what is compared where nobody says otherwise
 MARGIN = timedelta(days=7)  # between what the provider did and what we heard of it, at most
 _ASKED = 500  # so many payments at most, one after the other
 
@@ -60,9 +63,11 @@ def remedy(difference: Difference) -> str:
     return _NOT_THERE if difference.wrong == "missing there" else REMEDIES[difference.kind]
 
 
-async def providers(connection: AsyncConnection) -> list[str]:
-    """Whom the ledger has money with."""
-    return sorted(each["name"] for each in await rows(connection, QUERIES["providers"]))
+async def providers(connection: AsyncConnection, settings: Settings) -> list[str]:
+    """Whom the ledger has money with, and who can be asked: simulated payments have nobody, and the sandbox does not
+    run beside real money."""
+    askable = set(NAMES) - (set() if settings.payments == "sandbox" else {"sandbox"})
+    return sorted(askable & {each["name"] for each in await rows(connection, QUERIES["providers"])})
 
 
 async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: bool = True) -> Reconciled:
@@ -80,24 +85,28 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
     began = since or (first["at"] if first and first["at"] else now)
     movements = [each async for each in provider.listed(began - MARGIN, now)]
     window = (began if since else began - MARGIN, now - GRACE)
-    found = await _compared(desk, name, movements, *window)
+    found, disputes = await _compared(desk, name, movements, *window)
     asked, written = 0, ()
     if booking and found:
         asked = await _ask(desk, found[:_ASKED])
-        found = await _compared(desk, name, movements, *window) if asked else found
-        written = await _book(desk, name, found, movements)
-        found = await _compared(desk, name, movements, *window) if written else found
+        found, disputes = await _compared(desk, name, movements, *window)
+        if written := _only_there(name, found, movements, disputes, now):
+            async with desk.transaction() as connection:
+                await ledger.post(connection, written)
+            found, disputes = await _compared(desk, name, movements, *window)
+        found = [each for each in found if _lacking(each) not in _fees(disputes, "open")]
     balances = await _balances(desk, name, movements) if since is None else {}
     return Reconciled(name, *window, len(movements), written, asked, tuple(found), balances)
 
 
 async def _compared(
     desk: Desk, name: str, movements: Sequence[Movement], since: datetime, until: datetime
-) -> list[Difference]:
+) -> tuple[list[Difference], list[Row]]:
+    """What differs, and the disputes of all payments that it may be about."""
+    pairs = [pair for each in movements for pair in _facts_of(each)]
+    moved = sorted({each.payment_id for each in movements if each.payment_id})
     async with desk.transaction() as connection:
-        pairs = [pair for each in movements for pair in _facts_of(each)]
-        disputed = sorted({each.payment_id for each in movements if each.payment_id})
-        disputes = await rows(connection, QUERIES["disputes_of"], {"payments": disputed})
+        disputes = await rows(connection, QUERIES["disputes_of"], {"payments": moved})
         kinds = ("dispute", "dispute_won", "dispute_lost", "fee")
         pairs += [(kind, each["dispute_id"]) for each in disputes for kind in kinds]
         asked = {
@@ -108,17 +117,7 @@ async def _compared(
             "sources": [source for _, source in pairs],
         }
         booked = [Booked(**each) for each in await rows(connection, QUERIES["booked"], asked)]
-    expected = {
-        ("fee", each["payment_id"], each["currency"]): -each["fee_minor"]
-        for each in disputes
-        if each["state"] == "open"
-    }
-    return [
-        each
-        for each in differences(here(booked), there(movements), since, until)
-        # What an open dispute will cost is taken at once by some, and booked when it is lost.
-        if (each.there or 0) - (each.here or 0) != expected.get((each.kind, each.id, each.currency))
-    ]
+    return differences(here(booked), there(movements), since, until), disputes
 
 
 def _facts_of(movement: Movement) -> Iterable[tuple[str, str]]:
@@ -152,33 +151,37 @@ async def _ask(desk: Desk, found: Sequence[Difference]) -> int:
     return count
 
 
-async def _book(
-    desk: Desk, name: str, found: Sequence[Difference], movements: Sequence[Movement]
+def _only_there(
+    name: str, found: Sequence[Difference], movements: Sequence[Movement], disputes: Sequence[Row], now: datetime
 ) -> tuple[ledger.Transaction, ...]:
-    """Write what only the provider could tell."""
-    moments = {each.ref: each.at for each in movements}
-    async with desk.transaction() as connection:
-        wanted = {"payments": [each.id for each in found if each.kind == "fee"]}
-        kept = {
-            (each["payment_id"], each["currency"], -each["fee_minor"]): each["dispute_id"]
-            for each in await rows(connection, QUERIES["disputes_of"], wanted)
-            if each["state"] == "won"
-        }
-        written = []
-        for each in found:
-            if each.here is not None or each.there is None:
-                continue
-            taken = Money(-each.there, each.currency)
-            if each.kind == "payout":
-                written.append(facts.payout(each.id, name, taken, moments[each.id]))
-            elif each.kind == "fee" and each.id in moments:
-                written.append(facts.fee(each.id, name, taken, moments[each.id]))
-            elif each.kind == "fee" and (each.id, each.currency, each.there) in kept:
-                # A dispute was won, and its fee not given back.
-                dispute_id = kept[each.id, each.currency, each.there]
-                written.append(facts.fee(dispute_id, name, taken, desk.clock.now()))
-        await ledger.post(connection, written)
+    """The facts that only the provider could tell. Pure."""
+    moments, kept = {each.ref: each.at for each in movements}, _fees(disputes, "won")
+    written = []
+    for each in found:
+        is_new = each.here is None and each.id in moments
+        taken = Money((each.here or 0) - (each.there or 0), each.currency)
+        if each.kind == "payout" and is_new:
+            written.append(facts.payout(each.id, name, taken, moments[each.id]))
+        elif each.kind == "fee" and is_new:
+            written.append(facts.fee(each.id, name, taken, moments[each.id]))
+        elif _lacking(each) in kept:  # won, and its fee not given back
+            written.append(facts.fee(kept[_lacking(each)], name, taken, now))
     return tuple(written)
+
+
+def _lacking(difference: Difference) -> tuple[str, str, str, int]:
+    """What our side lacks to agree."""
+    return difference.kind, difference.id, difference.currency, (difference.there or 0) - (difference.here or 0)
+
+
+def _fees(disputes: Sequence[Row], state: str) -> dict[tuple[str, str, str, int], str]:
+    """What disputes cost as it would be lacking -> the dispute. Of an open one some providers take it at once, and our
+    books when it is lost."""
+    return {
+        ("fee", each["payment_id"], each["currency"], -each["fee_minor"]): each["dispute_id"]
+        for each in disputes
+        if each["state"] == state and each["fee_minor"]
+    }
 
 
 async def _balances(desk: Desk, name: str, movements: Sequence[Movement]) -> dict[str, tuple[int, int]]:
