@@ -1,8 +1,31 @@
 -- name: welcome
--- One trial for an account.
-INSERT INTO subscription_period
-    (period_id, subscription_id, account_id, plan, state, monthly_minor, currency, opened, closed, end_reason)
-VALUES (%(period_id)s, %(period_id)s, %(account_id)s, %(plan)s, 'trial', 0, %(currency)s, %(now)s, %(closed)s, 'cancelled')
+-- One trial for an account: its customer, its subscription and what that opens, at the price of the plan where the account
+-- is. A plan that is not sold there is given all the same, as a period that no subscription goes on from.
+WITH owner AS (
+    INSERT INTO customer (customer_id, account_id, created_at) VALUES (%(customer_id)s, %(account_id)s, %(now)s)
+    ON CONFLICT (account_id) DO UPDATE SET account_id = excluded.account_id
+    RETURNING customer_id
+), sold AS (
+    SELECT price_id, version, currency FROM price
+    WHERE plan_id = %(plan)s AND months = 1 AND sold @> %(now)s::timestamptz
+      AND (regions = '{}' OR %(country)s = ANY (regions))
+    ORDER BY (regions = '{}'), lower(sold) DESC LIMIT 1
+), begun AS (
+    INSERT INTO subscription (subscription_id, customer_id, state, price_id, country, anchor, period, due_at, created_at,
+                              moved_at)
+    SELECT %(period_id)s, customer_id, 'trialing', price_id, %(country)s, %(closed)s,
+           tstzrange(%(now)s, %(closed)s), %(notice)s, %(now)s, %(now)s
+    FROM owner CROSS JOIN sold
+    RETURNING subscription_id
+), told AS (
+    INSERT INTO subscription_event (subscription_id, at, event, became)
+    SELECT subscription_id, %(now)s, 'tried', 'trialing' FROM begun
+)
+INSERT INTO subscription_period (period_id, subscription_id, account_id, plan, plan_version, state, monthly_minor, currency,
+                                 opened, closed, end_reason)
+SELECT %(period_id)s, %(period_id)s, %(account_id)s, %(plan)s, sold.version, 'trial', 0, coalesce(sold.currency, 'EUR'),
+       %(now)s, %(closed)s, 'cancelled'
+FROM owner LEFT JOIN sold ON true
 
 -- name: entitlements
 SELECT entitlements_of(%(account_id)s, %(now)s) AS entitlements

@@ -1,4 +1,4 @@
-"""What a new account gets: a trial."""
+"""What a new account gets: a trial, which is a subscription that nobody has paid for yet."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from matinee.settings import Settings
 from serving.db import execute
 
 QUERIES = load(Path(__file__).parent)
-_CURRENCIES = {"RU": "RUB", "US": "USD", "GB": "GBP"}
+NOTICE = timedelta(days=3)  # its owner is told so long before it ends
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,20 @@ def trial_of(settings: Settings) -> Trial | None:
 async def welcome(
     connection: AsyncConnection, account_id: str, country: str | None, now: datetime, trial: Trial | None
 ) -> None:
-    """Open the trial, in the transaction that makes the account.
+    """Open the trial, in the transaction that makes the account, in one statement.
 
-    It is written with its end; whoever pays before gets that end moved by billing.
+    It is written with its end; what is paid meanwhile begins then (`billing.subscriptions`).
     """
     if trial is not None:
+        closed = now + timedelta(days=trial.days)
         given = {
             "period_id": uuid7(),
+            "customer_id": uuid7(),
             "account_id": account_id,
             "plan": trial.plan,
-            "currency": _CURRENCIES.get(country or "", "EUR"),
+            "country": country or "",
             "now": now,
-            "closed": now + timedelta(days=trial.days),
+            "closed": closed,
+            "notice": closed - NOTICE if closed - NOTICE > now else closed,
         }
         await execute(connection, QUERIES["welcome"], given)

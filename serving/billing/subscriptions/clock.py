@@ -21,11 +21,11 @@ from serving.billing.subscriptions.machine import Event, State
 from serving.billing.subscriptions.moves import Book, book, expired, moment_of, moved, save
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Subscription, held, subscription
 from serving.billing.subscriptions.settling import void_all
+from serving.billing.subscriptions.standing import GRACE
 from serving.db import Row, rows
 
 Due = Subscription
 LEASE = timedelta(hours=1)  # a charge of which nothing was heard is looked at again
-NOTICE = timedelta(days=3)  # before a trial ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ async def turn_many(connection: AsyncConnection, dues: Sequence[Due], at: dateti
         if any(order["busy"] for order in open_):
             continue  # somebody settles a payment for it: it comes next time
         step = _step(whose, open_, at)
-        kept = _kept(open_, step.event)
+        kept = _kept(whose, open_, step.event, at)
         await void_all(connection, [o["invoice_id"] for o in open_ if o is not kept and step.event is not None], at)
         if step.event is not None and step.event in (Event.RENEWING, Event.RESUMING):
             billed.append((whose, step.event, kept))
@@ -90,10 +90,13 @@ async def _open(connection: AsyncConnection, ids: Sequence[str]) -> Mapping[str,
     return found
 
 
-def _kept(open_: Sequence[Row], event: Event | None) -> Row | None:
-    """The invoice that is out for this very renewal already."""
+def _kept(whose: Subscription, open_: Sequence[Row], event: Event | None, at: datetime) -> Row | None:
+    """The invoice that is out for this very renewal already. One that nobody tried to collect until access had ended
+    is taken back: what is billed then begins then."""
     reason = {Event.RENEWING: "renewal", Event.RESUMING: "resume"}.get(event) if event else None
-    return next((order for order in open_ if order["reason"] == reason), None)
+    found = next((order for order in open_ if order["reason"] == reason), None)
+    is_late = whose.due_at is not None and moment_of(whose, at) > whose.due_at + GRACE
+    return None if found is not None and is_late and not found["in_flight"] else found
 
 
 def _step(whose: Subscription, open_: Sequence[Row], at: datetime) -> Move:
@@ -201,7 +204,8 @@ def _drafted(
     is_renewal = event is Event.RENEWING
     price = products.kept(known.prices, whose.next_price_id or whose.price_id, whose.until if is_renewal else moment)
     ran = known.prices[whose.price_id]
-    period = drafts.following(whose, ran, price, moment) if is_renewal else drafts.first(price, moment, whose.zone)
+    follows = is_renewal and whose.state is State.ACTIVE
+    period = drafts.following(whose, ran, price, moment) if follows else drafts.first(price, moment, whose.zone)
     lines = (drafts.whole(price, period),)
     if promo is not None and not covers(promo, lines, price.money.currency):
         promo = None

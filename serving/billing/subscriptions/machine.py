@@ -38,6 +38,7 @@ class Event(StrEnum):
     ABANDONED = "abandoned"  # nobody paid the order
 
 
+# A life begins `ordered`, which is incomplete, or `tried`, which is trialing.
 TABLE = """
               incomplete  trialing  active    past_due  paused
 cancelled     expired     trialing  active    expired   expired

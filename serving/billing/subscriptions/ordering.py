@@ -126,7 +126,7 @@ async def _adopted(connection: AsyncConnection, customer: str, at: datetime) -> 
         "customer_id": customer,
         "state": State.TRIALING,
         "price_id": price.price_id,
-        "next_price_id": None,
+        "event": "tried",
         "zone": "UTC",
         "country": "",
         "anchor": trial["closed"],
@@ -158,7 +158,7 @@ async def _ordered(
 ) -> Subscription:
     given = {
         "subscription_id": uuid7(), "customer_id": customer, "state": State.INCOMPLETE, "price_id": price.price_id,
-        "next_price_id": None, "zone": zone, "country": country, "anchor": None, "period": None,
+        "event": "ordered", "zone": zone, "country": country, "anchor": None, "period": None,
         "due_at": at + TO_PAY, "at": at,
     }  # fmt: skip
     await execute(connection, QUERIES["add"], given)

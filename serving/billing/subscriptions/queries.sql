@@ -70,10 +70,15 @@ WHERE account_id = %(account_id)s AND (closed IS NULL OR closed > %(at)s)
 ORDER BY opened
 
 -- name: add
-INSERT INTO subscription (subscription_id, customer_id, state, price_id, next_price_id, zone, country, anchor, elapsed,
-                          period, due_at, created_at, moved_at)
-VALUES (%(subscription_id)s, %(customer_id)s, %(state)s, %(price_id)s, %(next_price_id)s, %(zone)s, %(country)s,
-        %(anchor)s, 0, %(period)s, %(due_at)s, %(at)s, %(at)s)
+WITH begun AS (
+    INSERT INTO subscription (subscription_id, customer_id, state, price_id, next_price_id, zone, country, anchor, elapsed,
+                              period, due_at, created_at, moved_at)
+    VALUES (%(subscription_id)s, %(customer_id)s, %(state)s, %(price_id)s, NULL, %(zone)s, %(country)s, %(anchor)s, 0,
+            %(period)s, %(due_at)s, %(at)s, %(at)s)
+    RETURNING subscription_id, created_at, state
+)
+INSERT INTO subscription_event (subscription_id, at, event, became)
+SELECT subscription_id, created_at, %(event)s, state FROM begun
 
 -- name: update
 UPDATE subscription s SET
