@@ -8,12 +8,11 @@ A process may die anywhere: what is left `created` or `pending` is asked about b
 and each of them settles it the same way.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
 from psycopg import AsyncConnection
 
-from matinee.ids import content_uuid7
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.payments import disputes, refunds
@@ -21,6 +20,7 @@ from serving.billing.payments.asking import asked, charged, closed_page, order_o
 from serving.billing.payments.desk import Desk
 from serving.billing.payments.forward import Heard
 from serving.billing.payments.fulfilment import closed, fulfil, payers
+from serving.billing.payments.ids import Way, by_owner, payment_id_of
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import QUERIES, Method, Payment, PaymentError
 from serving.billing.payments.settling import apply, as_json, together
@@ -30,24 +30,18 @@ from serving.problems import Problem
 
 PAGE_LIFE = timedelta(hours=24)  # of a hosted page on which nobody pays
 
-__all__ = ["begin", "charge", "closed", "fulfil", "get", "of_invoice", "payment_id_of", "refund", "settle"]
-
-
-def payment_id_of(invoice: Invoice, way: str, attempt: int) -> str:
-    """The same for the same attempt, whoever makes it and however often: so is the charge. Pages and charges are
-    counted apart (`way`)."""
-    return content_uuid7(int(invoice.issued_at.timestamp() * 1000), way, invoice.invoice_id, str(attempt))
+__all__ = ["begin", "charge", "closed", "fulfil", "get", "of_invoice", "refund", "settle"]
 
 
 def planned(
-    invoice: Invoice, provider: str, attempt: int, at: datetime, *, method_id: str | None, save_method: bool = False
+    invoice: Invoice, provider: str, way: Way, attempt: int, at: datetime, method_id: str | None = None
 ) -> Payment:
     """An attempt to be paid what is due, as it is before anybody heard of it."""
     return Payment(
-        payment_id=payment_id_of(invoice, "charge" if method_id else "page", attempt),
+        payment_id=payment_id_of(invoice, way, attempt),
         invoice_id=invoice.invoice_id, customer_id=invoice.customer_id,
         provider=provider, state="created", amount_minor=invoice.due_minor, currency=invoice.currency,
-        created_at=at, method_id=method_id, save_method=save_method, attempt=attempt, asked_at=at,
+        created_at=at, method_id=method_id, attempt=attempt, asked_at=at,
     )  # fmt: skip
 
 
@@ -85,9 +79,13 @@ async def charge(
 ) -> Payment:
     """Charge a saved way to pay; `present`: its owner is here and may be sent to `checkout_url` to confirm.
 
-    The same attempt again is the same charge. A provider that does not answer leaves it pending.
+    The same attempt again is the same charge (owners' and the clock's are counted apart). A provider that does not
+    answer leaves it pending.
+
+    Raises:
+        Problem: 409, nothing is to be paid for the invoice.
     """
-    new = planned(invoice, method.provider, attempt, at, method_id=method.method_id)
+    new = planned(invoice, method.provider, "present" if present else "charge", attempt, at, method.method_id)
     async with desk.transaction() as connection:
         if not await rows(connection, QUERIES["payments"], {"payments": [new.payment_id]}):
             await _lock_open(connection, invoice)
@@ -159,7 +157,7 @@ async def _unheard_of(desk: Desk, payment: Payment, at: datetime) -> Payment:
         found = await row(connection, QUERIES["methods"], {"methods": [payment.method_id]})
     if invoice.state != "open" or found is None or found["removed_at"] is not None:
         return await _applied(desk, Heard(payment.payment_id, failure="not_asked"), at)
-    return await charge(desk, invoice, Method(**found), payment.attempt, at)
+    return await charge(desk, invoice, Method(**found), payment.attempt, at, present=by_owner(invoice, payment))
 
 
 def _is_over(payment: Payment, at: datetime) -> bool:
@@ -176,8 +174,7 @@ async def _page_of(
         if not payment.settled and (provider or payment.provider) == payment.provider:
             return payment
     name = provider or desk.provider().name
-    attempt = len(pages) + 1
-    new = planned(invoice, name, attempt, at, method_id=None, save_method=save_method)
+    new = replace(planned(invoice, name, "page", len(pages) + 1, at), save_method=save_method)
     await connection.execute(QUERIES["add"], {"payments": as_json([asdict(new)])})
     return new
 

@@ -10,6 +10,7 @@ from matinee.db import outbox
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.ledger.money import Money, show
+from serving.billing.payments.ids import by_owner
 from serving.billing.payments.rows import QUERIES, Payer, Payment
 from serving.billing.promo import core as promo
 from serving.billing.purchases import core as purchases
@@ -56,7 +57,7 @@ async def refused_many(connection: AsyncConnection, refused: Sequence[Paid], at:
         (invoice, payment)
         for invoice, payment in refused
         if invoice.purpose == "subscription"
-        and (invoice.reason != "renewal" or payment is None or payment.method_id is not None)
+        and (invoice.reason != "renewal" or payment is None or not by_owner(invoice, payment))
     ]
     if plans:
         await subscriptions.refused_many(connection, plans, at)

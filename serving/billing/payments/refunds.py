@@ -9,6 +9,7 @@ failed     the provider refused: the reserve is free again, the reason is kept
 import logging
 from dataclasses import asdict, replace
 from datetime import datetime
+from typing import Literal
 
 from psycopg import AsyncConnection
 
@@ -204,8 +205,10 @@ async def _right(connection: AsyncConnection, done: Refund, payment: Payment, in
     await withdrawn(connection, invoice, at, "refunded")
 
 
-async def withdrawn(connection: AsyncConnection, invoice: Invoice, at: datetime, why: str) -> None:
-    """What the invoice opened ends now; `why`: refunded, dispute_lost."""
+async def withdrawn(
+    connection: AsyncConnection, invoice: Invoice, at: datetime, why: Literal["refunded", "dispute_lost"]
+) -> None:
+    """What the invoice opened ends now."""
     if invoice.purpose == "subscription":
         await subscriptions.withdrawn(connection, invoice, at, why=why)
     else:

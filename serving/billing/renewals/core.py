@@ -165,7 +165,7 @@ async def _written(
 ) -> tuple[list[tuple[Payment, Invoice, Method]], list[Payment]]:
     """Payments that are new, and those that an earlier run has begun."""
     made = [
-        (payments.planned(invoice, method.provider, attempt, at, method_id=method.method_id), invoice, method)
+        (payments.planned(invoice, method.provider, "charge", attempt, at, method.method_id), invoice, method)
         for invoice, method, attempt in planned
     ]
     if not made:
