@@ -72,7 +72,11 @@ def test_the_code_location_loads_without_the_heavy_libraries(loaded: dg.Definiti
 
 def test_schedule_and_sensors_are_there(loaded: dg.Definitions) -> None:
     repository = loaded.get_repository_def()
-    assert sorted(schedule.name for schedule in repository.schedule_defs) == ["daily_retention", "nightly"]
+    assert sorted(schedule.name for schedule in repository.schedule_defs) == [
+        "daily_retention",
+        "due_renewals",
+        "nightly",
+    ]
     assert sorted(sensor.name for sensor in repository.sensor_defs if "default_automation" not in sensor.name) == [
         "alerts",
         "erasure_requests",
