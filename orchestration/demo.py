@@ -87,6 +87,15 @@ def _simulate(settings: Settings, viewers: int, days: int) -> None:
     tastes = Behaviour(match_weight=4.0, popularity_weight=0.4)
     with _step(f"simulating {viewers} viewers for {days} days"):
         simulate(settings, Plan(end=SystemClock().now().date(), viewers=viewers, days=days, seed=1, behaviour=tastes))
+    _book(settings)
+
+
+def _book(settings: Settings) -> None:
+    """What the viewers paid, in the ledger: the marts of money come from there."""
+    from serving.billing.adopt import adopt
+
+    with _step("booking what they paid"), connect(settings) as connection:
+        adopt(connection, SystemClock().now())
 
 
 def _quick(settings: Settings) -> Settings:

@@ -204,3 +204,19 @@ def with_desk(work: Callable[["Desk"], Awaitable[T]]) -> T:
 
     with services(settings):
         return asyncio.run(run())
+
+
+@billing.command()
+def adopt() -> None:
+    """Book what simulated and imported viewers had as invoices and payments, so that the marts of money know them."""
+    from matinee.clock import SystemClock
+    from matinee.console import console
+    from matinee.db.connect import connect
+    from matinee.stack.session import services
+    from serving.billing import adopt as adopting
+
+    settings = Settings.load()
+    with services(settings), connect(settings) as connection:
+        made = adopting.adopt(connection, SystemClock().now())
+    console.print(f"booked {made.invoices:,} invoices, {made.facts:,} facts; {made.customers:,} customers are new")
+    console.print("`matinee billing balances` shows them, `matinee build` brings them into the marts")

@@ -65,3 +65,80 @@ WHERE handled_at IS NULL AND received_at <= %(before)s ORDER BY received_at LIMI
 SELECT invoice_id, currency, total_minor - from_balance AS due_minor FROM invoice
 WHERE subscription_id = %(subscription_id)s AND state = 'open' AND reason IN ('renewal', 'resume')
 ORDER BY issued_at DESC LIMIT 1
+
+-- name: customers_to_adopt
+-- Accounts of these origins that paid, or were to, and are no customers yet.
+SELECT a.account_id, a.created_at FROM account a
+WHERE a.origin = ANY(%(origins)s) AND EXISTS (
+    SELECT FROM subscription_period p
+    WHERE p.account_id = a.account_id AND p.state IN ('active', 'past_due') AND p.monthly_minor > 0)
+  AND NOT EXISTS (SELECT FROM customer c WHERE c.account_id = a.account_id)
+ORDER BY a.account_id
+
+-- name: adoptable
+-- row: serving.billing.adopt.Held
+-- What they had by a moment; subscriptions that billing itself wrote are not among them.
+SELECT c.customer_id, p.plan, coalesce(l.names, '{}') AS names, p.state, p.monthly_minor, p.currency,
+       coalesce(a.country, '') AS country, p.opened, p.closed
+FROM subscription_period p
+JOIN account a USING (account_id)
+JOIN customer c USING (account_id)
+LEFT JOIN plan l ON l.plan_id = p.plan
+WHERE a.origin = ANY(%(origins)s) AND p.plan_version IS NULL AND p.state IN ('active', 'past_due') AND p.opened <= %(at)s
+
+-- name: tax_rates
+-- row: serving.billing.adopt.TaxRate
+SELECT country, rate_bp, valid FROM tax_rate
+
+-- name: customers_of
+SELECT customer_id FROM customer WHERE account_id = ANY(%(accounts)s) ORDER BY customer_id FOR NO KEY UPDATE
+
+-- name: lock_owed
+SELECT invoice_id FROM invoice WHERE customer_id = ANY(%(customers)s) AND state = 'open'
+ORDER BY invoice_id FOR NO KEY UPDATE
+
+-- name: end_subscriptions
+WITH was AS (
+    SELECT subscription_id, state FROM subscription
+    WHERE customer_id = ANY(%(customers)s) AND state <> 'expired' ORDER BY subscription_id FOR NO KEY UPDATE
+), ended AS (
+    UPDATE subscription s SET state = 'expired', due_at = NULL, resumes_at = NULL, ends = false, pauses = false,
+        method_id = NULL, ended_at = %(at)s
+    FROM was WHERE s.subscription_id = was.subscription_id
+)
+INSERT INTO subscription_event (subscription_id, at, event, was, became, details)
+SELECT subscription_id, %(at)s,
+       CASE WHEN state IN ('trialing', 'active') THEN 'ended' WHEN state = 'incomplete' THEN 'abandoned' ELSE 'cancelled' END,
+       state, 'expired', '{"why": "erased"}'
+FROM was
+
+-- name: forget_methods
+-- Whoever sweeps has their providers drop them, and forgets the token then.
+UPDATE payment_method SET label = '', removed_at = coalesce(removed_at, %(at)s)
+WHERE customer_id = ANY(%(customers)s) AND label <> ''
+
+-- name: forget_pages
+UPDATE payment SET checkout_url = NULL WHERE customer_id = ANY(%(customers)s) AND checkout_url IS NOT NULL
+
+-- name: forget_reasons
+-- What staff wrote; the words of the code itself stay.
+UPDATE refund r SET reason = 'erased' FROM payment p
+WHERE p.payment_id = r.payment_id AND p.customer_id = ANY(%(customers)s)
+  AND r.reason NOT IN ('erased', 'surplus', 'provider')
+
+-- name: forget_notices
+UPDATE provider_event e SET body = jsonb_build_object('name', e.body -> 'name', 'payment_id', e.body -> 'payment_id')
+WHERE e.body - '{name,payment_id}'::text[] <> '{}' AND (
+    e.body ->> 'payment_id' IN (SELECT payment_id FROM payment WHERE customer_id = ANY(%(customers)s))
+    OR (e.provider, e.ref) IN (
+        SELECT provider, provider_ref FROM payment WHERE customer_id = ANY(%(customers)s)
+        UNION ALL
+        SELECT p.provider, r.provider_ref FROM refund r JOIN payment p USING (payment_id)
+        WHERE p.customer_id = ANY(%(customers)s)
+        UNION ALL
+        SELECT p.provider, d.provider_ref FROM dispute d JOIN payment p USING (payment_id)
+        WHERE p.customer_id = ANY(%(customers)s)))
+
+-- name: forget_staff
+-- Who of the staff asked for a refund.
+UPDATE refund SET asked_by = NULL WHERE asked_by = ANY(%(accounts)s)

@@ -29,7 +29,7 @@ plans as (
 
 ),
 
-final as (
+priced as (
 
     select
         accounts.account_key,
@@ -38,8 +38,14 @@ final as (
         plans.plan_id as plan,
         plans.currency,
         cast(plans.period_from as date) as from_day,
-        cast(plans.period_until as date) as until_day,
-        plans.issued_at,
+        -- Until the next one begins: a change takes the place of what was paid for.
+        least(
+            cast(plans.period_until as date),
+            lead(cast(plans.period_from as date), 1, cast(plans.period_until as date)) over (
+                partition by plans.customer_key
+                order by plans.period_from, plans.issued_at, plans.invoice_key, plans.line
+            )
+        ) as until_day,
         -- Rounded to the nearest unit. Part of a period says little about a month: the price list does.
         cast(
             case
@@ -50,6 +56,13 @@ final as (
         ) as monthly_minor
     from plans
     inner join {{ ref('stg_accounts') }} as accounts on plans.customer_key = accounts.customer_key
+
+),
+
+final as (
+
+    select * from priced
+    where from_day < until_day and monthly_minor is not null
 
 )
 

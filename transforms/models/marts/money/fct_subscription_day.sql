@@ -24,7 +24,7 @@ bounded as (
 
 ),
 
-final as (
+days as (
 
     select
         account_key,
@@ -36,6 +36,39 @@ final as (
         currency
     from bounded
     where first_day <= final_day
+
+),
+
+invoiced as (
+
+    select
+        account_key,
+        {{ each_date('from_day', "cast(until_day - interval '1' day as date)", 'day') }} as day,
+        plan,
+        currency,
+        monthly_minor
+    from {{ ref('int_plan_price') }}
+
+),
+
+final as (
+
+    select
+        days.account_key,
+        days.day,
+        days.plan,
+        days.state,
+        days.is_paying,
+        coalesce(invoiced.monthly_minor, days.monthly_minor) as monthly_minor,
+        days.currency,
+        invoiced.account_key is not null as is_invoiced
+    from days
+    left join invoiced
+        on
+            days.account_key = invoiced.account_key
+            and days.day = invoiced.day
+            and days.plan = invoiced.plan
+            and days.currency = invoiced.currency
 
 )
 
