@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from matinee.settings import Settings
+from serving.billing.products.commands import plans, price
 from serving.billing.promo.commands import promo
 from serving.billing.renewals.commands import renew, sweep
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 billing = typer.Typer(no_args_is_help=True, help="Money: the ledger, what is sold, what is owed.")
 billing.add_typer(promo, name="promo")
+billing.command()(plans)
+billing.command()(price)
 billing.command()(renew)
 billing.command()(sweep)
 _SHOWN = 30

@@ -28,9 +28,6 @@ SELECT rate_bp FROM tax_rate WHERE country = %(country)s AND valid @> %(day)s::d
 -- name: taxes
 SELECT country, rate_bp FROM tax_rate WHERE country = ANY (%(countries)s) AND valid @> %(day)s::date
 
--- name: hold_price
-SELECT price_id FROM price WHERE price_id = %(price_id)s FOR UPDATE
-
 -- name: add_version
 INSERT INTO plan_version (plan_id, version, includes, streams, max_height, devices, since)
 SELECT plan_id, %(version)s, %(includes)s, %(streams)s, %(max_height)s, %(devices)s, %(at)s FROM plan

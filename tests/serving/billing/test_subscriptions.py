@@ -1,7 +1,7 @@
 """Lives of subscriptions on real PostgreSQL: what is billed, what is open, and what was said of it, day by day."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,8 @@ from serving.billing.ledger import facts
 from serving.billing.ledger.money import Money
 from serving.billing.payments import fulfilment
 from serving.billing.payments.rows import Payment
+from serving.billing.products.core import ProductError
+from serving.billing.products.pricing import NewPrice, set_price
 from serving.billing.subscriptions import core
 from serving.billing.subscriptions.rows import Subscription
 from serving.db import row, rows
@@ -84,7 +86,8 @@ class Life:
         )  # fmt: skip
         await self.connection.execute(
             "INSERT INTO payment (payment_id, invoice_id, customer_id, provider, state, amount_minor, currency, "
-            "method_id, attempt, failure, created_at, settled_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "method_id, attempt, failure, created_at, settled_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (payment.payment_id, payment.invoice_id, payment.customer_id, payment.provider, state, payment.amount_minor,
              payment.currency, payment.method_id, attempt, payment.failure, self.now, self.now),
         )  # fmt: skip
@@ -534,6 +537,37 @@ async def test_a_clock_that_jumps_bills_nothing_twice_and_takes_nothing_away(lif
     await core.cancel(life.connection, subscription.subscription_id, life.now)
     assert [each[:4] for each in await life.history()] == [("active", "standard", "01-31", "03-31")]
     assert (await life.subscription()).moved_at == end + timedelta(hours=20)
+
+
+async def test_who_subscribed_keeps_the_price_until_the_announced_day(life: Life):
+    await life.connection.execute("UPDATE account SET language = 'ru' WHERE account_id = %s", (life.account_id,))
+    await life.pay(await life.start("basic-month-eur"))
+    dearer = NewPrice("basic", 1, Money(799, "EUR"), streams=3)
+    kept = await set_price(life.connection, dearer, life.now, existing=None)
+    assert (kept.price_id, kept.version, kept.replaced) == ("basic-month-eur-2", 2, ("basic-month-eur",))
+    with pytest.raises(Problem, match="not sold"):
+        await life.start("basic-month-eur")
+    await life.renew()
+    assert (await life.open_plans(), (await life.subscription()).worth_minor) == ({"basic": 1}, 599)
+    for wrong, when in [
+        (replace(dearer, plan_id="gold"), None), (replace(dearer, months=3), None),
+        (replace(dearer, regions=["Germany"]), None), (replace(dearer, money=Money(0, "EUR")), None),
+        (dearer, life.now + 29 * DAY),
+    ]:  # fmt: skip
+        with pytest.raises(ProductError):
+            await set_price(life.connection, wrong, life.now, existing=when)
+    announced = replace(dearer, money=Money(899, "EUR"))
+    made = await set_price(life.connection, announced, life.now, existing=life.now + 40 * DAY)
+    assert made.told == 1
+    (letter,) = await rows(
+        life.connection, "SELECT payload->'data' AS data FROM outbox WHERE payload->>'template' = 'price_change'"
+    )
+    assert (letter["data"]["plan"], letter["data"]["was"]) == ("Базовый", "5,99\xa0€")
+    await life.renew()
+    assert (await life.subscription()).worth_minor == 599, "not yet"
+    await life.renew()
+    assert (await life.open_plans(), (await life.subscription()).worth_minor) == ({"basic": 3}, 899)
+    assert [each[1:3] for each in await life.history()] == [("basic", "01-31"), ("basic", "04-30")]
 
 
 async def test_renewals_of_many_take_as_many_statements_as_that_of_one(
