@@ -45,6 +45,8 @@ _REMAINS = (
     "backups made before: restoring one brings everything back; erase again then",
     "figures over many people count the erased until the next build; nothing in them names anybody",
     "pages that an API process made for them lie in its memory, out of reach, until newer ones need the room",
+    "invoices, payments and the ledger, as books have to: of customers from whom nothing here leads to anybody",
+    "what payment providers keep of payments; saved ways to pay they drop at the next sweep (`matinee billing sweep`)",
     "a build that is bringing features online meanwhile takes theirs away again when it ends",
 )
 _ELSEWHERE = "the database of MATINEE_DATABASE_URL: its write-ahead log, archives and backups are its operator's"
@@ -176,6 +178,10 @@ class _Run:
                     pseudonyms.destroy(self.connection, accounts, keys)
                     serving.erase.close(self.connection, accounts, self.clock.now())
                 removed(len(people.key("account_key")))
+        with self.proof.removing(
+            "PostgreSQL: money, which stays without them", "links and standing charges"
+        ) as removed:
+            removed(sum(serving.erase.leave_money(self.settings, accounts, self.clock.now()).values()))
         everything = {kind: keys[kind] | frozenset(left.get(kind, ())) for kind in KINDS}
         return People(people.accounts, people.emails, people.profiles, people.logins, everything)
 

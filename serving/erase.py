@@ -18,6 +18,7 @@ from matinee.db.queries import load
 from matinee.erasing import Finder, People
 from matinee.errors import MatineeError
 from matinee.pseudonyms import Salt
+from matinee.settings import Settings
 
 _SQL = load(Path(__file__).parent / "accounts")
 _SCAN = 2_000
@@ -82,6 +83,22 @@ def close(connection: psycopg.Connection, accounts: Sequence[str], at: datetime)
     connection.execute(_SQL["close_sessions"], {"accounts": list(accounts)})
     for account in sorted(account for (account,) in closed):
         audit.record_now(connection, actor="erase", action="account.erased", subject=account, at=at)
+
+
+def leave_money(settings: Settings, accounts: Sequence[str], at: datetime) -> Mapping[str, int]:
+    """End what would charge the accounts, and cut what leads from the books to them: see `serving.billing.erase`.
+
+    In a transaction of its own, after `close` and before `forget_rows`.
+    """
+    import asyncio
+
+    from serving.billing import erase as billing
+
+    async def leave() -> Mapping[str, int]:
+        async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+            return await billing.erase(connection, accounts, at)
+
+    return asyncio.run(leave())
 
 
 def forget_rows(connection: psycopg.Connection, accounts: Sequence[str]) -> Mapping[str, int]:
