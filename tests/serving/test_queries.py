@@ -34,7 +34,7 @@ TYPES: dict[int, tuple[type, ...]] = {
     16: (bool,), 17: (bytes,), 20: (int,), 21: (int,), 23: (int,), 25: (str,), 1043: (str,), 700: (float,),
     701: (float,),
     1082: (date,), 1184: (datetime,), 1700: (Decimal, str), 114: (dict, list), 3802: (dict, list), 1009: (list,),
-    1007: (list,), 1016: (list,), 3910: (object,), 2249: (object,),
+    1007: (list,), 1016: (list,), 3910: (object,), 3912: (object,), 2249: (object,),
 }  # fmt: skip
 
 

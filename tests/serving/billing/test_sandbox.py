@@ -1,20 +1,29 @@
 """The embedded provider: its bank, its faults, its notices."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from matinee.clock import ManualClock
+from matinee.errors import SettingsError
 from matinee.ids import uuid7
 from matinee.settings import Settings
 from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
-from serving.billing.providers.base import Order, ProviderRefusedError, State
-from serving.billing.providers.sandbox.cards import BY_NAME, CARDS
+from serving.billing.providers.base import Order, Outcome, ProviderAwayError, ProviderRefusedError, State
+from serving.billing.providers.sandbox.cards import BY_NAME, CARDS, card_of
 from serving.billing.providers.sandbox.core import Sandbox
+from serving.billing.providers.sandbox.faults import Calls, Faults
+from serving.billing.providers.sandbox.notices import HEADER, deliver, sign
+from tests.providers.faults import Fault
+from tests.providers.faults import Faults as ServerFaults
+from tests.serving.billing.provider_contract import ProviderContract, Webhook
 
 
 def order(**changes: Any) -> Order:
@@ -103,3 +112,191 @@ async def test_the_page_pays_without_javascript_and_says_that_no_money_moves(
     assert said.state is State.succeeded
     assert said.method is not None
     assert said.method.label == "Visa •••• 3155"
+
+
+async def test_what_goes_wrong_goes_wrong_again_with_the_same_seed(sandbox: Sandbox) -> None:
+    _, first = await paid(sandbox)
+    await sandbox.switch("declines=0.3 before=0.2 after=0.2 seed=5")
+    orders = [order(method_ref=first.method.ref) for _ in range(100)]
+    told = await asyncio.gather(*(sandbox.charge(each) for each in orders), return_exceptions=True)
+    calls, faults = Calls(), Faults.parse("declines=0.3 before=0.2 after=0.2 seed=5")
+    fates = [calls.fate(faults, "charge", each.payment_id) for each in orders]
+    for asked, said, fate in zip(orders, told, fates, strict=True):
+        assert isinstance(said, ProviderAwayError if fate else Outcome), fate
+        if isinstance(said, Outcome):
+            assert (said.failure == "card_declined") is faults.declined(asked.payment_id)
+    assert {None, "before", "after"} == set(fates)
+    await sandbox.switch(None)
+    known = [await sandbox.look(each.payment_id, None) for each in orders]
+    assert [found is None for found in known] == [fate == "before" for fate in fates]
+    # Whoever asks again gets one answer, whatever went wrong before.
+    again = await sandbox.charge_many(orders)
+    kept = [(found, said) for found, said in zip(known, again, strict=True) if found is not None]
+    assert all(found == said for found, said in kept)
+
+
+async def test_a_page_is_open_for_a_day_and_a_disputed_card_is_disputed(sandbox: Sandbox, clock: ManualClock) -> None:
+    asked, disputed = await paid(sandbox, "disputed")
+    opened = await sandbox.open(order())
+    clock.advance(timedelta(minutes=2))
+    seen = await sandbox.look(asked.payment_id, disputed.ref)
+    assert seen is not None
+    assert [(each.state, each.money, each.fee_minor) for each in seen.disputes] == [("open", asked.money, 0)]
+    with pytest.raises(ProviderRefusedError, match="the bank decides"):
+        await sandbox.refund(uuid7(), disputed.ref, Money(1, "RUB"))
+    clock.advance(timedelta(hours=24))
+    late = await sandbox.submit(opened.ref, BY_NAME["good"])
+    assert (late.state, late.failure) == ("failed", "expired")
+
+
+async def test_notices_are_told_until_heard_may_be_lost_and_may_come_twice(
+    sandbox: Sandbox, clock: ManualClock
+) -> None:
+    heard: list[bytes] = []
+    answers = [503, 200, 200, 200]
+
+    async def post(body: bytes, headers: Mapping[str, str]) -> int:
+        heard.append(body)
+        return answers.pop(0)
+
+    await paid(sandbox)
+    assert await deliver(sandbox, post) == 0
+    assert await deliver(sandbox, post) == 0  # not before its time
+    clock.advance(timedelta(seconds=10))
+    assert await deliver(sandbox, post) == 1
+    assert heard[0] == heard[1]
+    await sandbox.switch("twice=1")
+    await paid(sandbox)
+    assert await deliver(sandbox, post) == 1
+    assert (len(heard), heard[2] == heard[3]) == (4, True)
+    await sandbox.switch("lost=1")
+    await paid(sandbox)
+    assert await deliver(sandbox, post) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"payments": "stripe"}, "moves no money"), ({"sandbox_faults": "sloth=1"}, "no fault of the sandbox"),
+        ({"sandbox_faults": "declines=2"}, "0 to 1"), ({"sandbox_faults": "before=0.6,after=0.6"}, "together"),
+        ({"sandbox_faults": "declines=often"}, "give a number"),
+    ],
+)  # fmt: skip
+def test_it_runs_alone_and_by_switches_that_it_knows(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        provider_of(Settings.model_validate(more), "sandbox")
+
+
+def test_test_cards_alone_are_cards() -> None:
+    assert {card_of(f" {card.grouped} ") for card in CARDS} == set(CARDS)
+    assert [card_of(number) for number in ("", "4242", "4111111111111111", "4242424242424242x")] == [None] * 4
+
+
+# -- the contract ------------------------------------------------------------------------------------------------------
+
+_FATES = {
+    Fault.silent: "before", Fault.silent_done: "after", Fault.gateway: "error", Fault.gateway_done: "after",
+    Fault.broken: "error", Fault.broken_done: "after", Fault.busy: "error",
+}  # fmt: skip
+
+
+class Planned:
+    """The fates of calls as the faults of a server are planned: what a server hears as POST is a change here."""
+
+    def __init__(self, planned: ServerFaults) -> None:
+        self.planned = planned
+
+    def fate(self, _: Faults, operation: str, key: str) -> str | None:
+        method = "GET" if operation in ("look", "look_refund", "listed") else "POST"
+        fault = self.planned.take(f"{method} /{operation}/{key}")
+        return _FATES.get(fault) if fault else None
+
+
+class Bench:
+    currency = "EUR"
+
+    def __init__(self, settings: Settings, clock: ManualClock) -> None:
+        self.settings, self.clock, self.faults = settings, clock, ServerFaults()
+        self.provider = self.impatient = Sandbox(settings, clock)
+        self.provider.calls = Planned(self.faults)
+
+    async def pay(self, url: str, card: str, *, owner: bool = True) -> None:
+        await self.provider.submit(url.rpartition("/")[2], BY_NAME[card])
+        await self.confirm(url, owner=owner)
+
+    async def confirm(self, url: str, *, owner: bool = True) -> None:
+        await self.provider.confirm(url.rpartition("/")[2], is_owner=owner)
+
+    async def charged(self, payment_id: str) -> list[int]:
+        return self._read("amount_minor FROM sandbox.payment WHERE payment_id = %s AND state = 'succeeded'", payment_id)
+
+    async def refunded(self, payment_id: str) -> list[int]:
+        query = "r.amount_minor FROM sandbox.refund r JOIN sandbox.payment p ON p.ref = r.payment_ref"
+        return self._read(f"{query} WHERE p.payment_id = %s", payment_id)
+
+    async def dispute(self, payment_id: str) -> None:
+        found = await self.provider.look(payment_id, None)
+        assert found is not None
+        assert await self.provider.dispute(found.ref)
+
+    async def close_dispute(self, payment_id: str, *, won: bool) -> None:
+        found = await self.provider.look(payment_id, None)
+        assert found is not None
+        await self.provider.close_dispute(found.disputes[0].ref, won=won)
+
+    async def payout(self) -> None:
+        self.clock.advance(timedelta(days=2))
+
+    async def balance(self) -> int:
+        paid_out = sum([
+            each.money.minor async for each in self.provider.listed(datetime(2020, 1, 1, tzinfo=UTC), self.clock.now())
+            if each.kind == "payout"
+        ])  # fmt: skip
+        (owed,) = self._read(
+            """coalesce((SELECT sum(amount_minor - fee_minor - refunded_minor) FROM sandbox.payment
+                         WHERE state = 'succeeded'), 0)
+             - coalesce((SELECT sum(CASE state WHEN 'won' THEN 0 WHEN 'open' THEN amount_minor
+                                    ELSE amount_minor + fee_minor END) FROM sandbox.dispute), 0)"""
+        )
+        return int(owed) + paid_out
+
+    async def webhooks(self) -> list[Webhook]:
+        told: list[Webhook] = []
+
+        async def post(body: bytes, headers: Mapping[str, str]) -> int:
+            told.append(Webhook({"HOST": "here", **headers}, body))
+            return 200
+
+        await deliver(self.provider, post)
+        return told
+
+    def forgeries(self, real: Webhook) -> list[tuple[Webhook, datetime]]:
+        now = self.clock.now()
+        other = real.body.replace(b"succeeded", b"failed")
+        strange = sign(self.settings.model_copy(update={"home_path": self.settings.home_path / "other"}), other, now)
+        return [
+            (replace(real, body=other), now),
+            (replace(real, headers={}), now),
+            (replace(real, headers={HEADER: strange}, body=other), now),
+            (real, now + timedelta(seconds=301)),
+            (real, now - timedelta(seconds=61)),
+        ]
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        nowhere = {"database_url": "postgresql://nobody@127.0.0.1:1/none", "payments_patience_s": 0.1}
+        self.impatient = Sandbox(self.settings.model_copy(update=nowhere), self.clock)
+        yield
+        self.impatient = self.provider
+
+    def _read(self, columns: str, *values: str) -> list[int]:
+        with psycopg.connect(self.settings.database()) as connection:
+            return [found for (found,) in connection.execute(f"SELECT {columns}".encode(), values).fetchall()]
+
+
+class TestSandbox(ProviderContract):
+    @pytest.fixture
+    async def bench(self, settings: Settings, clock: ManualClock) -> AsyncIterator[Bench]:
+        made = Bench(settings, clock)
+        yield made
+        await made.provider.aclose()

@@ -148,7 +148,7 @@ class Bank:
                 made = pool(self.settings, size=4)
                 await made.open(wait=False)
                 self._pool = made
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(timeout=self.settings.payments_patience_s) as connection:
             yield connection
 
     async def switched(self, connection: AsyncConnection) -> Faults:

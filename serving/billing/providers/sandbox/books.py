@@ -133,6 +133,6 @@ def token(kind: str) -> str:
 
 
 def _dispute(found: Mapping[str, Any]) -> DisputeSeen:
-    money = Money(found["amount_minor"], found["currency"])
-    opened = datetime.fromisoformat(found["opened_at"])
-    return DisputeSeen(found["ref"], money, found["fee_minor"], found["reason"], found["state"], opened)
+    money, state = Money(found["amount_minor"], found["currency"]), found["state"]
+    fee_minor, opened = found["fee_minor"] if state == "lost" else 0, datetime.fromisoformat(found["opened_at"])
+    return DisputeSeen(found["ref"], money, fee_minor, found["reason"], state, opened)

@@ -19,7 +19,6 @@ from matinee.settings import Settings
 from serving.billing.documents.fiscal import Item
 from serving.billing.ledger.money import Money
 from serving.billing.providers.base import (
-    PATIENCE_S,
     Movement,
     Notice,
     Order,
@@ -51,7 +50,8 @@ class Sandbox(Bank):
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         super().__init__(settings, clock)
-        self._calls = Calls()
+        self.calls = Calls()
+        self._patience_s = settings.payments_patience_s
         self._waiting: list[tuple[Order, asyncio.Future[Outcome]]] = []
         self._flushing: set[asyncio.Task[None]] = set()
 
@@ -95,9 +95,9 @@ class Sandbox(Bank):
             faults = await self.switches()
         except _GONE as error:
             return [_away(error) for _ in orders]
-        fates = [self._calls.fate(faults, "charge", order.payment_id) for order in orders]
+        fates = [self.calls.fate(faults, "charge", order.payment_id) for order in orders]
         heard = [order for order, fate in zip(orders, fates, strict=True) if fate not in ("before", "error")]
-        await asyncio.sleep(min(faults.delay, PATIENCE_S))
+        await asyncio.sleep(min(faults.delay, self._patience_s))
         try:
             async with self.books() as connection:
                 refs = [order.method_ref for order in heard]
@@ -112,7 +112,7 @@ class Sandbox(Bank):
                 found = await _payments(connection, [order.payment_id for order in heard])
         except _GONE as error:
             return [_away(error) for _ in orders]
-        late = "after" if faults.delay >= PATIENCE_S else None
+        late = "after" if faults.delay >= self._patience_s else None
         return [
             self._answered(order, found.get(order.payment_id), fate or late)
             for order, fate in zip(orders, fates, strict=True)
@@ -120,7 +120,7 @@ class Sandbox(Bank):
 
     def _answered(self, order: Order, found: Payment | None, fate: str | None) -> Outcome | ProviderError:
         if fate is not None or found is None:
-            return _silence(fate)
+            return self._silence(fate)
         try:
             return self._of(order, found)
         except ProviderRefusedError as error:
@@ -216,16 +216,20 @@ class Sandbox(Bank):
         """Do it as a provider far away would: late, or unheard, where a switch says so."""
         try:
             faults = await self.switches()
-            fate = self._calls.fate(faults, operation, key)
-            await asyncio.sleep(min(faults.delay, PATIENCE_S))
+            fate = self.calls.fate(faults, operation, key)
+            await asyncio.sleep(min(faults.delay, self._patience_s))
             if fate in ("before", "error"):
-                raise _silence(fate)
+                raise self._silence(fate)
             done = await work()
         except _GONE as error:
             raise _away(error) from None
-        if fate == "after" or faults.delay >= PATIENCE_S:
-            raise _silence("after")
+        if fate == "after" or faults.delay >= self._patience_s:
+            raise self._silence("after")
         return done
+
+    def _silence(self, fate: str | None) -> ProviderAwayError:
+        said = "answered 502" if fate == "error" else f"did not answer within {self._patience_s:g} s"
+        return ProviderAwayError(f"the sandbox {said}: ask again")
 
     def _of(self, order: Order, payment: Payment) -> Outcome:
         if not payment.is_of(order):
@@ -264,11 +268,6 @@ def _money(found: Mapping[str, Any]) -> Money:
 
 def _reused(key: str) -> ProviderRefusedError:
     return ProviderRefusedError(f"{key} was used for another payment already", "idempotency_key_reused")
-
-
-def _silence(fate: str | None) -> ProviderAwayError:
-    said = "answered 502" if fate == "error" else f"did not answer within {PATIENCE_S:g} s"
-    return ProviderAwayError(f"the sandbox {said}: ask again")
 
 
 def _away(error: Exception) -> ProviderAwayError:

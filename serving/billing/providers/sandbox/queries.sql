@@ -5,8 +5,8 @@ INSERT INTO sandbox.payment (
     ref, payment_id, customer_id, state, amount_minor, currency, description, language, return_url, save_method, card,
     method_ref, failure, fee_minor, created_at, expires_at, settled_at)
 SELECT ref, payment_id, customer_id, state, amount_minor, currency, description, language, return_url, save_method,
-       card, method_ref, failure, fee_minor, %(at)s, %(expires_at)s,
-       CASE WHEN state IN ('succeeded', 'failed') THEN %(at)s END
+       card, method_ref, failure, fee_minor, %(at)s::timestamptz, %(expires_at)s,
+       CASE WHEN state IN ('succeeded', 'failed') THEN %(at)s::timestamptz END
 FROM unnest(%(ref)s::text[], %(payment_id)s::text[], %(customer_id)s::text[], %(state)s::text[],
             %(amount_minor)s::bigint[], %(currency)s::text[], %(description)s::text[], %(language)s::text[],
             %(return_url)s::text[], %(save_method)s::boolean[], %(card)s::text[], %(method_ref)s::text[],
@@ -29,9 +29,9 @@ SELECT FROM sandbox.payment WHERE ref = %(ref)s FOR UPDATE;
 
 -- name: settle
 UPDATE sandbox.payment SET
-    state = %(state)s, card = coalesce(%(card)s, card), method_ref = coalesce(%(method_ref)s, method_ref),
+    state = %(state)s::text, card = coalesce(%(card)s, card), method_ref = coalesce(%(method_ref)s, method_ref),
     save_method = %(save_method)s, failure = %(failure)s, fee_minor = %(fee_minor)s,
-    settled_at = CASE WHEN %(state)s IN ('succeeded', 'failed') THEN %(at)s::timestamptz END
+    settled_at = CASE WHEN %(state)s::text IN ('succeeded', 'failed') THEN %(at)s::timestamptz END
 WHERE ref = %(ref)s;
 
 -- name: age
