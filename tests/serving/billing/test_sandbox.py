@@ -33,6 +33,29 @@ def order(**changes: Any) -> Order:
     return replace(made, **changes)
 
 
+@pytest.fixture(scope="module")
+def home(base: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """One database for all tests here: a new one for each costs more than most of them."""
+    name = f"sandbox_{uuid7().replace('-', '')}"
+    path = tmp_path_factory.mktemp("sandbox") / "home"
+    own = base.model_copy(update={"home_path": path, "database_url": base.database().replace("/matinee?", f"/{name}?")})
+    own = own.model_copy(update={"redis_url": base.redis()})
+    own.home.create()
+    admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template_matinee STRATEGY file_copy".encode())
+        yield own
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def settings(home: Settings) -> Settings:
+    """The home with empty books."""
+    with psycopg.connect(home.database(), autocommit=True) as connection:
+        connection.execute("TRUNCATE sandbox.payment, sandbox.method, sandbox.notice, sandbox.switches CASCADE")
+    return home
+
+
 @pytest.fixture
 async def sandbox(settings: Settings, clock: ManualClock) -> AsyncIterator[Sandbox]:
     made = provider_of(settings, "sandbox", clock)
