@@ -26,6 +26,7 @@ from serving.db import Row, rows
 
 Due = Subscription
 LEASE = timedelta(hours=1)  # a charge of which nothing was heard is looked at again
+BUSY = timedelta(minutes=1)  # what is being settled at the moment, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ async def turn_many(connection: AsyncConnection, dues: Sequence[Due], at: dateti
     for whose in ready:
         open_ = orders.get(whose.subscription_id, [])
         if any(order["busy"] for order in open_):
-            continue  # somebody settles a payment for it: it comes next time
+            moves.append(Move(whose, replace(whose, due_at=moment_of(whose, at) + BUSY)))
+            continue
         step = _step(whose, open_, at)
         kept = _kept(whose, open_, step.event, at)
         await void_all(connection, [o["invoice_id"] for o in open_ if o is not kept and step.event is not None], at)
