@@ -9,6 +9,7 @@ import typer
 from matinee.settings import Settings
 from serving.billing.products.commands import plans, price
 from serving.billing.promo.commands import promo
+from serving.billing.providers.sandbox.commands import app as sandbox
 from serving.billing.renewals.commands import renew, sweep
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 billing = typer.Typer(no_args_is_help=True, help="Money: the ledger, what is sold, what is owed.")
 billing.add_typer(promo, name="promo")
+billing.add_typer(sandbox, name="sandbox")
 billing.command()(plans)
 billing.command()(price)
 billing.command()(renew)

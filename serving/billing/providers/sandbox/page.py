@@ -156,7 +156,7 @@ def _form(payment: Payment, words: dict[str, str], amount: str, *, refused: bool
     save = f'<label class="tick"><input type="checkbox" name="save" checked> {words["save"]}</label>'
     known = "".join(f'<option value="{card.grouped}">{words[card.name]}</option>' for card in CARDS)
     lines = "\n".join(
-        f"      <li><code>{card.grouped}</code> {escape(card.brand)}: {words[card.name]}</li>" for card in CARDS
+        f"      <dt><code>{card.grouped}</code></dt><dd>{escape(card.brand)}: {words[card.name]}</dd>" for card in CARDS
     )
     return f"""    <form class="form" method="post">
       <label>{words["number"]}
@@ -169,6 +169,6 @@ def _form(payment: Payment, words: dict[str, str], amount: str, *, refused: bool
       <button class="button quiet" name="do" value="cancel">{words["cancel"]}</button></p>
     </form>
     <h2>{words["cards"]}</h2>
-    <ul class="lines">
+    <dl class="people">
 {lines}
-    </ul>"""
+    </dl>"""
