@@ -18,7 +18,7 @@ let refreshing = null;
 function refresh() {
   refreshing ??= fetch("/api/auth/refresh", { method: "POST" })
     .then((answer) => answer.ok)
-    .catch(() => false)
+    .catch(() => null) // nobody answered, or the page is being left: that is no sign-out
     .finally(() => { refreshing = null; });
   return refreshing;
 }
@@ -32,8 +32,9 @@ async function ask(send, path) {
     if (answer.status === 401) {
       const { code } = await answer.clone().json();
       if (STALE.includes(code)) {
-        if (await refresh()) answer = await send();
-        else if (path !== "/api/auth/logout") await fetch("/api/auth/logout", { method: "POST" });
+        const renewed = await refresh();
+        if (renewed) answer = await send();
+        else if (renewed === false && path !== "/api/auth/logout") await fetch("/api/auth/logout", { method: "POST" });
       }
     }
   } catch {
@@ -46,10 +47,13 @@ async function ask(send, path) {
 }
 
 /** The JSON of an answer, null where it has none. Throws `Refusal` for anything but success. */
-export async function call(method, path, body, options = {}) {
+export async function call(method, path, body, { key, ...options } = {}) {
+  const headers = { "Accept-Language": document.documentElement.lang };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
   const send = () => fetch(path, {
     method,
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    headers,
     body: body === undefined ? undefined : JSON.stringify(body),
     ...options,
   });
@@ -69,3 +73,19 @@ export const post = (path, body = {}, options) => call("POST", path, body, optio
 export const put = (path, body) => call("PUT", path, body);
 export const patch = (path, body) => call("PATCH", path, body);
 export const remove = (path) => call("DELETE", path);
+
+/** What costs money: `act(key, …)` with a key of its own, the same one until an answer came, so that nothing is paid twice. */
+export function pressing(act) {
+  let key = null;
+  return async (...given) => {
+    key ??= Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    try {
+      const done = await act(key, ...given);
+      key = null;
+      return done;
+    } catch (refusal) {
+      if (refusal.status >= 400 && refusal.status < 500 && refusal.code !== "in_flight") key = null;
+      throw refusal;
+    }
+  };
+}

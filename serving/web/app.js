@@ -2,7 +2,9 @@
 
 import { post, remedies } from "./api.js";
 import { account } from "./account.js";
+import { billing, paid, watchOverPayments } from "./billing.js";
 import { catalogue, favourites, history, home, onboarding } from "./browse.js";
+import { checkout, plans } from "./checkout.js";
 import { explain, h, moveFocus, notice, show } from "./dom.js";
 import { confirm, login, recover, register, remember, reset } from "./entry.js";
 import { reauthenticated } from "./forms.js";
@@ -23,6 +25,7 @@ function bar() {
   const other = h("button", { class: "plain", lang: language === "en" ? "ru" : "en", onclick: async () => {
     setLanguage(language === "en" ? "ru" : "en");
     await route();
+watchOverPayments();
   } }, t("switch_language"));
   const lists = state.profile ? [h("a", { href: "#/favourites" }, t("favourites")), h("a", { href: "#/history" }, t("history"))] : [];
   document.getElementById("nav").replaceChildren(h("a", { href: "#/all" }, t("catalogue")), ...lists, search, other, ...person());
@@ -30,17 +33,18 @@ function bar() {
 }
 
 function person() {
-  if (!state.account) return [h("a", { href: "#/login" }, t("login"))];
+  const priced = h("a", { href: "#/plans" }, t("plans"));
+  if (!state.account) return [priced, h("a", { href: "#/login" }, t("login"))];
   const mine = h("a", { href: "#/profiles", class: "person" }, state.profile && face(state.profile), state.profile?.name ?? t("profile"));
   if (isGuarded()) return [mine];
   const out = h("button", { class: "plain", onclick: async () => { await leave(); location.hash = "#/"; await route(); } }, t("logout"));
-  return [mine, h("a", { href: "#/account" }, t("account")), out];
+  return [mine, priced, h("a", { href: "#/billing" }, t("billing")), h("a", { href: "#/account" }, t("account")), out];
 }
 
 // What everybody may open, who is signed in, and who has said who watches.
-const OPEN = new Set(["login", "register", "recover", "reset", "confirm", "tv"]);
-const SIGNED_IN = new Set(["watch", "profiles", "profile", "account", "favourites", "history", "onboarding", "link"]);
-const UNDECIDED = new Set(["profiles", "profile", "account", "link"]);
+const OPEN = new Set(["login", "register", "recover", "reset", "confirm", "tv", "plans"]);
+const SIGNED_IN = new Set(["watch", "profiles", "profile", "account", "favourites", "history", "onboarding", "link", "billing", "checkout", "paid"]);
+const UNDECIDED = new Set(["profiles", "profile", "account", "link", "billing", "paid"]);
 
 function screen() {
   const [path, query] = location.hash.slice(1).split("?");
@@ -58,7 +62,10 @@ function screen() {
     link: () => link(asked.get("code")),
     profiles: chooser,
     profile: () => editor(id),
-    account, favourites, history, onboarding,
+    account, favourites, history, onboarding, billing,
+    plans: () => plans(asked),
+    checkout: () => checkout(asked),
+    paid: () => paid(id),
   };
   if (!state.account && SIGNED_IN.has(name)) {
     remember(location.hash);
@@ -117,3 +124,4 @@ try {
   notice(explain(refusal));
 }
 await route();
+watchOverPayments();

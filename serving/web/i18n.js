@@ -35,3 +35,8 @@ export function clock(milliseconds) {
 export function moment(text) {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));
 }
+
+/** A day as people of this language write it. */
+export function day(text) {
+  return new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(new Date(text));
+}

@@ -5,7 +5,7 @@ import { favour } from "./browse.js";
 import { cardOf, poster, rowOf } from "./cards.js";
 import { h } from "./dom.js";
 import { clock, language, local, t } from "./i18n.js";
-import { named, profilePath, state } from "./state.js";
+import { isGuarded, named, profilePath, state } from "./state.js";
 import { telemetry } from "./telemetry.js";
 
 const STARS = [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5];
@@ -35,18 +35,23 @@ const isFinished = (item) => item.duration_ms && item.position_ms >= 0.95 * item
 
 function playButton(found) {
   if (found.refusal === "unauthenticated") return h("p", {}, h("a", { class: "button", href: "#/login" }, t("login")), " ", h("span", { class: "hint" }, t("refusal.unauthenticated")));
-  if (found.refusal) return [h("p", { class: "refusal" }, t(`refusal.${found.refusal}`)), offersOf(found)];
+  if (found.refusal) return [h("p", { class: "refusal" }, t(`refusal.${found.refusal}`)), offersOf(found, found.title_id)];
   const begun = found.position_ms > 0 && !isFinished(found);
   const words = begun ? t("resume", { at: clock(found.position_ms) }) : t(isFinished(found) ? "again" : "play");
   return h("p", {}, h("a", { class: "button play", href: `#/watch/${encodeURIComponent(found.title_id)}` }, words));
 }
 
-/** What would open a title that is refused for want of a right. */
-export function offersOf({ refusal, code, offers = [] }) {
+/** What would open a title that is refused for want of a right: plans to choose, or to rent or buy it. */
+export function offersOf({ refusal, code, offers = [] }, id) {
   if (!["plan", "rental"].includes(refusal ?? code) || !offers?.length) return null;
   const price = (offer) => offer.price && new Intl.NumberFormat(language, { style: "currency", currency: offer.currency ?? "EUR" }).format(offer.price);
-  return h("section", { class: "offers", "aria-label": t("offers") }, h("h2", {}, t("offers")), h("ul", {}, offers.map((offer) =>
-    h("li", {}, t(`offer.${offer.kind}`, { plans: offer.plans.join(", ") || t("any_plan"), price: price(offer) ?? "" }), offer.kind === "subscription" && price(offer) ? ` · ${price(offer)}` : ""))));
+  const plans = offers.filter((offer) => offer.kind === "subscription").flatMap((offer) => offer.plans);
+  const address = { subscription: `#/plans?${new URLSearchParams({ title: id, plans })}`, rent: `#/checkout?${new URLSearchParams({ title: id, kind: "rent" })}`,
+    buy: `#/checkout?${new URLSearchParams({ title: id, kind: "buy" })}` };
+  const shown = offers.filter((offer, n) => offers.findIndex((other) => other.kind === offer.kind) === n);
+  const words = (offer) => (offer.kind === "subscription" ? t("choose_plan") : t(`offer.${offer.kind}`, { price: price(offer) ?? "" }));
+  return h("section", { class: "offers", "aria-label": t("offers") }, h("h2", {}, t("offers")), h("ul", { class: "buttons" }, shown.map((offer) =>
+    h("li", {}, address[offer.kind] && !isGuarded() ? h("a", { class: "button", href: address[offer.kind] }, words(offer)) : words(offer)))));
 }
 
 function heart(id, chosen) {

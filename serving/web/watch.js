@@ -45,7 +45,7 @@ function start(id, { video, badge, sounds, skip, panel }) {
   }).catch((refusal) => {
     if (refusal.code === undefined) return message(panel, t("error.playback"));
     message(panel, explain(refusal));
-    const offers = offersOf(refusal.document);
+    const offers = offersOf(refusal.document, id);
     if (offers) panel.append(offers);
   });
   return () => { leaving.abort(); clearInterval(timer); playback.close(); document.body.classList.remove("watching"); };
