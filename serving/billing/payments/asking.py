@@ -42,6 +42,7 @@ def order_of(
         save_method=payment.save_method,
         receipt=receipt_of(invoice, payment.amount_minor),
         method_ref=method_ref,
+        since=payment.created_at,
     )
 
 
@@ -74,7 +75,7 @@ async def asked(provider: Provider, payment: Payment, call: Callable[[], Awaitab
     except ProviderRefusedError as error:
         log.warning("payment %s is refused: %s", payment.payment_id, error)
         try:
-            found = await provider.look(payment.payment_id, payment.provider_ref)
+            found = await provider.look(payment.payment_id, payment.provider_ref, since=payment.created_at)
         except ProviderError:
             return Heard(payment.payment_id)
         return Heard(payment.payment_id, found) if found else Heard(payment.payment_id, failure=error.code)

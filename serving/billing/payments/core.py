@@ -110,7 +110,7 @@ async def settle(desk: Desk, payment_id: str, at: datetime) -> Payment:
     async with desk.transaction() as connection:
         payment = await get(connection, payment_id)
     provider = desk.provider(payment.provider)
-    outcome = await provider.look(payment.payment_id, payment.provider_ref)
+    outcome = await provider.look(payment.payment_id, payment.provider_ref, since=payment.created_at)
     if outcome is None:
         return await _unheard_of(desk, payment, at)
     heard = Heard(payment_id, outcome)

@@ -11,7 +11,7 @@ NAMES = ("sandbox", "stripe", "yookassa")
 def provider_of(settings: Settings, name: str | None = None, clock: Clock | None = None) -> Provider:
     """A provider by its name, or the one of new payments (`MATINEE_PAYMENTS`); its owner closes it.
 
-    `clock`: the embedded provider lives by it; the others have their own.
+    `clock`: the embedded provider lives by it; of the others, what they remember depends on it.
 
     Raises:
         SettingsError: an unknown name, or a key of that provider is missing.
@@ -26,9 +26,9 @@ def provider_of(settings: Settings, name: str | None = None, clock: Clock | None
         case "stripe":
             from serving.billing.providers.stripe import Stripe
 
-            return Stripe(settings)
+            return Stripe(settings, clock)
         case "yookassa":
             from serving.billing.providers.yookassa import YooKassa
 
-            return YooKassa(settings)
+            return YooKassa(settings, clock)
     raise SettingsError(f"MATINEE_PAYMENTS={name}: no such payment provider; take one of {', '.join(NAMES)}")

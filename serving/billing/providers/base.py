@@ -2,9 +2,9 @@
 
 The rules that every provider keeps, and that `tests/serving/billing/provider_contract.py` holds it to:
 
-- `payment_id` (a UUIDv7) is the identity of a charge at the provider and its idempotency key there. `open` or `charge`
-  with the same order again, after whatever happened, moves money at most once in all. Within `REPEATABLE` of the first
-  call that is the provider's promise; later, `look` first. A refund goes by `refund_id` likewise.
+- `payment_id` (a UUIDv7, of a time before the first call, be it by weeks) is the identity of a charge there, and its
+  idempotency key. `open` or `charge` with the same order again, after whatever happened and however much later, moves
+  money at most once in all. A refund goes by `refund_id` likewise, within `REPEATABLE`; later, `look_refund` first.
 - The same `payment_id` with another amount, currency or buyer is a defect of the caller: ProviderRefusedError.
 - Nothing here touches the database or holds state that matters: kill the process anywhere, ask again afterwards.
 - Each request ends within `settings.payments_patience_s`, by an answer or one of the errors below; a call makes a few.
@@ -13,7 +13,7 @@ The rules that every provider keeps, and that `tests/serving/billing/provider_co
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -22,7 +22,7 @@ from serving.billing.errors import BillingError
 from serving.billing.ledger.money import Money
 
 PATIENCE_S = 5.0  # for one answer, unless `settings.payments_patience_s` says otherwise
-REPEATABLE = timedelta(hours=23)  # how long every provider remembers an idempotency key (24 h), less a margin
+REPEATABLE = timedelta(hours=23)  # how long providers remember an idempotency key (24 h), less a margin
 # A provider may still be at work on a request that we gave up waiting for: None of a look is final only this long after
 # the last `open` or `charge` ended.
 SILENCE = timedelta(minutes=5)
@@ -74,6 +74,7 @@ class Order:
     save_method: bool = False
     receipt: tuple[Item, ...] = ()  # for a cash register (54-FZ): sums up to `money` where given
     method_ref: str | None = None  # of `MethodSeen`; for `charge`
+    since: datetime | None = None  # before the first call for this payment; None: the time of its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,17 @@ class Movement:
     refund_id: str | None = None  # ours, of a refund
 
 
+def asked_since(payment_id: str, since: datetime | None) -> datetime:
+    """A time before the first call for a payment: what we were told, else that of its id.
+
+    Raises: ProviderRefusedError: the id is no UUIDv7.
+    """
+    try:
+        return since or datetime.fromtimestamp(int(payment_id.replace("-", "")[:12], 16) / 1000, UTC)
+    except (ValueError, OverflowError):
+        raise ProviderRefusedError(f"{payment_id!r} is no payment_id: they are UUIDv7", "payment_id") from None
+
+
 class Provider(Protocol):
     """Use one for one event loop; calls may run at the same time."""
 
@@ -174,11 +186,12 @@ class Provider(Protocol):
         """
         ...
 
-    async def look(self, payment_id: str, ref: str | None) -> Outcome | None:
+    async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
         """The payment as it is now. None: the provider knows no such payment, so nobody was charged; final once
         `SILENCE` has passed since the last call of `open` or `charge` for it.
 
-        Without `ref` it is found by `payment_id`, which takes longer the longer ago it was made.
+        Without `ref` it is found by `payment_id` among what was made from `since` on (as in `Order`); the longer ago
+        that is, the longer it takes.
 
         Raises: ProviderAwayError, ProviderRefusedError (our key is wrong).
         """

@@ -29,6 +29,9 @@ from serving.billing.providers.base import (
 )
 from tests.providers.faults import DONE, NOT_DONE, Fault, Faults, mangled
 
+# A bench serves all examples, and the test serves all providers.
+_SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.differing_executors)
+
 
 @dataclass(frozen=True)
 class Webhook:
@@ -152,6 +155,12 @@ class ProviderContract:
         assert await bench.provider.look(asked.payment_id, None) == paid
         assert await bench.provider.look(uuid7(bench.clock), None) is None
 
+    async def test_what_was_asked_for_long_after_its_id_was_made_is_found(self, bench: Bench) -> None:
+        asked = order(bench)  # a late attempt to be paid for an old invoice has that one's time
+        bench.clock.advance(timedelta(days=14))
+        page = await bench.provider.open(asked)
+        assert (await seen(bench, asked.payment_id)).ref == page.ref
+
     @pytest.mark.parametrize("card", ["declined", "poor"])
     async def test_a_declined_card_takes_nothing(self, bench: Bench, card: str) -> None:
         page = await bench.provider.open(asked := order(bench))
@@ -179,6 +188,15 @@ class ProviderContract:
         with pytest.raises(ProviderRefusedError):
             await bench.provider.charge(replace(asked, money=Money(1, bench.currency)))
         assert await bench.charged(asked.payment_id) == [1_250]
+
+    async def test_a_charge_made_again_days_later_is_one_still(self, bench: Bench) -> None:
+        first, method = await saved(bench)
+        asked = again(bench, first, method)
+        bench.clock.advance(timedelta(days=2))
+        done = await bench.provider.charge(asked)
+        bench.clock.advance(timedelta(days=2))  # no idempotency key lives so long
+        assert (await bench.provider.charge(asked)).ref == done.ref
+        assert await bench.charged(asked.payment_id) == [999]
 
     async def test_a_saved_method_that_is_refused_fails_for_good(self, bench: Bench) -> None:
         first, method = await saved(bench, "later_poor")
@@ -364,7 +382,7 @@ class ProviderContract:
         out = sum(each.money.minor for each in await moved(bench) if each.kind == "payout")
         assert (out, await bench.balance()) == (-before, 0)
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, deadline=None, suppress_health_check=_SHARED)
     @given(
         calls=st.lists(st.sampled_from(["charge", "look", "together"]), min_size=1, max_size=4),
         faults=st.lists(st.sampled_from(list(Fault)), max_size=3),

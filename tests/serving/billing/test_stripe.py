@@ -18,7 +18,7 @@ from serving.billing.providers.base import ForgedError, Provider, ProviderRefuse
 from serving.billing.providers.stripe import Stripe
 from serving.billing.providers.stripe.amounts import received, sent
 from tests.providers.stripe_server import CARDS, StripeServer
-from tests.serving.billing.provider_contract import ProviderContract, Webhook, again, order, saved, seen
+from tests.serving.billing.provider_contract import ProviderContract, Webhook, order, saved, seen
 
 PATIENCE_S = 0.2
 # The library gives httpx its forms as text.
@@ -37,8 +37,8 @@ class StripeBench:
                 "stripe_url": server.store.url,
             }
         )
-        self.provider: Provider = Stripe(self.settings)
-        self.impatient: Provider = Stripe(self.settings.model_copy(update={"payments_patience_s": PATIENCE_S}))
+        self.provider: Provider = Stripe(self.settings, clock)
+        self.impatient: Provider = Stripe(self.settings.model_copy(update={"payments_patience_s": PATIENCE_S}), clock)
         self.browser = httpx.AsyncClient(timeout=10)
 
     async def pay(self, url: str, card: str, *, owner: bool = True) -> None:
@@ -162,14 +162,6 @@ async def test_pages_expire_and_are_found_among_many(bench: StripeBench) -> None
     bench.clock.advance(timedelta(hours=25))
     gone = await seen(bench, asked.payment_id)
     assert (gone.state, gone.failure, gone.checkout_url) == (State.failed, "expired", None)
-
-
-async def test_a_key_is_forgotten_after_a_day_but_what_it_made_is_found(bench: StripeBench) -> None:
-    first, method = await saved(bench)
-    asked = again(bench, first, method)
-    await bench.provider.charge(asked)
-    bench.clock.advance(timedelta(hours=24))
-    assert (await seen(bench, asked.payment_id)).state is State.succeeded
 
 
 async def test_a_wrong_key_is_refused_and_told_to_nobody(bench: StripeBench) -> None:

@@ -18,7 +18,7 @@ from matinee.settings import Settings
 from serving.billing.documents.fiscal import Item
 from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
-from serving.billing.providers.base import ForgedError, ProviderAwayError, ProviderRefusedError, State
+from serving.billing.providers.base import ForgedError, Provider, ProviderAwayError, ProviderRefusedError, State
 from serving.billing.providers.yookassa import YooKassa, objects
 from tests.providers.yookassa_server import ADDRESS, CARDS, KEY, SHOP, YooKassaServer
 from tests.serving.billing.provider_contract import ProviderContract, Webhook, again, moved, order, saved, seen
@@ -29,7 +29,8 @@ class Bench:
 
     def __init__(self, server: YooKassaServer, clock: ManualClock) -> None:
         self.server, self.clock, self.faults = server, clock, server.faults
-        self.provider, self.impatient = YooKassa(configured(server)), YooKassa(configured(server, 0.25))
+        self.provider: Provider = YooKassa(configured(server), server.clock)
+        self.impatient: Provider = YooKassa(configured(server, 0.25), server.clock)
         self._told = 0
 
     async def aclose(self) -> None:

@@ -126,7 +126,13 @@ class Sandbox(Bank):
         except ProviderRefusedError as error:
             return error
 
-    async def look(self, payment_id: str, ref: str | None) -> Outcome | None:
+    async def look(
+        self,
+        payment_id: str,
+        ref: str | None,
+        *,
+        since: datetime | None = None,  # noqa: ARG002 - it is found by our key
+    ) -> Outcome | None:
         async def find() -> Outcome | None:
             found = await self.payment(ref, payment_id=payment_id)
             return found.outcome(self._page(found)) if found else None

@@ -110,6 +110,8 @@ async def run(sandbox: "Sandbox", app: Any) -> None:
                 await deliver(sandbox, post)
             except (psycopg.Error, psycopg_pool.PoolTimeout) as error:
                 log.warning("the sandbox's notices wait until PostgreSQL is back: %s", error)
+            except Exception:
+                log.exception("the sandbox's notices stumbled over a defect: tried again in %.0f s", _LOOK_S)
 
 
 def _mac(settings: Settings, moment: str, body: bytes) -> str:

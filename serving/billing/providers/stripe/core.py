@@ -6,13 +6,14 @@ of the past, so it is looked at again.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import stripe
 from stripe import PaymentIntent, Refund
 
+from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
 from serving.billing.documents.fiscal import Item
 from serving.billing.ledger.money import Money
@@ -24,6 +25,7 @@ from serving.billing.providers.base import (
     Outcome,
     ProviderRefusedError,
     RefundOutcome,
+    asked_since,
 )
 from serving.billing.providers.stripe import notices, objects
 from serving.billing.providers.stripe.amounts import sent
@@ -40,14 +42,17 @@ class Stripe:
 
     name = "stripe"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         """Raises: SettingsError, as `Client`."""
+        self._clock = clock or SystemClock()
         self._client = Client(settings)
         self._api = self._client.api
         self._webhook_secret = settings.stripe_webhook_secret
 
     async def open(self, order: Order) -> Outcome:
         what, customer = "opening a page", await self._customer(order)
+        if known := await self._made_long_ago(order, customer):
+            return known
         request = self._api.checkout.sessions.create_async(
             _page(order, customer), {"idempotency_key": order.payment_id}
         )
@@ -55,22 +60,19 @@ class Stripe:
         return await self._session(page.id) if replayed(page) else objects.session(page)
 
     async def charge(self, order: Order) -> Outcome:
-        what = "charging a saved method"
+        what, (customer, _) = "charging a saved method", _method(order)
+        if known := await self._made_long_ago(order, customer):
+            return known
         request = self._api.payment_intents.create_async(_charge(order), {"idempotency_key": order.payment_id})
         intent = await self._settled(what, request)
         if objects.asks_for_owner(intent):
             intent = await self._ask_owner(intent, order)
         return objects.payment(intent, intent.id)
 
-    async def look(self, payment_id: str, ref: str | None) -> Outcome | None:
+    async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
         try:
-            ref = ref or await self._found(payment_id)
-            if ref is None:
-                return None
-            if ref.startswith("cs_"):
-                return await self._session(ref)
-            intent = await self._intent(ref)
-            return objects.payment(intent, ref, await self._disputes(intent))
+            ref = ref or await self._found(payment_id, asked_since(payment_id, since))
+            return await self._known(ref) if ref else None
         except ProviderRefusedError as error:
             if error.code == "resource_missing":
                 return None
@@ -186,6 +188,20 @@ class Stripe:
             return await self._intent(self._client.declined(what, error))
         return await self._intent(intent.id) if replayed(intent) else intent
 
+    async def _known(self, ref: str) -> Outcome:
+        if ref.startswith("cs_"):
+            return await self._session(ref)
+        intent = await self._intent(ref)
+        return objects.payment(intent, ref, await self._disputes(intent))
+
+    async def _made_long_ago(self, order: Order, customer: str) -> Outcome | None:
+        """What an order made before Stripe forgot its idempotency key, where that may be."""
+        since = asked_since(order.payment_id, order.since)
+        if self._clock.now() - since < REPEATABLE:
+            return None
+        ref = await self._found(order.payment_id, since, customer=customer)
+        return await self._known(ref) if ref else None
+
     async def _session(self, ref: str) -> Outcome:
         request = self._api.checkout.sessions.retrieve_async(ref, {"expand": _SESSION})
         page = await self._client.ask("looking at a page", request)
@@ -218,18 +234,14 @@ class Stripe:
         request = self._api.charges.retrieve_async(objects.id_of(dispute.charge) or "")
         return objects.mark(await self._client.ask("looking at a charge", request), "payment_id")
 
-    async def _found(self, payment_id: str) -> str | None:
-        """A reference by what we wrote on it, among what was made while its idempotency key could make something."""
-        try:
-            made = datetime.fromtimestamp(int(payment_id.replace("-", "")[:12], 16) / 1000, UTC)
-        except (ValueError, OverflowError):
-            raise ProviderRefusedError(f"{payment_id!r} is no payment_id: they are UUIDv7", "payment_id") from None
-        window = {"gte": int((made - _SKEW).timestamp()), "lte": int((made + REPEATABLE + _SKEW).timestamp())}
+    async def _found(self, payment_id: str, since: datetime, **where: str) -> str | None:
+        """A reference by what we wrote on it, among what was made since: lists have the newest first."""
+        made = {"gte": int((since - _SKEW).timestamp())}
         every, api = self._client.every, self._api
-        async for each in every("finding a page", api.checkout.sessions.list_async, created=window):
+        async for each in every("finding a page", api.checkout.sessions.list_async, created=made, **where):
             if each.client_reference_id == payment_id:
                 return each.id
-        async for each in every("finding a payment", api.payment_intents.list_async, created=window):
+        async for each in every("finding a payment", api.payment_intents.list_async, created=made, **where):
             if objects.mark(each, "payment_id") == payment_id:
                 return each.id
         return None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from matinee.clock import Clock, SystemClock
 from matinee.settings import Settings
 from serving.billing.documents import fiscal
 from serving.billing.documents.fiscal import Item
@@ -20,6 +21,7 @@ from serving.billing.providers.base import (
     Outcome,
     ProviderRefusedError,
     RefundOutcome,
+    asked_since,
 )
 from serving.billing.providers.yookassa import notices, objects
 from serving.billing.providers.yookassa.client import Client
@@ -35,8 +37,9 @@ class YooKassa:
 
     name = "yookassa"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         """Raises: SettingsError, as `Client`; or a network of notices is none."""
+        self._clock = clock or SystemClock()
         self._networks = notices.networks(settings.yookassa_networks)
         self._client = Client(settings)
 
@@ -51,8 +54,8 @@ class YooKassa:
         body = {**_asked(order), "payment_method_id": order.method_ref}
         return await self._pay("charging a saved method", order, body)
 
-    async def look(self, payment_id: str, ref: str | None) -> Outcome | None:
-        found = await self._payment(ref) if ref else await self._found(payment_id)
+    async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
+        found = await self._payment(ref) if ref else await self._found(payment_id, since)
         return objects.payment(found) if found else None
 
     async def cancel(self, ref: str) -> None:
@@ -119,6 +122,10 @@ class YooKassa:
         await self._client.aclose()
 
     async def _pay(self, what: str, order: Order, body: Mapping[str, Any]) -> Outcome:
+        since = asked_since(order.payment_id, order.since)
+        # YooKassa may have forgotten the key, and would take the money again.
+        if self._clock.now() - since >= REPEATABLE and (known := await self._found(order.payment_id, since)):
+            return objects.payment(known)
         made, is_new = await self._client.post(what, _PAYMENTS, order.payment_id, body)
         return objects.payment(made if is_new else await self._payment(made["id"]) or made)
 
@@ -130,15 +137,13 @@ class YooKassa:
                 return None
             raise
 
-    async def _found(self, payment_id: str) -> dict[str, Any] | None:
-        """A payment by what we wrote on it: near the time in its id, then as long as its key could make it."""
-        try:
-            made = datetime.fromtimestamp(int(payment_id.replace("-", "")[:12], 16) / 1000, UTC)
-        except (ValueError, OverflowError):
-            raise ProviderRefusedError(f"{payment_id!r} is no payment_id: they are UUIDv7", "payment_id") from None
-        spans = [(made - _SKEW, made + _SKEW), (made + _SKEW, made + REPEATABLE + _SKEW)]
-        for since, until in spans:
-            window = {"created_at.gte": _time(since), "created_at.lt": _time(until)}
+    async def _found(self, payment_id: str, since: datetime | None) -> dict[str, Any] | None:
+        """A payment by what we wrote on it: near the time of the first call, then from then on."""
+        first = asked_since(payment_id, since)
+        for window in (
+            {"created_at.gte": _time(first - _SKEW), "created_at.lt": _time(first + _SKEW)},
+            {"created_at.gte": _time(first + _SKEW)},
+        ):
             async for each in self._client.every("finding a payment", _PAYMENTS, **window):
                 if objects.mark(each, "payment_id") == payment_id:
                     return each
