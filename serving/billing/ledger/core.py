@@ -1,5 +1,6 @@
 """The book: facts are written once, with all their postings, and never changed. PostgreSQL keeps it so (0130)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,41 +37,38 @@ class Transaction:
 
 
 async def post(connection: AsyncConnection, transactions: Sequence[Transaction]) -> None:
-    """Write facts, in two statements however many they are, in the transaction that makes them true.
+    """Write facts, in one statement however many they are, in the transaction that makes them true.
 
     Raises:
-        LedgerError: one has no postings, a posting of nothing, or does not sum to zero in a currency.
-        AlreadyPostedError: one is in the ledger (or twice among these). Roll back: others of them were written.
+        LedgerError: one has no postings, a posting of nothing, or does not sum to zero in a currency; nothing was sent.
+        AlreadyPostedError: one is in the ledger, or twice among these. Roll back: others of them were written.
     """
     for transaction in transactions:
         check(transaction)
     if not transactions:
         return
-    columns = {
-        "kinds": [each.kind for each in transactions],
-        "sources": [each.source for each in transactions],
-        "moments": [each.occurred_at for each in transactions],
-    }
-    written = {(w["kind"], w["source"]): w["transaction_id"] for w in await rows(connection, QUERIES["open"], columns)}
-    if len(written) < len(transactions):
-        known = next((t for t in transactions if (t.kind, t.source) not in written), transactions[0])
-        raise AlreadyPostedError(f"{known.kind} of {known.source} is in the ledger: it is written once")
+    names = [(each.kind, each.source) for each in transactions]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise AlreadyPostedError(f"{twice[0][0]} of {twice[0][1]} is given twice: a fact is written once")
     lines = [
-        (written[each.kind, each.source], line, posting)
-        for each in transactions
+        (place, line, posting)
+        for place, each in enumerate(transactions, 1)
         for line, posting in enumerate(each.postings, 1)
     ]
-    await connection.execute(
-        QUERIES["post"],
-        {
-            "transactions": [transaction for transaction, _, _ in lines],
-            "lines": [line for _, line, _ in lines],
-            "ledgers": [posting.ledger for _, _, posting in lines],
-            "parties": [posting.party for _, _, posting in lines],
-            "currencies": [posting.currency for _, _, posting in lines],
-            "amounts": [posting.amount_minor for _, _, posting in lines],
-        },
-    )
+    columns = {
+        "kinds": [kind for kind, _ in names],
+        "sources": [source for _, source in names],
+        "moments": [each.occurred_at for each in transactions],
+        "places": [place for place, _, _ in lines],
+        "lines": [line for _, line, _ in lines],
+        "ledgers": [posting.ledger for _, _, posting in lines],
+        "parties": [posting.party for _, _, posting in lines],
+        "currencies": [posting.currency for _, _, posting in lines],
+        "amounts": [posting.amount_minor for _, _, posting in lines],
+    }
+    written = {(each["kind"], each["source"]) for each in await rows(connection, QUERIES["post"], columns)}
+    if known := [name for name in names if name not in written]:
+        raise AlreadyPostedError(f"{known[0][0]} of {known[0][1]} is in the ledger: a fact is written once")
 
 
 async def correct(connection: AsyncConnection, correction: Transaction) -> None:

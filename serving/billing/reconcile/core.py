@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 
 from matinee.errors import MatineeError
 from matinee.settings import Settings
+from serving.billing.errors import AlreadyPostedError
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
 from serving.billing.ledger.money import Money
@@ -91,10 +92,10 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
         asked = await _ask(desk, found[:_ASKED])
         found, disputes = await _compared(desk, name, movements, *window)
         if written := _only_there(name, found, movements, disputes, now):
-            async with desk.transaction() as connection:
-                await ledger.post(connection, written)
+            written = await _posted(desk, written)
             found, disputes = await _compared(desk, name, movements, *window)
-        found = [each for each in found if _lacking(each) not in _fees(disputes, "open")]
+        # What an open dispute costs some providers take at once; our books when it is lost.
+        found = [each for each in found if _of_dispute(each, disputes, "open") is None]
     balances = await _balances(desk, name, movements) if since is None else {}
     return Reconciled(name, *window, len(movements), written, asked, tuple(found), balances)
 
@@ -155,33 +156,38 @@ def _only_there(
     name: str, found: Sequence[Difference], movements: Sequence[Movement], disputes: Sequence[Row], now: datetime
 ) -> tuple[ledger.Transaction, ...]:
     """The facts that only the provider could tell. Pure."""
-    moments, kept = {each.ref: each.at for each in movements}, _fees(disputes, "won")
+    moments = {each.ref: each.at for each in movements}
     written = []
     for each in found:
         is_new = each.here is None and each.id in moments
         taken = Money((each.here or 0) - (each.there or 0), each.currency)
+        won = _of_dispute(each, disputes, "won")
         if each.kind == "payout" and is_new:
             written.append(facts.payout(each.id, name, taken, moments[each.id]))
         elif each.kind == "fee" and is_new:
             written.append(facts.fee(each.id, name, taken, moments[each.id]))
-        elif _lacking(each) in kept:  # won, and its fee not given back
-            written.append(facts.fee(kept[_lacking(each)], name, taken, now))
+        elif won is not None:  # and its fee not given back
+            written.append(facts.fee(won, name, taken, now))
     return tuple(written)
 
 
-def _lacking(difference: Difference) -> tuple[str, str, str, int]:
-    """What our side lacks to agree."""
-    return difference.kind, difference.id, difference.currency, (difference.there or 0) - (difference.here or 0)
+async def _posted(desk: Desk, written: tuple[ledger.Transaction, ...]) -> tuple[ledger.Transaction, ...]:
+    """Write them; none where another run has written some of them meanwhile, or a dispute costs a second time."""
+    try:
+        async with desk.transaction() as connection:
+            await ledger.post(connection, written)
+    except AlreadyPostedError:
+        return ()
+    return written
 
 
-def _fees(disputes: Sequence[Row], state: str) -> dict[tuple[str, str, str, int], str]:
-    """What disputes cost as it would be lacking -> the dispute. Of an open one some providers take it at once, and our
-    books when it is lost."""
-    return {
-        ("fee", each["payment_id"], each["currency"], -each["fee_minor"]): each["dispute_id"]
-        for each in disputes
-        if each["state"] == state and each["fee_minor"]
-    }
+def _of_dispute(difference: Difference, disputes: Sequence[Row], state: str) -> str | None:
+    """The dispute in this state whose fee our books lack, if that is what differs."""
+    if difference.kind != "fee" or (difference.there or 0) >= (difference.here or 0):
+        return None
+    whose = (difference.id, difference.currency, state)
+    known = (each["dispute_id"] for each in disputes if (each["payment_id"], each["currency"], each["state"]) == whose)
+    return next(known, None)
 
 
 async def _balances(desk: Desk, name: str, movements: Sequence[Movement]) -> dict[str, tuple[int, int]]:

@@ -156,7 +156,7 @@ WHERE (t.occurred_at >= %(since)s AND t.occurred_at < %(until)s)
    OR (t.kind, t.source) IN (SELECT * FROM unnest(%(kinds)s::text[], %(sources)s::text[]))
 
 -- name: disputes_of
-SELECT dispute_id, payment_id, state, currency, fee_minor FROM dispute WHERE payment_id = ANY(%(payments)s)
+SELECT dispute_id, payment_id, state, currency FROM dispute WHERE payment_id = ANY(%(payments)s)
 
 -- name: states_of
 SELECT payment_id AS id, state FROM payment WHERE payment_id = ANY(%(ids)s)
