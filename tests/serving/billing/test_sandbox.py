@@ -130,6 +130,13 @@ async def test_the_page_pays_without_javascript_and_says_that_no_money_moves(
         assert (confirmed.status_code, confirmed.headers["location"]) == (303, "http://here/#/back")
         assert "Оплачено" in (await buyer.get(page)).text
         assert (await buyer.get("/sandbox/pay/none")).status_code == 404
+        # The app tells its own webhook at once; what it tells is of no payment that billing knows.
+        with psycopg.connect(settings.database(), autocommit=True) as connection:
+            for _ in range(500):
+                if told := connection.execute("SELECT kind, ref FROM provider_event").fetchall():
+                    break
+                await asyncio.sleep(0.02)
+    assert told == [("payment", opened.ref)]
     said = await sandbox.look("", opened.ref)
     assert said is not None
     assert said.state is State.succeeded
