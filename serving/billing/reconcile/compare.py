@@ -8,7 +8,7 @@ from datetime import datetime
 from serving.billing.providers.base import Movement
 
 # The ledger's kinds as a provider would call them. A lost dispute takes a fee: the amount went when it was opened.
-_KINDS = {"dispute_won": "dispute", "dispute_lost": "fee", "correction": "other"}
+_KINDS = {"dispute_won": "dispute", "dispute_lost": "fee"}
 _BY_PAYMENT = ("payment", "fee", "dispute")
 
 
@@ -51,6 +51,11 @@ class Difference:
     currency: str
     here: int | None
     there: int | None
+
+    @property
+    def lacking(self) -> int:
+        """What our side would have to book to agree."""
+        return (self.there or 0) - (self.here or 0)
 
     @property
     def wrong(self) -> str:

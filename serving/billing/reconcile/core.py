@@ -26,15 +26,16 @@ RECENT = timedelta(days=35)  # what is compared where nobody says otherwise
 MARGIN = timedelta(days=7)  # between what the provider did and what we heard of it, at most
 _ASKED = 500  # so many payments at most, one after the other
 
+_CORRECT = "then `matinee billing correct` under this id"
 REMEDIES = {
-    "payment": "nobody here asked for it, or not for this amount: refund it at the provider, or `billing correct`",
-    "refund": "look at the refund at the provider; what went back by hand is booked by settling its payment",
-    "fee": "compare with the provider's statement, then `matinee billing correct`",
-    "dispute": "look at the dispute at the provider, then `matinee billing correct`",
-    "payout": "compare with the bank's statement, then `matinee billing correct`",
-    "other": "compare with the provider's statement, then `matinee billing correct` under its id",
+    "payment": f"nobody here asked for it, or not for this amount: refund it at the provider, {_CORRECT}",
+    "refund": f"look at the refund at the provider, {_CORRECT}",
+    "fee": f"compare with the provider's statement, {_CORRECT}",
+    "dispute": f"look at the dispute at the provider, {_CORRECT}",
+    "payout": f"compare with the bank's statement, {_CORRECT}",
+    "other": f"compare with the provider's statement, {_CORRECT}",
 }
-_NOT_THERE = "the provider knows nothing of it: look for it there under another key, then `matinee billing correct`"
+_NOT_THERE = f"the provider knows nothing of it: look for it there by its amount and time, {_CORRECT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,13 @@ async def _compared(
             "sources": [source for _, source in pairs],
         }
         booked = [Booked(**each) for each in await rows(connection, QUERIES["booked"], asked)]
-    return differences(here(booked), there(movements), since, until), disputes
+        found = differences(here(booked), there(movements), since, until)
+        asked = {"provider": name, "sources": [each.id for each in found]}
+        corrected = {
+            (each["source"], each["currency"], each["amount_minor"])
+            for each in await rows(connection, QUERIES["corrected"], asked)
+        }
+    return [each for each in found if (each.id, each.currency, each.lacking) not in corrected], disputes
 
 
 def _facts_of(movement: Movement) -> Iterable[tuple[str, str]]:
@@ -130,8 +137,6 @@ def _facts_of(movement: Movement) -> Iterable[tuple[str, str]]:
             return [("refund", movement.refund_id or movement.ref)]
         case "payout":
             return [("payout", movement.ref)]
-        case "other":
-            return [("correction", movement.ref)]
     return []
 
 
@@ -160,7 +165,7 @@ def _only_there(
     written = []
     for each in found:
         is_new = each.here is None and each.id in moments
-        taken = Money((each.here or 0) - (each.there or 0), each.currency)
+        taken = Money(-each.lacking, each.currency)
         won = _of_dispute(each, disputes, "won")
         if each.kind == "payout" and is_new:
             written.append(facts.payout(each.id, name, taken, moments[each.id]))
@@ -183,7 +188,7 @@ async def _posted(desk: Desk, written: tuple[ledger.Transaction, ...]) -> tuple[
 
 def _of_dispute(difference: Difference, disputes: Sequence[Row], state: str) -> str | None:
     """The dispute in this state whose fee our books lack, if that is what differs."""
-    if difference.kind != "fee" or (difference.there or 0) >= (difference.here or 0):
+    if difference.kind != "fee" or difference.lacking >= 0:
         return None
     whose = (difference.id, difference.currency, state)
     known = (each["dispute_id"] for each in disputes if (each["payment_id"], each["currency"], each["state"]) == whose)

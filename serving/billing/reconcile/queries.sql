@@ -144,7 +144,8 @@ FROM posting
 
 -- name: booked
 -- row: serving.billing.reconcile.compare.Booked
--- Facts that moved money at a provider: those of a time, and those of given payments, refunds and payouts.
+-- Facts that moved money at a provider: those of a time, and those of given payments, refunds and payouts. Corrections
+-- move none there.
 SELECT t.kind, t.source, t.occurred_at, c.currency, c.amount_minor,
        coalesce(p.payment_id, r.payment_id, d.payment_id) AS payment_id
 FROM ledger_transaction t
@@ -152,8 +153,16 @@ JOIN posting c ON c.transaction_id = t.transaction_id AND c.ledger = 'clearing' 
 LEFT JOIN payment p ON p.payment_id = t.source
 LEFT JOIN refund r ON r.refund_id = t.source
 LEFT JOIN dispute d ON d.dispute_id = t.source
-WHERE (t.occurred_at >= %(since)s AND t.occurred_at < %(until)s)
-   OR (t.kind, t.source) IN (SELECT * FROM unnest(%(kinds)s::text[], %(sources)s::text[]))
+WHERE t.kind <> 'correction' AND (
+    (t.occurred_at >= %(since)s AND t.occurred_at < %(until)s)
+    OR (t.kind, t.source) IN (SELECT * FROM unnest(%(kinds)s::text[], %(sources)s::text[])))
+
+-- name: corrected
+-- What people have corrected about these things, in what the provider has of us.
+SELECT t.source, c.currency, sum(c.amount_minor)::bigint AS amount_minor
+FROM ledger_transaction t JOIN posting c USING (transaction_id)
+WHERE t.kind = 'correction' AND t.source = ANY(%(sources)s) AND c.ledger = 'clearing' AND c.party = %(provider)s
+GROUP BY t.source, c.currency
 
 -- name: disputes_of
 SELECT dispute_id, payment_id, state, currency FROM dispute WHERE payment_id = ANY(%(payments)s)

@@ -57,7 +57,7 @@ def fact(kind: str, minor: int, name: str = "p", at: datetime = AT, payment_id: 
         ([fact("payment", 9), fact("payment", 9)], [moved("payment", 9)], [("payment", 9, None, "missing there")]),
         ([fact("payment", 9)], [moved("payment", 9, at=AT - timedelta(days=3))], []),  # heard of late
         ([], [moved("payment", 9, at=AT - timedelta(days=3))], []),  # not of this time
-        ([fact("correction", 7, "x")], [moved("other", 7, "x")], []),
+        ([], [moved("other", 7, "x")], [("other", None, 7, "missing here")]),
         # A dispute that was lost: the amount when it was opened, the fee when it was closed.
         (
             [fact("dispute", -900, "d", payment_id="p"), fact("dispute_lost", -1500, "d", payment_id="p")],
@@ -181,6 +181,16 @@ async def test_what_somebody_did_past_us_is_named(
         ]
     )
     assert (await checked(office)).findings == ()  # our own books are right: it is the provider who tells otherwise
+    for source, debit, credit, minor in [
+        ("x", "clearing", "loss", 60),
+        (kept.payment_id, "loss", "clearing", 50),
+        (lost.payment_id, "loss", "clearing", 800),
+    ]:
+        postings = (Posting(debit, "sandbox", "EUR", minor), Posting(credit, "sandbox", "EUR", -minor))
+        async with office.transaction() as connection:
+            await ledger.correct(connection, Transaction("correction", source, clock.now(), postings))
+    made = await compared(office, clock.now() - timedelta(days=2))
+    assert [(each.kind, each.here) for each in made.differences] == [("fee", -23)]  # corrected by another amount
 
 
 class Keeps(Sandbox):
