@@ -111,6 +111,8 @@ def _step(whose: Subscription, open_: Sequence[Row], at: datetime) -> Move:
             return Move(whose, expired(whose, Event.ABANDONED, at), Event.ABANDONED)
         case State.TRIALING:
             return _trial(whose, at, moment)
+        case State.ACTIVE if moment < whose.until:
+            return Move(whose, replace(whose, due_at=whose.until))
         case State.ACTIVE if whose.ends or whose.account_id is None:
             return _ended(whose, at, "cancelled")
         case State.ACTIVE if whose.pauses:

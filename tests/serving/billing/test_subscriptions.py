@@ -454,6 +454,43 @@ async def test_in_the_trial_a_refund_leaves_the_trial(life: Life):
     assert await life.history() == [("trial", "premium", "01-31", "02-14", "cancelled")]
 
 
+async def test_what_was_paid_ahead_of_the_trials_end_is_changed_as_a_whole(life: Life):
+    await welcome(life.connection, life.account_id, "DE", life.now, Trial("premium", 14))
+    await life.pay(await life.start("basic-month-eur"))
+    subscription_id = (await life.subscription()).subscription_id
+    invoice = await core.change(life.connection, subscription_id, "standard-month-eur", life.now, now=True)
+    assert invoice is not None
+    assert invoice.total_minor == 999 - 599
+    await life.pay(invoice)
+    year = await core.change(life.connection, subscription_id, "basic-year-eur", life.now, now=True)
+    assert year is not None
+    assert year.total_minor == 5990 - 999
+    await life.pay(year)
+    assert await life.history() == [
+        ("trial", "premium", "01-31", "02-14", "paid"),
+        ("active", "basic", "02-14", "02-16", "payment"),
+    ]
+    await core.cancel(life.connection, subscription_id, life.now)
+    life.wait(days=14)
+    await life.turn()
+    assert (await life.subscription()).until == datetime(2029, 2, 14, 18, tzinfo=UTC)
+    assert (await life.history())[-1] == ("active", "basic", "02-14", "02-14", "cancelled")
+    await core.withdrawn(life.connection, year, life.now)
+    assert await life.open_plans() == {}
+    assert await life.balance() == 999, "what the refunded year had set off"
+
+
+async def test_of_an_erased_account_nothing_is_billed(life: Life):
+    await life.pay(await life.start())
+    life.clock.moment = (await life.subscription()).until
+    await life.connection.execute("DELETE FROM account WHERE account_id = %s", (life.account_id,))
+    assert await life.turn() == []
+    assert await core.of_customer(life.connection, life.customer_id) is None
+    with pytest.raises(Problem) as refused:
+        await life.start()
+    assert refused.value.code == "no_account"
+
+
 async def test_two_orders_and_one_subscription(life: Life):
     first, same = await life.start(), await life.start()
     assert same == first, "the same order once more"
