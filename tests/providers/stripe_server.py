@@ -70,8 +70,9 @@ class StripeServer:
     def stop(self) -> None:
         self.running.stop()
 
-    def reset(self) -> None:
+    def reset(self, clock: Clock | None = None) -> None:
         """An empty account, on the same port."""
+        self.clock = clock or self.clock
         self.store = Store(self.clock, self.webhook_secret)
         self.store.url = self.running.url
         self.keys.clear()
@@ -276,7 +277,7 @@ class StripeServer:
         if method["customer"] != customer:
             raise invalid(
                 "The provided PaymentMethod was detached from a Customer, or is another's. It may not be used again.",
-                "payment_method_unexpected_state",
+                "payment_method_unexpected_state", param="payment_method",
             )  # fmt: skip
         return method
 

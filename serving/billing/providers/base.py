@@ -28,6 +28,12 @@ REPEATABLE = timedelta(hours=23)  # how long providers remember an idempotency k
 SILENCE = timedelta(minutes=5)
 
 
+FAILURES = (
+    "card_declined", "insufficient_funds", "expired_card", "authentication_required", "authentication_failed",
+    "method_gone", "canceled", "expired",
+)  # fmt: skip
+
+
 class ProviderError(BillingError):
     """A provider could not be used: the message names it and what to do, and no secret."""
 
@@ -44,7 +50,7 @@ class ProviderRefusedError(ProviderError):
 
     def __init__(self, message: str, code: str = "refused", status: int | None = None) -> None:
         super().__init__(message)
-        self.code = code  # the provider's word where it has one
+        self.code = code  # one of FAILURES, else the provider's word
         self.status = status  # of HTTP, where there was an answer
 
 
@@ -110,7 +116,7 @@ class Outcome:
     money: Money
     fee_minor: int = 0
     checkout_url: str | None = None  # where the buyer acts; with `action`, and only then
-    failure: str | None = None  # the provider's code, with `failed`: `insufficient_funds`, `expired`, …
+    failure: str | None = None  # with `failed`: one of FAILURES, else the provider's word
     method: MethodSeen | None = None  # with `succeeded`, where it was to be kept and the provider did
     refunded_minor: int = 0
     disputes: tuple[DisputeSeen, ...] = ()

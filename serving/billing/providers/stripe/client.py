@@ -71,7 +71,8 @@ class Client:
         status, code = error.http_status, error.code or ""
         if status is None or not 400 <= status < 500 or status in (408, 409, 425, 429) or code in _WAIT:
             return ProviderAwayError(f"stripe: {what}: no answer that says what was done ({status or 'not reached'})")
-        code = code or str(_body(error).get("type", "refused"))
+        body = _body(error)
+        code = "method_gone" if body.get("param") == "payment_method" else code or str(body.get("type", "refused"))
         message = str(error.user_message or "")[:300].replace(self._secret_key, "sk_…")
         request = f", request {error.request_id}" if error.request_id else ""
         return ProviderRefusedError(f"stripe: {what}: {message} ({status} {code}{request})", code, status)

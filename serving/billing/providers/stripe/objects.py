@@ -29,6 +29,8 @@ _MOVES: dict[str, Kind] = {
     "refund": "refund", "refund_failure": "refund", "dispute": "dispute", "dispute_reversal": "dispute",
     "payout": "payout", "payout_reversal": "payout", "fee": "fee", "network_cost": "fee", "tax": "fee",
 }  # fmt: skip
+# Why a card was refused, as far as its owner is told: of a lost, stolen or suspected one Stripe asks to say no more.
+_TOLD = ("insufficient_funds", "expired_card", "authentication_required")
 _BRANDS = {"visa": "Visa", "mastercard": "Mastercard", "amex": "American Express", "unionpay": "UnionPay", "jcb": "JCB"}
 
 
@@ -82,7 +84,7 @@ def payment(intent: PaymentIntent, ref: str, disputes: Sequence[Dispute] = ()) -
         case "requires_payment_method":
             return Outcome(ref, State.failed, nothing, failure=_why(intent))
         case "canceled":
-            return Outcome(ref, State.failed, nothing, failure=intent.cancellation_reason or "canceled")
+            return Outcome(ref, State.failed, nothing, failure="canceled")
     return Outcome(ref, State.pending, nothing)
 
 
@@ -156,7 +158,13 @@ def _page(intent: PaymentIntent) -> str | None:
 
 def _why(intent: PaymentIntent) -> str:
     error = intent.last_payment_error
-    return (error.decline_code or error.code or "declined") if error else "abandoned"
+    if error is None:
+        return "canceled"
+    if error.code == "payment_intent_authentication_failure":
+        return "authentication_failed"
+    if error.decline_code is None:
+        return error.code or "card_declined"
+    return error.decline_code if error.decline_code in _TOLD else "card_declined"
 
 
 def _kept(intent: PaymentIntent) -> MethodSeen | None:
