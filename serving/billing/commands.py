@@ -68,7 +68,7 @@ def verify() -> None:
 
     found = with_desk(look)
     sums = ", ".join(f"{minor} {currency}" for currency, minor in sorted(found.sums.items())) or "nothing"
-    console.print(f"{found.facts:,} facts, {found.postings:,} postings, which add up to {sums}", highlight=False)
+    console.print(f"facts: {found.facts:,}; postings: {found.postings:,}, which add up to {sums}", highlight=False)
     if found.whole:
         console.print(f"{len(checks.CHECKS)} checks, nothing wrong; balances: `matinee billing balances`")
         return

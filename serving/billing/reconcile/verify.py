@@ -20,7 +20,7 @@ CHECKS = {
     "charges": ("an invoice and the ledger differ", "write a correction, with the invoice in the audit log"),
     "credited": ("an invoice and its credit notes differ", "set credited_minor to what the notes have"),
     "paid": ("an invoice is paid and no payment was", "look at its payments, then void or correct it"),
-    "unpaid": ("a payment succeeded and its invoice is not paid", "`matinee billing settle` the payment"),
+    "unpaid": ("a payment succeeded and its invoice is not paid", "`matinee billing reconcile --all` settles it anew"),
     "movements": ("a payment, refund or dispute and the ledger differ", "write a correction"),
     "refunds": ("more goes back than was paid", "stop the refund at the provider"),
     "notes": ("a refund has no credit note of its amount", "credit the invoice by what was refunded"),
