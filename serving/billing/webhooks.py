@@ -12,8 +12,7 @@ from pathlib import Path
 from psycopg.types.json import Jsonb
 
 from matinee.db.queries import load
-from matinee.errors import SettingsError
-from serving.billing.errors import BillingError
+from matinee.errors import MatineeError, SettingsError
 from serving.billing.payments import core, refunds
 from serving.billing.payments.desk import Desk
 from serving.billing.providers import NAMES
@@ -56,7 +55,7 @@ async def handle(desk: Desk, provider: str, event_id: str, at: datetime) -> bool
         reason, done = await _acted(desk, event, at), True
     except ProviderAwayError as error:
         reason, done = str(error), False
-    except (BillingError, Problem) as error:
+    except MatineeError as error:
         # A payment that is not written yet comes within moments; what still makes no sense later never will.
         reason, done = str(error), at - event["received_at"] >= WAITS
         log.warning("notice %s of %s: %s", event_id, provider, error)
@@ -79,7 +78,7 @@ async def _acted(desk: Desk, event: Row, at: datetime) -> str | None:
     """Look at what the notice is about; the reason why nothing came of it, None where something did.
 
     Raises:
-        ProviderAwayError, BillingError, Problem: it cannot be used, now at least.
+        ProviderAwayError, MatineeError: it cannot be used, now at least.
     """
     provider, told = desk.provider(event["provider"]), event["body"]
     notice = Notice(event["event_id"], event["kind"], told["name"], event["ref"], told.get("payment_id"), told)

@@ -83,8 +83,10 @@ async def charge(
     answer leaves it pending.
 
     Raises:
-        Problem: 409, nothing is to be paid for the invoice.
+        Problem: 409, nothing is to be paid for the invoice, or the method's provider is not used any more.
     """
+    if not desk.uses(method.provider):
+        raise Problem(409, "method_not_usable", f"{method.label} cannot be charged any more: choose another way to pay")
     new = planned(invoice, method.provider, "present" if present else "charge", attempt, at, method.method_id)
     async with desk.transaction() as connection:
         if not await rows(connection, QUERIES["payments"], {"payments": [new.payment_id]}):

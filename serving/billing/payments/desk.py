@@ -7,6 +7,7 @@ from psycopg import AsyncConnection
 
 from matinee.clock import Clock, SystemClock
 from matinee.db.connect import pool
+from matinee.errors import SettingsError
 from matinee.settings import Settings
 from serving.billing.providers.base import Provider
 
@@ -32,6 +33,14 @@ class Desk:
         if wanted not in self._providers:
             self._providers[wanted] = provider_of(self.settings, wanted, self.clock)
         return self._providers[wanted]
+
+    def uses(self, name: str) -> bool:
+        """Whether that provider can be asked: not, where payments were taken by another one before, or simulated."""
+        try:
+            self.provider(name)
+        except SettingsError:
+            return False
+        return True
 
     async def aclose(self) -> None:
         """Close what providers hold open."""

@@ -56,12 +56,13 @@ async def refund(
     but for goodwill (`keeps_right`). The same `refund_id` again is the same refund.
 
     Raises:
-        Problem: 404, no such payment; 409, it was not paid or is disputed; 422, more than is left, or nothing.
+        Problem: 404, no such payment; 409, it was not paid, is disputed, or its provider is not used any more; 422,
+            more than is left, or nothing.
     """
     wanted = refund_id or uuid7()
 
     async def reserved(connection: AsyncConnection) -> None:
-        await _reserve(connection, wanted, payment_id, amount_minor, reason, at, asked_by, keeps_right)
+        await _reserve(desk, connection, wanted, payment_id, amount_minor, reason, at, asked_by, keeps_right)
 
     await together(desk, reserved)
     return await push(desk, wanted, at)
@@ -91,6 +92,7 @@ async def of_payment(connection: AsyncConnection, payment_id: str) -> list[Refun
 
 
 async def _reserve(
+    desk: Desk,
     connection: AsyncConnection,
     refund_id: str,
     payment_id: str,
@@ -101,6 +103,10 @@ async def _reserve(
     keeps_right: bool,
 ) -> None:
     payment = await _locked(connection, payment_id)
+    if not desk.uses(payment.provider):
+        raise Problem(
+            409, "provider_unused", f"payment {payment_id} was taken by {payment.provider}: give it back there"
+        )
     if await row(connection, QUERIES["refund"], {"refund_id": refund_id}):
         return
     if payment.state != "succeeded":

@@ -14,8 +14,8 @@ import psycopg
 import psycopg_pool
 from psycopg import AsyncConnection
 
+from matinee.errors import MatineeError
 from serving.billing import idempotency, webhooks
-from serving.billing.errors import BillingError
 from serving.billing.invoices import core as invoices
 from serving.billing.payments import core, methods, refunds
 from serving.billing.payments.desk import Desk
@@ -23,7 +23,6 @@ from serving.billing.payments.fulfilment import refused_many
 from serving.billing.payments.rows import QUERIES, Method
 from serving.billing.payments.settling import together
 from serving.db import rows
-from serving.problems import Problem
 
 AFTER = timedelta(seconds=60)  # so long somebody else is probably at work on it
 _BATCH = 200
@@ -83,12 +82,15 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
 async def _all(
     desk: Desk, query: str, asked: dict[str, Any], work: Callable[[dict[str, Any]], Awaitable[bool]]
 ) -> tuple[int, int]:
-    """Batch after batch; what was asked about is marked, so that each comes once."""
+    """Batch after batch; what was asked about is marked, and comes once."""
     done = failed = 0
+    seen: set[str] = set()
     while some := await _found(desk, QUERIES[query], asked):
-        more_done, more_failed = await _some(some, work)
+        new = [each for each in some if next(iter(each.values())) not in seen]
+        seen |= {next(iter(each.values())) for each in new}
+        more_done, more_failed = await _some(new, work)
         done, failed = done + more_done, failed + more_failed
-        if len(some) < _BATCH:
+        if len(new) < _BATCH:
             break
     return done, failed
 
@@ -101,7 +103,7 @@ async def _some(some: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]],
         async with slots:
             try:
                 return await work(each)
-            except (BillingError, Problem, psycopg.Error, psycopg_pool.PoolTimeout) as error:
+            except (MatineeError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
                 log.warning("sweep of %s: %s", next(iter(each.values())), error)
                 return None
 

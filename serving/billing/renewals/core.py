@@ -36,7 +36,8 @@ from serving.db import row, rows
 QUERIES = load(Path(__file__).parent)
 BATCH = 500
 LANES = 2  # batches under way at once: one is written while the other one's charges are
-AT_ONCE = 500  # charges under way in a lane
+# Charges under way in a lane: real providers bear some (Stripe 100 requests a second), the embedded one gathers them.
+AT_ONCE, AT_ONCE_OF = 16, {"sandbox": 500}
 PUT_OFF = timedelta(hours=1)  # a subscription that nothing can be made of, before it is tried again
 log = logging.getLogger("matinee.billing")
 
@@ -81,7 +82,6 @@ async def renew(
     told: Told | None = None,
     batch: int = BATCH,
     lanes: int = LANES,
-    at_once: int = AT_ONCE,
 ) -> Renewed:
     """Turn every subscription that is due at `at`; `told` hears after each batch how many that were.
 
@@ -90,7 +90,7 @@ async def renew(
 
     async def lane() -> Renewed:
         done = Renewed()
-        while (more := await _step(desk, at, batch, at_once)).turned or more.put_off:
+        while (more := await _step(desk, at, batch)).turned or more.put_off:
             done += more
             if told is not None:
                 told(more.turned + more.put_off)
@@ -102,7 +102,7 @@ async def renew(
     return total
 
 
-async def _step(desk: Desk, at: datetime, batch: int, at_once: int) -> Renewed:
+async def _step(desk: Desk, at: datetime, batch: int) -> Renewed:
     """One batch. Where something of it is broken, one by one: what is broken is put off and holds up no other."""
     try:
         work = await together(desk, lambda connection: _turned(connection, desk, at, batch))
@@ -111,12 +111,12 @@ async def _step(desk: Desk, at: datetime, batch: int, at_once: int) -> Renewed:
             log.exception("a batch of renewals cannot be written: one by one")
             done = Renewed()
             for _ in range(batch):
-                done += (one := await _step(desk, at, 1, at_once))
+                done += (one := await _step(desk, at, 1))
                 if not one.turned and not one.put_off:
                     break
             return done
         return await _put_off(desk, at)
-    heard = await _asked(desk, work.charges, at_once)
+    heard = await _asked(desk, work.charges)
     settled = await _settled(desk, heard, at)
     for payment in work.begun:
         settled.append(await _again(desk, payment, at))
@@ -134,7 +134,7 @@ async def _turned(connection: AsyncConnection, desk: Desk, at: datetime, batch: 
     free = [charge.invoice for charge in charges if charge.invoice.due_minor == 0]
     await closed_many(connection, free, at)
     owed = [charge for charge in charges if charge.invoice.due_minor]
-    methods = await _methods(connection, [charge.method_id for charge in owed if charge.method_id])
+    methods = await _methods(connection, desk, [charge.method_id for charge in owed if charge.method_id])
     lost = [(charge.invoice, None) for charge in owed if charge.method_id not in methods]
     if lost:
         await refused_many(connection, lost, at)
@@ -152,12 +152,14 @@ async def _turned(connection: AsyncConnection, desk: Desk, at: datetime, batch: 
     return _Turned(len(due), len(free), len(lost), orders, begun)
 
 
-async def _methods(connection: AsyncConnection, method_ids: Sequence[str]) -> dict[str | None, Method]:
+async def _methods(connection: AsyncConnection, desk: Desk, method_ids: Sequence[str]) -> dict[str | None, Method]:
     """Those that can be charged still."""
     if not method_ids:
         return {}
     found = await rows(connection, PAYMENTS["methods"], {"methods": list(method_ids)})
-    return {each["method_id"]: Method(**each) for each in found if each["removed_at"] is None and each["provider_ref"]}
+    used = {name for name in {each["provider"] for each in found} if desk.uses(name)}
+    known = [Method(**each) for each in found if each["removed_at"] is None and each["provider_ref"]]
+    return {method.method_id: method for method in known if method.provider in used}
 
 
 async def _written(
@@ -177,11 +179,12 @@ async def _written(
     return new, list(begun.values())
 
 
-async def _asked(desk: Desk, charges: Sequence[tuple[Payment, Order]], at_once: int) -> list[Heard]:
-    slots = asyncio.Semaphore(at_once)
+async def _asked(desk: Desk, charges: Sequence[tuple[Payment, Order]]) -> list[Heard]:
+    names = {payment.provider for payment, _ in charges}
+    slots = {name: asyncio.Semaphore(AT_ONCE_OF.get(name, AT_ONCE)) for name in names}
 
     async def one(payment: Payment, order: Order) -> Heard:
-        async with slots:
+        async with slots[payment.provider]:
             try:
                 return await charged(desk.provider(payment.provider), payment, order)
             except Exception:  # a defect in one charge must not lose what is known of the others

@@ -4,22 +4,27 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from matinee.clock import ManualClock
 from matinee.settings import Settings
 from serving.billing import webhooks
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
+from serving.billing.ledger.money import Money
 from serving.billing.payments import core, methods
 from serving.billing.payments.desk import Desk, desk
+from serving.billing.payments.forward import Heard, forward
 from serving.billing.payments.refunds import refund
-from serving.billing.payments.rows import Payment
+from serving.billing.payments.rows import Payment, PaymentError
 from serving.billing.payments.sweep import sweep
+from serving.billing.providers.base import Outcome, State
 from serving.billing.providers.sandbox.cards import BY_NAME
 from serving.billing.providers.sandbox.core import Sandbox
 from serving.billing.providers.sandbox.faults import Faults
@@ -109,6 +114,34 @@ def letters(books: Books, payment: Payment) -> list[str]:
     return [template for (template,) in found]
 
 
+@given(st.lists(st.sampled_from(["pending", "action", "failed", "succeeded", "nobody knows", "gave up"]), max_size=8))
+def test_a_payment_only_goes_forward_and_taken_money_is_never_overlooked(told: list[str]) -> None:
+    at = datetime(2026, 3, 10, tzinfo=UTC)
+    payment = Payment("p", "i", "c", "sandbox", "created", 599, "EUR", at)
+    rank = ["created", "pending", "failed", "succeeded"].index
+    for word in told:
+        heard = Heard("p")
+        if word == "gave up":
+            heard = Heard("p", failure="expired")
+        elif word != "nobody knows":
+            money = Money(599 if word == "succeeded" else 0, "EUR")
+            heard = Heard("p", Outcome("ref", State(word), money))
+        after = forward(payment, heard, at)
+        assert rank(after.state) >= rank(payment.state)
+        assert after.settled == (after.settled_at is not None)
+        payment = after
+    assert (payment.state == "succeeded") == ("succeeded" in told)
+    assert (payment.state == "failed") == (bool({"failed", "gave up"} & {*told}) and "succeeded" not in told)
+
+
+@pytest.mark.parametrize("taken", [Money(598, "EUR"), Money(599, "USD"), Money(0, "EUR")])
+def test_another_amount_than_asked_for_is_not_believed(taken: Money) -> None:
+    at = datetime(2026, 3, 10, tzinfo=UTC)
+    payment = Payment("p", "i", "c", "sandbox", "pending", 599, "EUR", at)
+    with pytest.raises(PaymentError, match="instead of 599 EUR"):
+        forward(payment, Heard("p", Outcome("ref", State.succeeded, taken)), at)
+
+
 async def test_a_page_is_paid_once_and_opens_what_was_bought(shop: Shop, books: Books) -> None:
     invoice = await shop.order()
     first, again = await shop.page(invoice), await shop.page(invoice)
@@ -169,15 +202,15 @@ async def test_a_page_that_nobody_pays_is_closed_after_a_day(shop: Shop, books: 
     await shop.sweep()
     assert state_of(books, paid_late) == ("paid", "active", "succeeded", False)
     assert state_of(books, left)[::2] == ("void", "failed")
-    (state,) = books.execute("SELECT state FROM invoice WHERE invoice_id = %s", (nobody.invoice_id,)).fetchone() or ()
-    assert state == "void"
+    found = books.execute("SELECT state FROM invoice WHERE invoice_id = %s", (nobody.invoice_id,))
+    assert found.fetchall() == [("void",)]
 
 
 async def test_of_two_payments_of_an_invoice_one_pays_and_the_other_goes_back(shop: Shop, books: Books) -> None:
     await shop.subscriber("later_poor")
     shop.clock.advance(MONTH)
     assert (await shop.renew()).refused == 1
-    (open_,) = books.execute("SELECT invoice_id FROM invoice WHERE state = 'open'").fetchone() or ()
+    ((open_,),) = books.execute("SELECT invoice_id FROM invoice WHERE state = 'open'").fetchall()
     async with shop.desk.transaction() as connection:
         invoice = await invoices.get(connection, open_)
         (method,) = await methods.listed(connection, invoice.customer_id)
@@ -191,8 +224,8 @@ async def test_of_two_payments_of_an_invoice_one_pays_and_the_other_goes_back(sh
     assert charged.surplus != settled.surplus
     await shop.sweep()
     assert books.execute("SELECT state, amount_minor FROM refund").fetchall() == [("succeeded", invoice.due_minor)]
-    (balance,) = books.execute("SELECT sum(amount_minor) FROM posting WHERE ledger = 'receivable'").fetchone() or ()
-    assert balance == 0
+    balance = books.execute("SELECT sum(amount_minor) FROM posting WHERE ledger = 'receivable'")
+    assert balance.fetchall() == [(0,)]
 
 
 async def test_refunds_are_never_above_what_was_paid_however_many_ask_at_once(shop: Shop, books: Books) -> None:
@@ -295,7 +328,7 @@ async def test_a_method_is_forgotten_there_too_even_if_they_were_away(shop: Shop
 async def test_a_charge_that_nobody_heard_the_answer_of_is_made_once(shop: Shop, books: Books, fate: str) -> None:
     first = await shop.subscriber()
     shop.clock.advance(MONTH)
-    shop.sandbox.faults = Faults(**{fate: 1.0})
+    shop.sandbox.faults = Faults(before=float(fate == "before"), after=float(fate == "after"))
     assert (await shop.renew()).pending == 1
     assert (await shop.renew()).turned == 0
     shop.sandbox.faults = Faults()
@@ -303,6 +336,32 @@ async def test_a_charge_that_nobody_heard_the_answer_of_is_made_once(shop: Shop,
     assert books.execute("SELECT state FROM payment ORDER BY created_at").fetchall() == [("succeeded",)] * 2
     assert books.execute("SELECT count(*) FROM sandbox.payment").fetchone() == (2,)
     assert may_watch(books, first, shop.clock)
+
+
+async def test_a_page_that_nobody_heard_the_address_of_is_the_same_when_asked_for_again(
+    shop: Shop, books: Books
+) -> None:
+    invoice = await shop.order()
+    shop.sandbox.faults = Faults(after=1.0)
+    with pytest.raises(Problem) as away:
+        await shop.page(invoice)
+    assert (away.value.status, away.value.code) == (503, "provider_unavailable")
+    shop.sandbox.faults = Faults()
+    payment = await shop.page(invoice)
+    assert payment.checkout_url
+    assert books.execute("SELECT payment_id FROM sandbox.payment").fetchall() == [(payment.payment_id,)]
+
+
+async def test_what_another_provider_took_or_keeps_is_left_to_it(shop: Shop, books: Books) -> None:
+    payment = await shop.subscriber()
+    books.execute("UPDATE payment SET provider = 'stripe'")
+    books.execute("UPDATE payment_method SET provider = 'stripe'")
+    with pytest.raises(Problem, match="give it back there"):
+        await refund(shop.desk, payment.payment_id, None, "x", shop.clock.now(), asked_by="staff")
+    shop.clock.advance(MONTH)
+    assert (await shop.renew()).refused == 1  # its owner is asked for another way to pay
+    assert letters(books, payment)[-1] == "payment_failed"
+    books.execute("UPDATE payment SET provider = 'sandbox'")
 
 
 async def test_a_saved_card_that_wants_its_owner_is_not_waited_for(shop: Shop, books: Books) -> None:
