@@ -169,6 +169,15 @@ class TestYooKassa(ProviderContract):
         assert found.money == made[0].money
         assert len([m for m in await moved(bench) if m.kind == "payment"]) == 121
 
+    async def test_a_new_e_mail_makes_no_other_payment_of_it(self, bench: Bench) -> None:
+        first, method = await saved(bench)
+        done = await bench.provider.charge(asked := again(bench, first, method))
+        moved_away = replace(asked, email="ada@example.com", description="Renamed")
+        assert await bench.provider.charge(moved_away) == done
+        with pytest.raises(ProviderRefusedError, match="duplicated"):
+            await bench.provider.charge(replace(moved_away, customer_id="somebody else"))
+        assert await bench.charged(asked.payment_id) == [999]
+
     async def test_the_receipt_is_of_what_is_paid_and_given_back(self, bench: Bench) -> None:
         asked = order(bench, 1_000, receipt=(Item("Film", 1_000, 11, "intellectual_activity"),))
         page = await bench.provider.open(asked)

@@ -19,9 +19,14 @@ from serving.billing.providers.base import ProviderAwayError, ProviderError, Pro
 URL = "https://api.yookassa.ru/v3"
 _PAGE = 100
 _HERE = ("127.0.0.1", "localhost", "::1")
+_KEY = "Idempotence-Key"
 _WAIT = (408, 409, 425, 429)
 # An answer that is older was given before, to an earlier request with the same key.
 _FRESH = timedelta(seconds=2)
+
+
+class OtherRequestError(ProviderRefusedError):
+    """The key stands for a request that said something else."""
 
 
 class Client:
@@ -53,7 +58,7 @@ class Client:
 
         Raises: ProviderAwayError, ProviderRefusedError.
         """
-        return await self._ask(what, "POST", path, json=body, headers={"Idempotence-Key": key})
+        return await self._ask(what, "POST", path, json=body, headers={_KEY: key})
 
     async def get(self, what: str, path: str, **parameters: str) -> dict[str, Any]:
         """
@@ -109,9 +114,8 @@ def _refused(what: str, status: int, body: Mapping[str, Any]) -> ProviderError:
     code = str(body.get("code") or "refused")
     parameter = f", parameter {body['parameter']}" if body.get("parameter") else ""
     said = str(body.get("description") or "")[:300]
-    return ProviderRefusedError(
-        f"yookassa: {what}: {said} ({status} {code}{parameter}, error {body.get('id')})", code, status
-    )
+    kind = OtherRequestError if body.get("parameter") == _KEY else ProviderRefusedError
+    return kind(f"yookassa: {what}: {said} ({status} {code}{parameter}, error {body.get('id')})", code, status)
 
 
 def _is_fresh(answer: httpx.Response, body: Mapping[str, Any]) -> bool:

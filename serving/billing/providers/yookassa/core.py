@@ -24,7 +24,7 @@ from serving.billing.providers.base import (
     asked_since,
 )
 from serving.billing.providers.yookassa import notices, objects
-from serving.billing.providers.yookassa.client import Client
+from serving.billing.providers.yookassa.client import Client, OtherRequestError
 
 _PAYMENTS, _REFUNDS = "/payments", "/refunds"
 _LOCALES = {"ru": "ru_RU", "en": "en_US"}
@@ -126,7 +126,14 @@ class YooKassa:
         # YooKassa may have forgotten the key, and would take the money again.
         if self._clock.now() - since >= REPEATABLE and (known := await self._found(order.payment_id, since)):
             return objects.payment(known)
-        made, is_new = await self._client.post(what, _PAYMENTS, order.payment_id, body)
+        try:
+            made, is_new = await self._client.post(what, _PAYMENTS, order.payment_id, body)
+        except OtherRequestError:
+            # An e-mail or a description that changed since is no other payment.
+            known = await self._found(order.payment_id, since)
+            if known is None or not _is_of(known, order):
+                raise
+            return objects.payment(known)
         return objects.payment(made if is_new else await self._payment(made["id"]) or made)
 
     async def _payment(self, ref: str) -> dict[str, Any] | None:
@@ -163,6 +170,11 @@ def _asked(order: Order) -> dict[str, Any]:
         marks["email"] = order.email
         body["receipt"] = fiscal.receipt(order.receipt, order.money.currency, order.email)
     return body
+
+
+def _is_of(known: Mapping[str, Any], order: Order) -> bool:
+    asked = (objects.amount(order.money), order.customer_id)
+    return (known.get("amount"), objects.mark(known, "customer_id")) == asked
 
 
 def _time(at: datetime) -> str:
