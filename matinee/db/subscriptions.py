@@ -1,6 +1,7 @@
 """Subscriptions as periods: what an account had, from when to when, in one plan, price and state.
 
-The one way to write `subscription_period`, shared by billing and the simulator.
+The one way to write `subscription_period` for who brings whole lives: imports and the simulator. Billing, which moves
+one life at a time, writes what a move changes by `serving.billing.subscriptions.moves`, to the same rules.
 """
 
 from collections.abc import Sequence

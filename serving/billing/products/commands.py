@@ -27,7 +27,7 @@ def plans(
             return list((await core.prices(connection, desk.clock.now())).values())
 
     found = [price for price in with_desk(read) if every or price.is_sold]
-    columns = ("price", "plan", "version", "for", "costs", "where", "streams", "lines", "sold")
+    columns = ("price", "version", "costs", "where", "streams", "lines", "sold")
     console.print(table("plans and prices", columns, [_line(price) for price in found]))
     console.print("change one: matinee billing price PLAN MONTHS AMOUNT CURRENCY", highlight=False)
 
@@ -35,11 +35,10 @@ def plans(
 def _line(price: "Price") -> tuple[object, ...]:
     from serving.billing.ledger.money import show
 
-    until = f"until {price.succeeds_at:%Y-%m-%d}, then {price.succeeded_by}" if price.succeeds_at else "kept"
+    kept = f"till {price.succeeds_at:%Y-%m-%d}" if price.succeeds_at else "kept"
     return (
-        price.price_id, price.name("en"), price.version, "a month" if price.months == 1 else "a year",
-        show(price.money, "en"), ", ".join(price.regions) or "elsewhere", price.streams,
-        str(price.max_height or "any"), "yes" if price.is_sold else until,
+        price.price_id, price.version, show(price.money, "en"), ",".join(price.regions) or "elsewhere", price.streams,
+        str(price.max_height or "any"), "yes" if price.is_sold else kept,
     )  # fmt: skip
 
 

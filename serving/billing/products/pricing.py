@@ -54,9 +54,9 @@ async def set_price(connection: AsyncConnection, new: NewPrice, at: datetime, *,
     if existing is not None and existing < at + ANNOUNCED:
         raise ProductError(f"who subscribed already is told {ANNOUNCED.days} days before: not from {existing:%Y-%m-%d}")
     _check(new)
+    version = await _version(connection, new, at)
     known = await prices(connection, at)
     regions = _regions(new, known)
-    version = await _version(connection, new, at)
     there = [
         price
         for price in known.values()

@@ -95,6 +95,8 @@ def change(subscription: Subscription, ran: Price, price: Price, at: datetime) -
         return anew(price.money.minor, worth, at), first(price, begins, subscription.zone)
     paid = paid_period(subscription)
     made = within(price.money.minor, worth, (start_at(paid), end_at(paid)), at)
+    if price.money <= ran.money:  # who paid less, by a code, does not pay for taking less
+        made = Change(min(made.charged, made.unused), made.unused)
     return made, Range(max(at, start_at(paid)), end_at(paid))
 
 

@@ -109,9 +109,10 @@ def rewritten(rows: Sequence[Stretch], wanted: Sequence[Stretch], moment: dateti
     for row in rows:
         if row.opened <= moment and row is not current:
             continue
-        until = next((each for each in left if row.like(each) and (row is current or row.opened == each.opened)), None)
+        until = next((each for each in left if row.like(each) and _follows(row, each, current, moment)), None)
         if until is not None:
             left.remove(until)
+        if until is not None and (until.closed is None or until.closed > row.opened):
             if (row.closed, row.end_reason) != (until.closed, until.end_reason):
                 ended.append(replace(row, closed=until.closed, end_reason=until.end_reason))
         elif row.opened >= moment:
@@ -120,3 +121,8 @@ def rewritten(rows: Sequence[Stretch], wanted: Sequence[Stretch], moment: dateti
             ended.append(replace(row, closed=moment, end_reason=why))
     begun = tuple(each for each in left if each.closed is None or each.closed > each.opened)
     return Rewriting(tuple(gone), tuple(ended), begun)
+
+
+def _follows(row: Stretch, wanted: Stretch, current: Stretch | None, moment: datetime) -> bool:
+    """Whether it is the row's own time that is wanted: now, or, of what is to come, from the same moment on."""
+    return row.opened == wanted.opened or (row is current and wanted.opened <= moment)

@@ -140,6 +140,27 @@ def test_a_month_without_tax():
     assert monthly_net(599, 1, 0) == 599
 
 
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40), st.sampled_from("abp"), st.booleans()), max_size=8))
+def test_rows_never_overlap_and_are_what_is_wanted_from_then_on(moves):
+    begin, rows, clock = at("2027-01-01T00:00"), [], 0
+    for number, (pause, length, plan, is_over) in enumerate(moves):
+        clock += pause
+        moment = begin + timedelta(days=clock)
+        wanted = Stretch("active", plan, 1, 500, "EUR", moment, moment + timedelta(days=length), "payment")
+        ahead = replace(wanted, plan="x", opened=moment + timedelta(days=length), closed=moment + timedelta(days=99))
+        made = rewritten(
+            rows, [] if is_over else [wanted, ahead] if plan == "p" and length else [wanted], moment, "paid"
+        )
+        gone, ended = {row.period_id for row in made.gone}, {row.period_id: row for row in made.ended}
+        rows = [ended.get(row.period_id, row) for row in rows if row.period_id not in gone]
+        rows += [replace(row, period_id=f"{number}-{place}") for place, row in enumerate(made.begun)]
+        rows.sort(key=lambda row: row.opened)
+        assert all(row.closed is not None and row.opened < row.closed for row in rows)
+        assert all(a.closed is not None and a.closed <= b.opened for a, b in itertools.pairwise(rows)), rows
+        now = [row for row in rows if row.opened <= moment < (row.closed or moment)]
+        assert [row.plan for row in now] == ([] if is_over or not length else [plan])
+
+
 ACTIVE = Stretch("active", "basic", 1, 500, "EUR", at("2027-01-01T00:00"), at("2027-02-03T00:00"), "payment", "p1")
 
 

@@ -21,6 +21,7 @@ from serving.billing.payments import fulfilment
 from serving.billing.payments.rows import Payment
 from serving.billing.products.core import ProductError
 from serving.billing.products.pricing import NewPrice, set_price
+from serving.billing.promo import core as promo
 from serving.billing.subscriptions import core
 from serving.billing.subscriptions.rows import Subscription
 from serving.db import row, rows
@@ -478,6 +479,23 @@ async def test_what_was_paid_ahead_of_the_trials_end_is_changed_as_a_whole(life:
     await core.withdrawn(life.connection, year, life.now)
     assert await life.open_plans() == {}
     assert await life.balance() == 999, "what the refunded year had set off"
+
+
+async def test_a_code_goes_on_for_its_periods_and_who_takes_less_does_not_pay_for_it(life: Life):
+    await promo.add(life.connection, promo.NewPromo("FREE", "free_period", 2), life.now)
+    invoice = await life.start("premium-month-eur", promo="free")
+    assert invoice.due_minor == 0
+    await life.pay(invoice)
+    subscription_id = (await life.subscription()).subscription_id
+    assert await core.change(life.connection, subscription_id, "basic-month-eur", life.now, now=True) is None
+    assert (await life.open_plans(), await life.balance()) == ({"basic": 1}, 0)
+    life.clock.moment = (await life.subscription()).until
+    (charge,) = await life.turn()
+    assert (charge.invoice.due_minor, charge.method_id) == (0, None)
+    await life.pay(charge.invoice)
+    life.clock.moment = (await life.subscription()).until
+    assert await life.turn() == [], "there is no way to pay for the third month"
+    assert await core.of_customer(life.connection, life.customer_id) is None
 
 
 async def test_of_an_erased_account_nothing_is_billed(life: Life):
