@@ -106,7 +106,9 @@ async def _step(desk: Desk, at: datetime, batch: int) -> Renewed:
     """One batch. Where something of it is broken, one by one: what is broken is put off and holds up no other."""
     try:
         work = await together(desk, lambda connection: _turned(connection, desk, at, batch))
-    except (MatineeError, psycopg.IntegrityError, psycopg.DataError):
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception:  # a defect met by one must not keep all others from being renewed
         if batch > 1:
             log.exception("a batch of renewals cannot be written: one by one")
             done = Renewed()
@@ -115,6 +117,7 @@ async def _step(desk: Desk, at: datetime, batch: int) -> Renewed:
                 if not one.turned and not one.put_off:
                     break
             return done
+        log.exception("a subscription cannot be turned")
         return await _put_off(desk, at)
     heard = await _asked(desk, work.charges)
     settled = await _settled(desk, heard, at)
@@ -199,7 +202,9 @@ async def _settled(desk: Desk, heard: Sequence[Heard], at: datetime) -> list[Pay
         return []
     try:
         return (await together(desk, lambda connection: apply(connection, heard, at))).payments
-    except (MatineeError, psycopg.IntegrityError, psycopg.DataError):
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except Exception:
         if len(heard) == 1:
             log.exception("payment %s cannot be settled: the sweep tries again", heard[0].payment_id)
             async with desk.transaction() as connection:
