@@ -250,6 +250,7 @@ async def _live(settings: Settings) -> Busy:
         for profile in profiles:
             assert (await ada.get("/api/recommendations", params={"profile_id": profile})).status_code == 200
 
+        await _subscribe(app, ada)
         collector.drain(settings)
         assert load_days(settings).held == ()
         export_tables(settings)
@@ -280,6 +281,26 @@ async def _live(settings: Settings) -> Busy:
     words |= {salt.key(session["account_id"]): "account key", visit: "visit"}
     words |= {salt.key(profile): "profile key" for profile in profiles} | dict.fromkeys(playbacks, "playback")
     return Busy(settings, session["account_id"], words, other["profiles"][0]["profile_id"], session["access_token"])
+
+
+async def _subscribe(app: Any, client: httpx.AsyncClient) -> None:
+    """Pay for a plan on the provider's page, with a card that it keeps."""
+    from serving.billing.providers.sandbox.cards import BY_NAME
+    from serving.context import context_of
+
+    plans = (await client.get("/api/billing/plans")).json()
+    price_id = plans["items"][0]["prices"][0]["price_id"]
+    asked = {"price_id": price_id, "save_method": True}
+    answer = await client.post("/api/billing/checkout", json=asked, headers={"idempotency-key": str(uuid.uuid4())})
+    assert answer.status_code in {200, 201}, answer.text
+    payment_id = answer.json()["payment"]["payment_id"]
+    context = context_of(app)
+    async with context.transaction() as connection:
+        query = "SELECT provider_ref FROM payment WHERE payment_id = %s"
+        (ref,) = await (await connection.execute(query, (payment_id,))).fetchone() or ("",)
+    bank: Any = context.billing.provider("sandbox")
+    await bank.submit(ref, BY_NAME["good"], save=True)
+    assert (await client.get(f"/api/billing/payments/{payment_id}")).json()["state"] == "succeeded"
 
 
 def test_what_was_erased_cannot_be_asked_for_and_does_not_come_back_from_the_files(busy: Busy, tmp_path: Path) -> None:
@@ -334,6 +355,16 @@ def test_after_a_purge_no_byte_of_a_busy_account_is_left_anywhere(busy: Busy) ->
         with pytest.raises(UnknownAccountError, match="there is no account"):
             erase(busy.settings, [word])
     _agrees_with_its_ledger(busy.settings)
+    with connect(busy.settings) as connection:  # what she paid stays in the books, of somebody
+        known = connection.execute(
+            "SELECT count(*), sum(amount_minor) FROM posting WHERE ledger = 'clearing'"
+        ).fetchone()
+        assert known is not None
+        assert known[0] == 2
+        assert known[1] > 0
+        assert connection.execute("SELECT label, removed_at IS NULL FROM payment_method").fetchall() == [("", False)]
+        ended = connection.execute("SELECT due_at FROM subscription WHERE state = 'expired'").fetchall()
+        assert ended == [(None,)]
     # Her player goes on sending what it has, under the token that it has, and past the API too.
     assert asyncio.run(_refused(busy)) == [401, 401]
     _append(busy.settings, beats(str(uuid.uuid4()), "otters", session_id="a-visit-after"), "live", busy.account_id)

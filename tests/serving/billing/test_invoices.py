@@ -158,6 +158,38 @@ async def test_what_is_refunded_already_is_kept_for_the_refund(books: psycopg.As
     await core.credit(books, made.invoice_id, 700, "refund", AT, refund_id="r")
 
 
+CHEATS = [
+    "UPDATE invoice SET total_minor = 1",
+    "UPDATE invoice SET customer_id = 'd'",
+    "UPDATE invoice SET number = 'M-1'",
+    "UPDATE invoice SET state = 'open', paid_at = NULL",
+    "UPDATE invoice SET state = 'void', paid_at = NULL",
+    "UPDATE invoice SET paid_at = now()",
+    "UPDATE invoice SET credited_minor = 0",
+    "DELETE FROM invoice",
+    "TRUNCATE customer CASCADE",
+    "UPDATE invoice_line SET amount_minor = amount_minor + 1",
+    "UPDATE invoice_line SET names = '{}'",
+    "DELETE FROM invoice_line",
+    "TRUNCATE invoice_line",
+]
+
+
+async def test_what_was_issued_stays(books: psycopg.AsyncConnection) -> None:
+    made = await pay(books, await core.issue(books, "c", draft(1000), AT))
+    await core.credit(books, made.invoice_id, 10, "refund", AT)
+    await books.execute("UPDATE invoice SET period = %s", (PERIOD,))  # which begins when it is paid
+    await books.commit()
+    told = {}
+    for cheat in CHEATS:
+        try:
+            await books.execute(cheat.encode())
+        except psycopg.Error as error:
+            told[cheat] = str(error)
+        await books.rollback()
+    assert [cheat for cheat in CHEATS if "what was issued stays" not in told.get(cheat, "")] == []
+
+
 @pytest.mark.parametrize("amount", [0, -5, 1001, 10**15])
 async def test_an_amount_that_is_not_left_is_refused(books: psycopg.AsyncConnection, amount: int) -> None:
     made = await core.issue(books, "c", draft(1000), AT)

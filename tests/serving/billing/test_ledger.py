@@ -79,6 +79,10 @@ CHEATS: dict[str, tuple[LiteralString, str]] = {
         "posting_ledger_fkey",
     ),
     "a posting of nothing": (_FACT + "(VALUES (1, 'bank', 'sandbox', 'EUR', 0)) AS p", "posting_amount_minor_check"),
+    "more than there is": (
+        _FACT + "(VALUES (1, 'bank', 'sandbox', 'EUR', 9e18), (2, 'clearing', 'sandbox', 'EUR', -9e18)) AS p",
+        "posting_amount_is_sane",
+    ),
     "no postings": (
         "INSERT INTO ledger_transaction (kind, source, occurred_at) VALUES ('payment', 'x', now())",
         "has no postings",
