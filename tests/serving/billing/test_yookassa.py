@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from starlette.responses import Response
 
 from matinee.clock import ManualClock
 from matinee.errors import SettingsError
@@ -18,10 +19,23 @@ from matinee.settings import Settings
 from serving.billing.documents.fiscal import Item
 from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
-from serving.billing.providers.base import ForgedError, Provider, ProviderAwayError, ProviderRefusedError, State
+from serving.billing.providers.base import (
+    ForgedError,
+    Order,
+    Provider,
+    ProviderAwayError,
+    ProviderRefusedError,
+    State,
+)
 from serving.billing.providers.yookassa import YooKassa, objects
+from tests.providers.running import Running
 from tests.providers.yookassa_server import ADDRESS, CARDS, KEY, SHOP, YooKassaServer
 from tests.serving.billing.provider_contract import ProviderContract, Webhook, again, moved, order, saved, seen
+
+ORDER = Order(
+    uuid7(), Money(999, "RUB"), "Premium", "M-1", "ada", None, "ru", "http://here/",
+    method_ref="1-2",
+)  # fmt: skip
 
 
 class Bench:
@@ -240,6 +254,35 @@ def test_notices_are_heard_from_the_documented_networks(address: str, heard: boo
     else:
         with pytest.raises(ForgedError):
             provider.notice({}, body, datetime.now(UTC), address)
+
+
+SILENCE = [
+    (200, "<html>"), (200, "[]"), (200, "{}"), (200, '{"id": 7, "status": "succeeded"}'), (204, ""), (302, "{}"),
+    (400, "<html>"), (400, '{"message": "no"}'), (404, "not here"), (409, '{"type": "error"}'), (502, "<html>"),
+    (500, '{"type": "error", "code": "internal_server_error"}'), (503, '{"type": "error", "code": "x"}'),
+    (200, '{"id": "1", "status": "lost", "items": [{"id": 1}], "next_cursor": "1"}'),
+]  # fmt: skip
+
+
+async def test_an_answer_that_says_nothing_leaves_it_open() -> None:
+    told = Response()
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await told(scope, receive, send)
+
+    with Running(answer) as running:
+        url = {"yookassa_shop_id": "1", "yookassa_secret_key": "k", "yookassa_url": running.url}
+        provider = YooKassa(Settings.model_validate(url))
+        calls = (
+            lambda: provider.open(ORDER), lambda: provider.charge(ORDER), lambda: provider.refund("r", "1-2", ORDER.money),
+            lambda: provider.look(ORDER.payment_id, "1-2"), lambda: provider.look(ORDER.payment_id, None),
+        )  # fmt: skip
+        for status, body in SILENCE:
+            told = Response(body, status)
+            for place, call in enumerate(calls):
+                with pytest.raises(ProviderAwayError):
+                    pytest.fail(f"call {place} understood {status} {body}: {await call()}")
+        await provider.aclose()
 
 
 @pytest.mark.parametrize("value", ["1e3", "12.345", "-1.00", "", "NaN", 12.34, None, "1 000.00", "9" * 20])

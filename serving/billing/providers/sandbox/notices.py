@@ -68,7 +68,7 @@ async def deliver(sandbox: "Sandbox", post: Post) -> int:
     at = sandbox.clock.now()
     async with sandbox.books() as connection:
         await sandbox.happen(connection)
-        faults = await sandbox.switches()
+        faults = await sandbox.switched(connection)
         due = await rows(connection, QUERIES["take"], {"at": at, "later": at + timedelta(seconds=_PAUSES_S[0])})
     taken = 0
     for notice in due:

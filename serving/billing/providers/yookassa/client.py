@@ -71,11 +71,14 @@ class Client:
         page = {"limit": str(_PAGE), **parameters}
         while True:
             found = await self.get(what, path, **page)
-            for each in found.get("items") or ():
+            items, cursor = found.get("items"), found.get("next_cursor")
+            if not isinstance(items, list) or cursor == page.get("cursor", ""):
+                raise ProviderAwayError(f"yookassa: {what}: a list that nobody understands")
+            for each in items:
                 yield each
-            if not found.get("next_cursor"):
+            if not cursor:
                 return
-            page["cursor"] = found["next_cursor"]
+            page["cursor"] = cursor
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -56,7 +56,7 @@ class YooKassa:
 
     async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
         found = await self._payment(ref) if ref else await self._found(payment_id, since)
-        return objects.payment(found) if found else None
+        return None if found is None else objects.payment(found)
 
     async def cancel(self, ref: str) -> None:
         path = f"{_PAYMENTS}/{objects.checked(ref)}/cancel"
@@ -75,7 +75,9 @@ class YooKassa:
         if receipt and (email := objects.mark(await self._payment(ref) or {}, "email")):
             body["receipt"] = fiscal.receipt(receipt, money.currency, email)
         made, is_new = await self._client.post("giving back", _REFUNDS, refund_id, body)
-        return objects.refund(made if is_new else await self._client.get("giving back", f"{_REFUNDS}/{made['id']}"))
+        return objects.refund(
+            made if is_new else await self._client.get("giving back", f"{_REFUNDS}/{objects.ref(made)}")
+        )
 
     async def look_refund(self, refund_id: str, ref: str | None, payment_ref: str) -> RefundOutcome | None:
         what = "looking at a refund"
@@ -134,7 +136,9 @@ class YooKassa:
             if known is None or not _is_of(known, order):
                 raise
             return objects.payment(known)
-        return objects.payment(made if is_new else await self._payment(made["id"]) or made)
+        if not is_new:
+            made = await self._client.get(what, f"{_PAYMENTS}/{objects.ref(made)}")
+        return objects.payment(made)
 
     async def _payment(self, ref: str) -> dict[str, Any] | None:
         try:

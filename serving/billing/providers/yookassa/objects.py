@@ -121,6 +121,12 @@ def refund_movement(body: Mapping[str, Any], payment_id: str | None) -> Movement
     return Movement(body["id"], "refund", -_money(body["amount"]), at, payment_id, mark(body, "refund_id"))
 
 
+@understood
+def ref(body: Mapping[str, Any]) -> str:
+    return checked(body["id"])
+
+
+@understood
 def mark(body: Mapping[str, Any], name: str) -> str | None:
     """What we wrote on it (`metadata`)."""
     found = (body.get("metadata") or {}).get(name)
