@@ -235,7 +235,7 @@ class StripeServer:
             raise invalid("You cannot create a product with an empty name.", "parameter_invalid_empty", stored=False)
         total = amount(price["unit_amount"], price["currency"]) * whole(item.get("quantity", "1"), "quantity")
         intent = only(
-            given.get("payment_intent_data", {}), "description", "metadata", "setup_future_usage", "receipt_email"
+            given.get("payment_intent_data", {}), "description", "metadata", "setup_future_usage", "capture_method"
         )
         customer = self.store.get(given["customer"], "customer")["id"] if "customer" in given else None
         made = self.store.make(
@@ -259,13 +259,14 @@ class StripeServer:
 
     def _make_intent(self, given: Thing, _: str) -> Thing:
         only(given, "amount", "currency", "customer", "payment_method", "description", "metadata", "off_session",
-              "confirm", "setup_future_usage", "return_url", "expand")  # fmt: skip
+              "confirm", "setup_future_usage", "return_url", "capture_method", "expand")  # fmt: skip
         total = amount(needed(given, "amount"), needed(given, "currency"))
         customer = self.store.get(needed(given, "customer"), "customer")["id"]
         method = self._usable(given, customer)
         intent = self.store.intent(
             total, given["currency"], customer, description=given.get("description"),
             metadata=given.get("metadata", {}), setup_future_usage=given.get("setup_future_usage"),
+            capture_method=given.get("capture_method", "automatic_async"),
         )  # fmt: skip
         if given.get("confirm") == "true":
             off = given.get("off_session") == "true"

@@ -3,13 +3,14 @@
 import itertools
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stripe import WebhookSignature
 
 from matinee.clock import Clock
 
+LATER_S = 60
 VERSION = "2026-10-28.endive"
 # https://docs.stripe.com/testing; what a card does on the page, and what when it is charged without its owner.
 CARDS = {
@@ -19,6 +20,8 @@ CARDS = {
     "secure": "4000002500003155",  # asks its owner unless set up
     "always_secure": "4000002760003184",
     "disputed": "4000000000000259",
+    "slow_refund": "4000000000007726",  # pending at first, then succeeded
+    "lost_refund": "4000000000005126",  # succeeded at first, then failed
 }
 DECLINES = {CARDS["declined"]: "generic_decline", CARDS["poor"]: "insufficient_funds"}
 _SECURE = (CARDS["secure"], CARDS["always_secure"])
@@ -49,6 +52,7 @@ class Store:
         self.prepared: set[str] = set()  # PaymentMethods that were set up with their owner there
         self.events: list[Thing] = []
         self.told = 0
+        self.later: list[tuple[int, Callable[[], None]]] = []
         self._serial = itertools.count(1)
         self.url = ""
 
@@ -166,13 +170,21 @@ class Store:
         intent.update(status="succeeded", amount_received=intent["amount"], next_action=None)
         charge = self.charge(intent, "succeeded")
         fee = min(intent["amount"], round(intent["amount"] * 0.029) + 30)
-        charge["balance_transaction"] = self.move(charge, intent["amount"], fee, "charge", "charge")["id"]
+        change = self.move(charge, intent["amount"], fee, "charge", "charge")
+        if intent["capture_method"] == "automatic":
+            charge["balance_transaction"] = change["id"]
+        else:
+            self.later.append((self.now() + LATER_S, lambda: self._captured(charge, change)))
         if intent["setup_future_usage"]:
             self.things[intent["payment_method"]]["customer"] = intent["customer"]
             self.prepared.add(intent["payment_method"])
         self.tell("payment_intent.succeeded", intent)
         if self.cards[intent["payment_method"]] == CARDS["disputed"]:
             self.dispute(charge)
+
+    def _captured(self, charge: Thing, change: Thing) -> None:
+        charge["balance_transaction"] = change["id"]
+        self.tell("charge.updated", charge)
 
     def move(self, source: Thing, amount: int, fee: int, kind: str, category: str) -> Thing:
         return self.make(
@@ -229,7 +241,11 @@ class Store:
         self.tell("checkout.session.expired", public(page))
 
     def tick(self) -> None:
-        """What time does by itself: pages expire a day after they were made."""
+        """What time does by itself: pages expire a day after they were made, and what comes later comes."""
+        due = [work for at, work in self.later if at <= self.now()]
+        self.later = [each for each in self.later if each[0] > self.now()]
+        for work in due:
+            work()
         for page in self.every("checkout.session", status="open"):
             if page["expires_at"] <= self.now():
                 self.expire(page)
@@ -259,7 +275,25 @@ class Store:
         made["balance_transaction"] = self.move(made, -back, 0, "refund", "refund")["id"]
         self.tell("refund.created", made)
         self.tell("charge.refunded", charge)
+        number = self.cards[charge["payment_method"]]
+        if number == CARDS["slow_refund"]:
+            made["status"] = "pending"
+        if number in (CARDS["slow_refund"], CARDS["lost_refund"]):
+            self.later.append((self.now() + LATER_S, lambda: self._refunded(made, charge)))
         return made
+
+    def _refunded(self, made: Thing, charge: Thing) -> None:
+        """The end of a refund that was not over."""
+        if made["status"] == "pending":
+            made["status"] = "succeeded"
+            self.tell("refund.updated", made)
+            return
+        made.update(status="failed", failure_reason="expired_or_canceled_card")
+        charge["amount_refunded"] -= made["amount"]
+        charge["refunded"] = False
+        change = self.move(made, made["amount"], 0, "refund_failure", "refund_failure")
+        made["failure_balance_transaction"] = change["id"]
+        self.tell("refund.failed", made)
 
     def dispute(self, charge: Thing) -> Thing:
         charge["disputed"] = True

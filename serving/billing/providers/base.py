@@ -199,7 +199,7 @@ class Provider(Protocol):
         Without `ref` it is found by `payment_id` among what was made from `since` on (as in `Order`); the longer ago
         that is, the longer it takes.
 
-        Raises: ProviderAwayError, ProviderRefusedError (our key is wrong).
+        Raises: ProviderAwayError, ProviderRefusedError (our key is wrong, or of an account that has no such `ref`).
         """
         ...
 

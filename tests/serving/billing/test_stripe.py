@@ -10,13 +10,14 @@ import pytest
 
 from matinee.clock import ManualClock
 from matinee.errors import SettingsError
+from matinee.ids import uuid7
 from serving.billing.ledger.money import Money
 from serving.billing.providers.base import ForgedError, ProviderRefusedError, State
 from serving.billing.providers.stripe import Stripe
 from serving.billing.providers.stripe.amounts import received, sent
 from tests.providers.stripe_bench import StripeBench
 from tests.providers.stripe_server import StripeServer
-from tests.serving.billing.provider_contract import ProviderContract, order, saved, seen
+from tests.serving.billing.provider_contract import ProviderContract, moved, order, saved, seen
 
 # The library gives httpx its forms as text.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>'")
@@ -74,6 +75,57 @@ async def test_pages_expire_and_are_found_among_many(bench: StripeBench) -> None
     bench.clock.advance(timedelta(hours=25))
     gone = await seen(bench, asked.payment_id)
     assert (gone.state, gone.failure, gone.checkout_url) == (State.failed, "expired", None)
+
+
+async def test_refunds_may_take_their_time_and_may_come_back(bench: StripeBench) -> None:
+    slow, lost = [await saved(bench, card) for card in ("slow_refund", "lost_refund")]
+    told = []
+    for first, _ in (slow, lost):
+        ref, refund_id = (await seen(bench, first.payment_id)).ref, uuid7(bench.clock)
+        made = await bench.provider.refund(refund_id, ref, Money(999, "EUR"))
+        bench.clock.advance(timedelta(minutes=2))
+        now = await bench.provider.look_refund(refund_id, made.ref, ref)
+        assert now is not None
+        told.append((made.state, now.state, now.failure, (await seen(bench, first.payment_id)).refunded_minor))
+    assert told == [
+        (State.pending, State.succeeded, None, 999),
+        (State.succeeded, State.failed, "expired_or_canceled_card", 0),
+    ]
+    moves = await moved(bench)
+    assert [each.money.minor for each in moves if each.kind == "refund"] == [999, -999, -999]
+    assert sum(each.money.minor for each in moves) == await bench.balance()
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "failure"),
+    [("processing", State.pending, None), ("requires_payment_method", State.failed, "canceled")],
+)
+async def test_a_bank_transfer_ends_after_its_page(bench: StripeBench, status: str, state: State, failure: str) -> None:
+    page = await bench.provider.open(asked := order(bench))
+    await bench.pay(page.checkout_url or "", "secure", owner=False)
+    (intent,), (kept,) = (bench.server.store.every(kind) for kind in ("payment_intent", "checkout.session"))
+    kept.update(status="complete", url=None)
+    intent.update(status=status, last_payment_error=None)
+    now = await seen(bench, asked.payment_id, page.ref)
+    assert (now.state, now.failure, now.checkout_url) == (state, failure, None)
+
+
+async def test_what_stripe_converts_is_told_in_the_currency_that_was_paid_in(bench: StripeBench) -> None:
+    first, _ = await saved(bench)
+    (change,) = bench.server.store.every("balance_transaction")
+    change.update(currency="usd", amount=1_080, fee=64, net=1_016, exchange_rate=1.08)
+    assert (await seen(bench, first.payment_id)).fee_minor == 59
+    bench.server.store.payout("usd")
+    told = [(each.kind, each.money.minor, each.money.currency) for each in await moved(bench)]
+    assert told == [("payout", -1_016, "USD"), ("payment", 999, "EUR"), ("fee", -59, "EUR")]
+
+
+async def test_another_accounts_key_does_not_mean_that_nobody_was_charged(bench: StripeBench) -> None:
+    first, _ = await saved(bench)
+    ref = (await seen(bench, first.payment_id)).ref
+    bench.server.store.things.clear()
+    with pytest.raises(ProviderRefusedError, match=ref):
+        await bench.provider.look(first.payment_id, ref)
 
 
 async def test_a_wrong_key_is_refused_and_told_to_nobody(bench: StripeBench) -> None:

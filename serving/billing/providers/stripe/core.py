@@ -32,6 +32,7 @@ from serving.billing.providers.stripe.amounts import sent
 from serving.billing.providers.stripe.client import Client, replayed
 
 _LANGUAGES = ("ru", "en")
+_CAPTURE = "automatic"  # at once; by default it may come later, and the fee with it
 _INTENT = ["latest_charge.balance_transaction", "payment_method"]
 _SESSION = [f"payment_intent.{field}" for field in _INTENT]
 _SKEW = timedelta(minutes=10)  # between our clock and Stripe's, amply
@@ -70,13 +71,9 @@ class Stripe:
         return objects.payment(intent, intent.id)
 
     async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
-        try:
-            ref = ref or await self._found(payment_id, asked_since(payment_id, since))
-            return await self._known(ref) if ref else None
-        except ProviderRefusedError as error:
-            if error.code == "resource_missing":
-                return None
-            raise
+        # A reference that Stripe told us and knows no more is of another account: no sign that nobody was charged.
+        ref = ref or await self._found(payment_id, asked_since(payment_id, since))
+        return await self._known(ref) if ref else None
 
     async def cancel(self, ref: str) -> None:
         closing: Awaitable[object]
@@ -260,7 +257,11 @@ def _method(order: Order) -> tuple[str, str]:
 
 
 def _page(order: Order, customer: str) -> Any:
-    intent: dict[str, Any] = {"description": order.description, "metadata": _marks(order)}
+    intent: dict[str, Any] = {
+        "description": order.description,
+        "metadata": _marks(order),
+        "capture_method": _CAPTURE,
+    }
     if order.save_method:
         intent["setup_future_usage"] = "off_session"
     price = {
@@ -293,5 +294,6 @@ def _charge(order: Order) -> Any:
         "metadata": _marks(order),
         "off_session": True,
         "confirm": True,
+        "capture_method": _CAPTURE,
         "expand": _INTENT,
     }
