@@ -124,6 +124,21 @@ class YooKassaServer:
         with self.running:
             yield self
 
+    def reset(self) -> None:
+        """As new, at the same address."""
+        self.faults.clear()
+        self.processing = 0
+        for kept in (
+            self.payments,
+            self.refunds,
+            self.methods,
+            self.cards,
+            self.challenged,
+            self.notifications,
+            self.keys,
+        ):
+            kept.clear()
+
     # -- what people and the shop's bank do ----------------------------------------------------------------------------
 
     def pay(self, payment_id: str, number: str) -> dict[str, Any]:

@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from starlette.responses import Response
@@ -22,93 +20,20 @@ from serving.billing.providers import provider_of
 from serving.billing.providers.base import (
     ForgedError,
     Order,
-    Provider,
     ProviderAwayError,
     ProviderRefusedError,
     State,
 )
 from serving.billing.providers.yookassa import YooKassa, objects
 from tests.providers.running import Running
-from tests.providers.yookassa_server import ADDRESS, CARDS, KEY, SHOP, YooKassaServer
-from tests.serving.billing.provider_contract import ProviderContract, Webhook, again, moved, order, saved, seen
+from tests.providers.yookassa_bench import YooKassaBench, configured
+from tests.providers.yookassa_server import YooKassaServer
+from tests.serving.billing.provider_contract import ProviderContract, again, moved, order, saved, seen
 
 ORDER = Order(
     uuid7(), Money(999, "RUB"), "Premium", "M-1", "ada", None, "ru", "http://here/",
     method_ref="1-2",
 )  # fmt: skip
-
-
-class Bench:
-    currency = "RUB"
-
-    def __init__(self, server: YooKassaServer, clock: ManualClock) -> None:
-        self.server, self.clock, self.faults = server, clock, server.faults
-        self.provider: Provider = YooKassa(configured(server), server.clock)
-        self.impatient: Provider = YooKassa(configured(server, 0.25), server.clock)
-        self._told = 0
-
-    async def aclose(self) -> None:
-        await self.provider.aclose()
-        await self.impatient.aclose()
-
-    async def pay(self, url: str, card: str, *, owner: bool = True) -> None:
-        async with httpx.AsyncClient() as browser:
-            await browser.post(url, data={"do": "pay", "number": CARDS[card].number})
-            await browser.post(url, data={"do": "confirm" if owner else "refuse"})
-
-    async def confirm(self, url: str, *, owner: bool = True) -> None:
-        raise NotImplementedError("an automatic payment of YooKassa asks nobody")
-
-    async def charged(self, payment_id: str) -> list[int]:
-        return [round(float(value) * 100) for value in self.server.charged(payment_id)]
-
-    async def refunded(self, payment_id: str) -> list[int]:
-        ours = {p["id"] for p in self.server.payments.values() if p["metadata"].get("payment_id") == payment_id}
-        given = [r["amount"]["value"] for r in self.server.refunds.values() if r["payment_id"] in ours]
-        return [round(float(value) * 100) for value in given]
-
-    async def dispute(self, payment_id: str) -> None:
-        raise NotImplementedError("disputes are in YooKassa's registers")
-
-    async def close_dispute(self, payment_id: str, *, won: bool) -> None:
-        raise NotImplementedError("disputes are in YooKassa's registers")
-
-    async def payout(self) -> None:
-        raise NotImplementedError("payouts are in YooKassa's registers")
-
-    async def balance(self) -> int:
-        return int(self.server.balance() * 100)
-
-    async def webhooks(self) -> list[Webhook]:
-        found = [Webhook({}, told.body, ADDRESS) for told in self.server.notifications[self._told :]]
-        self._told = len(self.server.notifications)
-        return found
-
-    def forgeries(self, real: Webhook) -> list[tuple[Webhook, datetime]]:
-        now = self.clock.now()
-        told = orjson.loads(real.body)
-        climbing = {**told, "object": {**told["object"], "id": "../refunds"}}
-        return [
-            (replace(real, address="203.0.113.9"), now),
-            (replace(real, address=""), now),
-            (replace(real, address="2a02:5181:0000:0000"), now),
-            (replace(real, body=b"<html>"), now),
-            (replace(real, body=b"[]"), now),
-            (replace(real, body=orjson.dumps({**told, "type": "error"})), now),
-            (replace(real, body=orjson.dumps(climbing)), now),
-        ]
-
-    def gone(self) -> AbstractContextManager[None]:
-        return self.server.running.gone()
-
-
-def configured(server: YooKassaServer, patience_s: float = 5.0, **more: Any) -> Settings:
-    return Settings.model_validate(
-        {
-            "payments": "yookassa", "yookassa_shop_id": SHOP, "yookassa_secret_key": KEY, "yookassa_url": server.url,
-            "payments_patience_s": patience_s, **more,
-        }
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +43,10 @@ def running() -> Iterator[YooKassaServer]:
 
 
 @pytest.fixture
-async def bench(running: YooKassaServer) -> AsyncIterator[Bench]:
-    running.faults.clear()
-    for kept in (running.payments, running.refunds, running.methods, running.notifications, running.keys):
-        kept.clear()
+async def bench(running: YooKassaServer) -> AsyncIterator[YooKassaBench]:
+    running.reset()
     assert isinstance(running.clock, ManualClock)
-    made = Bench(running, running.clock)
+    made = YooKassaBench(running, running.clock)
     yield made
     await made.aclose()
 
@@ -136,7 +59,7 @@ class TestYooKassa(ProviderContract):
     test_disputes_take_money_and_give_it_back_when_won = None
     test_what_is_listed_sums_up_to_the_balance = None
 
-    async def test_a_page_that_nobody_paid_closes_by_itself(self, bench: Bench) -> None:
+    async def test_a_page_that_nobody_paid_closes_by_itself(self, bench: YooKassaBench) -> None:
         page = await bench.provider.open(asked := order(bench))
         await bench.provider.cancel(page.ref)
         assert (await seen(bench, asked.payment_id, page.ref)).state is State.action
@@ -155,11 +78,11 @@ class TestYooKassa(ProviderContract):
             ("always_secure", "authentication_failed"),
         ],
     )
-    async def test_an_automatic_payment_asks_nobody(self, bench: Bench, card: str, failure: str) -> None:
+    async def test_an_automatic_payment_asks_nobody(self, bench: YooKassaBench, card: str, failure: str) -> None:
         first, method = await saved(bench, card)
         assert (await bench.provider.charge(again(bench, first, method))).failure == failure
 
-    async def test_what_is_listed_sums_up_to_the_cent(self, bench: Bench) -> None:
+    async def test_what_is_listed_sums_up_to_the_cent(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)
         for minor in (1, 2_000, 10_000_001):
             done = await bench.provider.charge(again(bench, first, method, minor))
@@ -172,7 +95,7 @@ class TestYooKassa(ProviderContract):
             m async for m in bench.provider.listed(bench.clock.now() + timedelta(seconds=1), datetime.now(UTC))
         ] == []
 
-    async def test_lists_are_read_to_their_end_and_old_payments_found(self, bench: Bench) -> None:
+    async def test_lists_are_read_to_their_end_and_old_payments_found(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)
         made = [again(bench, first, method, 100 + each) for each in range(120)]
         for each in made:
@@ -183,7 +106,7 @@ class TestYooKassa(ProviderContract):
         assert found.money == made[0].money
         assert len([m for m in await moved(bench) if m.kind == "payment"]) == 121
 
-    async def test_a_new_e_mail_makes_no_other_payment_of_it(self, bench: Bench) -> None:
+    async def test_a_new_e_mail_makes_no_other_payment_of_it(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)
         done = await bench.provider.charge(asked := again(bench, first, method))
         moved_away = replace(asked, email="ada@example.com", description="Renamed")
@@ -192,7 +115,7 @@ class TestYooKassa(ProviderContract):
             await bench.provider.charge(replace(moved_away, customer_id="somebody else"))
         assert await bench.charged(asked.payment_id) == [999]
 
-    async def test_the_receipt_is_of_what_is_paid_and_given_back(self, bench: Bench) -> None:
+    async def test_the_receipt_is_of_what_is_paid_and_given_back(self, bench: YooKassaBench) -> None:
         asked = order(bench, 1_000, receipt=(Item("Film", 1_000, 11, "intellectual_activity"),))
         page = await bench.provider.open(asked)
         await bench.pay(page.checkout_url or "", "good")
@@ -204,7 +127,7 @@ class TestYooKassa(ProviderContract):
         with pytest.raises(ProviderRefusedError, match="roubles"):
             await bench.provider.open(order(bench, money=Money(100, "EUR")))
 
-    async def test_a_payment_that_is_processed_later_is_waited_for(self, bench: Bench) -> None:
+    async def test_a_payment_that_is_processed_later_is_waited_for(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)
         bench.server.processing = 2
         assert (await bench.provider.charge(again(bench, first, method))).state is State.succeeded
@@ -215,7 +138,7 @@ class TestYooKassa(ProviderContract):
         assert await bench.provider.look(asked.payment_id, None) is None
         assert (await bench.provider.charge(asked)).state is State.succeeded
 
-    async def test_notifications_come_until_they_are_answered(self, bench: Bench) -> None:
+    async def test_notifications_come_until_they_are_answered(self, bench: YooKassaBench) -> None:
         await saved(bench)
         answers = iter([503, 500, 200])
         heard: list[bytes] = []
@@ -230,7 +153,7 @@ class TestYooKassa(ProviderContract):
         assert len(set(heard)) == 1
         assert not bench.server.notifications
 
-    async def test_a_wrong_key_is_told_without_the_key(self, bench: Bench) -> None:
+    async def test_a_wrong_key_is_told_without_the_key(self, bench: YooKassaBench) -> None:
         stranger = YooKassa(configured(bench.server, yookassa_secret_key="live_other_secret"))
         with pytest.raises(ProviderRefusedError, match="invalid_credentials") as refused:
             await stranger.look(uuid7(), None)
@@ -274,9 +197,12 @@ async def test_an_answer_that_says_nothing_leaves_it_open() -> None:
         url = {"yookassa_shop_id": "1", "yookassa_secret_key": "k", "yookassa_url": running.url}
         provider = YooKassa(Settings.model_validate(url))
         calls = (
-            lambda: provider.open(ORDER), lambda: provider.charge(ORDER), lambda: provider.refund("r", "1-2", ORDER.money),
-            lambda: provider.look(ORDER.payment_id, "1-2"), lambda: provider.look(ORDER.payment_id, None),
-        )  # fmt: skip
+            lambda: provider.open(ORDER),
+            lambda: provider.charge(ORDER),
+            lambda: provider.look(ORDER.payment_id, "1-2"),
+            lambda: provider.look(ORDER.payment_id, None),
+            lambda: provider.refund("r", "1-2", ORDER.money),
+        )
         for status, body in SILENCE:
             told = Response(body, status)
             for place, call in enumerate(calls):
