@@ -43,7 +43,7 @@ class Rooms(LoadFileScheduling):
         "tests/transcoding/test_build": 45, "tests/e2e/test_play.": 40, "tests/orchestration": 40,
         "tests/e2e/test_players": 35, "tests/transcoding/test_watermark": 30, "tests/e2e/test_cmcd": 25,
         "tests/e2e/test_chaos": 20, "tests/matinee/test_launch": 30, "tests/ingest/test_collector": 25,
-        "tests/features": 15,
+        "tests/features": 15, "tests/serving/billing/test_crash": 20,
     }  # fmt: skip
 
     def _split_scope(self, nodeid: str) -> str:
