@@ -24,6 +24,7 @@ from serving.accounts.api import router as accounts
 from serving.accounts.credentials_api import router as credentials
 from serving.accounts.tv_api import router as tv
 from serving.admin.accounts.api import router as admin_accounts
+from serving.admin.billing.api import router as admin_billing
 from serving.admin.catalogue.api import router as admin_catalogue
 from serving.analytics.api import router as analytics
 from serving.billing.api import router as billing
@@ -137,6 +138,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         account,
         admin_accounts,
         admin_catalogue,
+        admin_billing,
         profiles,
         library,
         catalog,

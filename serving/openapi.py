@@ -155,10 +155,16 @@ def _refusals(method: str, operation: dict[str, Any]) -> set[int]:
         found.add(404)
     if parameters:
         found.add(422)
+    if any(parameter["in"] in ("path", "query") for parameter in parameters):
+        found.add(414)
     if any(parameter["name"] == "cursor" for parameter in parameters):
         found.add(400)
     if any(parameter["name"].lower() == "if-match" for parameter in parameters):
         found |= {412, 428}
+    if any(parameter["name"].lower() == "idempotency-key" for parameter in parameters):
+        found |= {400, 422, 502}  # no key; a key of another request; the payment provider refuses
+    if any(parameter["name"] == "provider" for parameter in parameters):
+        found.add(400)  # a notice that the provider did not send
     if method != "get":
         found |= {404, 409}
     if "requestBody" in operation:

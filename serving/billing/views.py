@@ -51,11 +51,11 @@ def _plan(prices: list[Price], language: str) -> PlanView:
         max_height=first.max_height,
         includes=list(first.includes),
         devices=list(first.devices),
-        prices=[_price(price, language) for price in prices],
+        prices=[price_view(price, language) for price in prices],
     )
 
 
-def _price(price: Price, language: str) -> PriceView:
+def price_view(price: Price, language: str) -> PriceView:
     monthly = Money(share(price.money.minor, 1, price.months), price.money.currency)
     return PriceView(
         price_id=price.price_id,

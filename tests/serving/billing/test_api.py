@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from fastapi import FastAPI
 
@@ -13,10 +15,10 @@ from matinee.clock import ManualClock
 from matinee.ids import uuid7
 from matinee.settings import Settings
 from serving.billing.providers.sandbox.cards import BY_NAME
+from serving.billing.subscriptions import core as subscriptions
 from tests.serving.billing.pdf_text import pdf_text
 
 Problem = Callable[[httpx.Response], tuple[int, str]]
-OFFERS = [{"kind": "rent", "price": "3.99", "currency": "EUR"}, {"kind": "buy", "price": "9.99", "currency": "EUR"}]
 
 
 @pytest.fixture
@@ -101,3 +103,151 @@ async def test_a_plan_is_ordered_once_for_a_key_and_opens_when_it_is_paid(app, a
         assert (await bob.get("/api/billing/invoices")).json()["items"] == []
     assert (await ada.delete(f"/api/billing/methods/{method}")).status_code == 204
     assert (await ada.get("/api/billing")).json()["subscription"]["next_charge"] is None
+
+
+async def staff(app: FastAPI, person: Any, books: psycopg.Connection[Any]) -> Any:
+    """A sign-in that may run the money."""
+    await person.sign_up("root@example.org")
+    books.execute("UPDATE account SET role = 'admin' WHERE email = 'root@example.org'")
+    await app.state.context.revoked.refresh()
+    await person.post("/api/auth/login", json={"email": "root@example.org", "password": "correct horse"})
+    return person
+
+
+async def test_refunds_are_of_what_was_paid_and_written_down(app, ada, books, browser, problem):
+    paid = await subscribed(app, ada)
+    async with browser(app) as root:
+        await staff(app, root, books)
+        address = f"/api/admin/billing/payments/{paid['payment_id']}"
+        wrong: list[tuple[Any, Any, int]] = [
+            (0, "EUR", 422), (-1, "EUR", 422), (10**12, "EUR", 422), (1.5, "EUR", 422), ("1", "EUR", 422),
+            (True, "EUR", 422), (1000, "EUR", 422), (100, "USD", 422), (100, None, 422), (None, "EUR", 422),
+            (100, "eur", 422),
+        ]  # fmt: skip
+        for minor, currency, status in wrong:
+            body = {"amount_minor": minor, "currency": currency, "reason": "test"}
+            answer = await root.post(f"{address}/refunds", json=body, headers=key())
+            assert answer.status_code == status, (minor, currency, answer.text)
+        part = {"amount_minor": 99, "currency": "EUR", "reason": "a bad evening"}
+        mine = key()
+        same = [await root.post(f"{address}/refunds", json=part, headers=mine) for _ in range(3)]
+        assert len({answer.content for answer in same}) == 1
+        assert same[0].json()["amount"]["text"] == "€0.99"
+        rest = await root.post(f"{address}/refunds", json={"reason": "all of it"}, headers=key())
+        assert rest.json()["amount"]["minor"] == 900
+        none = await root.post(f"{address}/refunds", json={"reason": "more"}, headers=key())
+        assert problem(none)[0] == 422
+        seen = (await root.get(address)).json()
+        assert (seen["refunded"]["minor"], len(seen["refunds"])) == (999, 2)
+        for q in (ada.session["account_id"], "ADA@example.org", seen["number"], seen["payment_id"]):
+            (found,) = (await root.get("/api/admin/billing/payments", params={"q": q})).json()["items"]
+            assert found["payment_id"] == paid["payment_id"]
+        ledger = await root.get(f"/api/admin/billing/accounts/{ada.session['account_id']}/ledger", params={"limit": 2})
+        assert [fact["kind"] for fact in ledger.json()["items"]] == ["refund", "credit"]
+        assert ledger.json()["balances"] == [{"minor": 0, "currency": "EUR", "text": "€0.00"}]
+        further = {"limit": 50, "cursor": ledger.json()["cursor"]}
+        older = await root.get(f"/api/admin/billing/accounts/{ada.session['account_id']}/ledger", params=further)
+        assert [fact["kind"] for fact in older.json()["items"]] == ["refund", "credit", "payment", "charge"]
+        audit = (await root.get("/api/admin/audit", params={"action": "payment.refund_asked"})).json()["items"]
+        assert [entry["details"]["amount_minor"] for entry in audit][:2] == [None, None]
+        assert audit[-1]["subject"] == ada.session["account_id"]
+    notes = (await ada.get("/api/billing/invoices")).json()["items"]
+    assert [one["purpose"] for one in notes] == ["credit", "credit", "subscription"]
+    assert "Credit note" in (await ada.get(notes[0]["html"])).text
+    assert (await ada.get("/api/billing")).json()["subscription"]["next_plan"] is None
+
+
+async def test_codes_are_made_by_staff_and_refused_for_a_reason(app, ada, books, browser, problem, clock):
+    wanted = {"price_id": "standard-month-eur"}
+    async with browser(app) as root:
+        await staff(app, root, books)
+        codes = "/api/admin/billing/promo-codes"
+        rouble = {"code": "RUBLE", "kind": "amount", "value": 10000, "currency": "RUB"}
+        old = {"code": "OLD", "kind": "percent", "value": 1000, "until": (clock.now()).isoformat()}
+        once = {"code": "Весна-1", "kind": "percent", "value": 5000, "limit_total": 1}
+        for body in (rouble, old, once, {"code": "BASIC", "kind": "percent", "value": 100, "plans": ["basic"]}):
+            assert (await root.post(codes, json=body)).status_code == 201, body
+        assert problem(await root.post(codes, json=once)) == (409, "promo_taken")
+        for body in ({**once, "code": "A B!"}, {**once, "code": "NEXT", "value": 10001}, {**once, "code": "N", "x": 1}):
+            assert (await root.post(codes, json=body)).status_code == 422
+        for code, told in (
+            ("ruble", "promo_currency"), ("OLD", "promo_expired"), ("basic", "promo_not_for_this"),
+            ("nobody", "promo_unknown"), ("\u202e", "promo_unknown"), ("' OR 1=1", "promo_unknown"),
+        ):  # fmt: skip
+            for route in ("preview", "checkout"):
+                answer = await ada.post(f"/api/billing/{route}", json={**wanted, "promo": code}, headers=key())
+                assert problem(answer) == (422, told), (route, code)
+        seen = (await ada.post("/api/billing/preview", json={**wanted, "promo": "весна-1"})).json()
+        assert [line["amount"]["minor"] for line in seen["lines"]] == [999, -500]
+        assert seen["due"]["minor"] == 499
+        order = (await ada.post("/api/billing/checkout", json={**wanted, "promo": "весна-1"}, headers=key())).json()
+        assert order["payment"]["amount"]["minor"] == 499
+        async with browser(app) as bob:
+            await bob.sign_up("bob@example.org")
+            late = await bob.post("/api/billing/checkout", json={**wanted, "promo": "ВЕСНА-1"}, headers=key())
+            assert problem(late) == (422, "promo_exhausted")
+        assert (await root.delete(f"{codes}/весна-1")).status_code == 204
+        assert (await root.delete(f"{codes}/весна-1")).status_code == 404
+        listed = {one["code"]: one for one in (await root.get(codes)).json()["items"]}
+        assert (listed["ВЕСНА-1"]["used"], listed["ВЕСНА-1"]["redeemed"]) == (1, 0)
+        assert (await ada.get(codes)).status_code == 403
+    await pay(app, order)
+    done = (await ada.get(f"/api/billing/payments/{order['payment']['payment_id']}")).json()
+    assert done["state"] == "succeeded", "who has a code keeps it"
+
+
+async def test_a_plan_is_changed_cancelled_kept_and_paused(app, ada, clock, problem):
+    context = app.state.context
+    await subscribed(app, ada)
+    clock.advance(timedelta(days=14, minutes=1))
+    async with context.transaction() as connection:
+        await subscriptions.turn_many(connection, await subscriptions.due(connection, clock.now(), 10), clock.now())
+    await ada.post("/api/auth/refresh")
+    mine = (await ada.get("/api/billing")).json()["subscription"]
+    assert (mine["state"], mine["plan"]["plan_id"], mine["until"][:10]) == ("active", "standard", "2026-04-24")
+    move = "/api/billing/subscription"
+    assert problem(await ada.post(f"{move}/resume", headers=key())) == (409, "not_now")
+    again = await ada.post("/api/billing/checkout", json={"price_id": "basic-month-eur"}, headers=key())
+    assert problem(again) == (409, "subscribed")
+    seen = (await ada.post("/api/billing/preview", json={"price_id": "premium-month-eur"})).json()
+    assert [line["kind"] for line in seen["lines"]] == ["plan", "unused"]
+    assert 390 <= seen["due"]["minor"] <= 400
+    changed = await ada.post(f"{move}/change", json={"price_id": "premium-month-eur"}, headers=key())
+    assert changed.json()["paid"] is True, "the saved card was charged"
+    assert changed.json()["payment"]["amount"] == seen["due"]
+    later = await ada.post(f"{move}/change", json={"price_id": "basic-month-eur", "now": False}, headers=key())
+    assert later.json() == {"invoice_id": None, "total": None, "paid": True, "payment": None}
+    mine = (await ada.get("/api/billing")).json()["subscription"]
+    assert (mine["plan"]["plan_id"], mine["next_plan"]["plan_id"]) == ("premium", "basic")
+    assert (mine["next_charge"]["minor"], mine["next_charge_at"][:10]) == (599, "2026-04-24")
+    assert (await ada.post(f"{move}/keep")).json()["subscription"]["next_plan"] is None
+    paused = (await ada.post(f"{move}/pause", json={"days": 30})).json()["subscription"]
+    assert (paused["pauses"], paused["resumes_at"][:10]) == (True, "2026-05-24")
+    assert (await ada.post(f"{move}/pause", json={"days": 91})).status_code == 422
+    ends = (await ada.post(f"{move}/cancel")).json()["subscription"]
+    assert (ends["ends"], ends["until"][:10], ends["next_charge"]) == (True, "2026-04-24", None)
+    assert (await ada.post(f"{move}/keep")).json()["subscription"]["next_charge"]["minor"] == 1399
+
+
+async def test_nobody_spends_from_a_childs_profile(app, ada, problem):
+    kid = await ada.kid()
+    assert (await ada.put("/api/profile/pin", json={"pin": "4711"})).status_code == 204
+    assert (await ada.post(f"/api/profile/{kid}/enter", json={})).status_code == 200
+    assert (await ada.get("/api/billing/plans")).status_code == 200
+    for verb, path, body in (
+        ("GET", "/api/billing", None), ("GET", "/api/billing/invoices", None),
+        ("POST", "/api/billing/checkout", {"price_id": "standard-month-eur"}),
+        ("POST", "/api/billing/purchase", {"title_id": "x", "kind": "rent"}),
+        ("POST", "/api/billing/preview", {"price_id": "standard-month-eur"}),
+        ("POST", "/api/billing/subscription/cancel", None),
+    ):  # fmt: skip
+        assert problem(await ada.request(verb, path, json=body, headers=key())) == (403, "pin_required"), path
+
+
+async def test_a_wish_that_is_none_is_refused(ada, problem):
+    for body in (
+        {}, {"price_id": "a", "title_id": "b", "kind": "rent"}, {"title_id": "b"}, {"kind": "rent"},
+        {"price_id": "x" * 65}, {"price_id": "basic-month-eur", "amount": 1}, {"price_id": "a\x00b"},
+        {"price_id": "basic-month-eur", "promo": "\x00"}, {"title_id": "b", "kind": "steal"},
+    ):  # fmt: skip
+        assert problem(await ada.post("/api/billing/preview", json=body)) == (422, "invalid_request"), body

@@ -140,6 +140,16 @@ GET    /api/admin/accounts/{account_id}                | admins | 200 200 404 | 
 PATCH  /api/admin/accounts/{account_id}                | admins | 200 200 404 | account | {"disabled": false}
 DELETE /api/admin/accounts/{account_id}/sessions       | admins | 200 200 404 | account
 GET    /api/admin/audit                                | admins | 200
+
+GET    /api/admin/billing/payments                     | admins | 200
+GET    /api/admin/billing/payments/{payment_id}        | admins | 200 200 404 | bought
+POST   /api/admin/billing/payments/{payment_id}/refunds | admins | 400 400 400 | bought | {"reason": "x"}
+GET    /api/admin/billing/disputes                     | admins | 200
+GET    /api/admin/billing/promo-codes                  | admins | 200
+POST   /api/admin/billing/promo-codes                  | admins | 422 |          | {"code": "X"}
+DELETE /api/admin/billing/promo-codes/{code}           | admins | 404
+GET    /api/admin/billing/accounts/{account_id}/ledger | admins | 200 200 404 | account
+GET    /api/admin/billing/prices                       | admins | 200
 """
 
 
@@ -225,7 +235,7 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
     owner = me if whose == "own" and me is not None else cast.stranger
     browser = world.browser(headers=me.headers if me else {})
     about = {"title_id": "otters", "person_id": "0123456789abcdef", "key_id": "none", "name": "video/180p/00001.m4s"}
-    about |= dict.fromkeys(("payment_id", "invoice_id", "method_id", "provider"), "none")
+    about |= dict.fromkeys(("payment_id", "invoice_id", "method_id", "provider", "code"), "none")
     about |= bought(world, owner) if rule.kind == "bought" and whose != "none" else {}
     match rule.kind:
         case "profile":

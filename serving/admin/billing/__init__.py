@@ -1,0 +1,1 @@
+"""Running the money: payments and refunds, disputes, promo codes, the books of a customer."""
