@@ -68,8 +68,8 @@ def remedy(difference: Difference) -> str:
 async def providers(connection: AsyncConnection, settings: Settings) -> list[str]:
     """Whom the ledger has money with, and who can be asked: simulated payments have nobody, and the sandbox does not
     run beside real money."""
-    askable = set(NAMES) - (set() if settings.payments == "sandbox" else {"sandbox"})
-    return sorted(askable & {each["name"] for each in await rows(connection, QUERIES["providers"])})
+    askable = [name for name in NAMES if name != "sandbox" or settings.payments == "sandbox"]
+    return [each["name"] for each in await rows(connection, QUERIES["providers"], {"names": askable})]
 
 
 async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: bool = True) -> Reconciled:
@@ -82,9 +82,7 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
         ProviderAwayError: the provider does not answer; what was booked before stays.
     """
     provider, now = desk.provider(name), desk.clock.now()
-    async with desk.transaction() as connection:
-        first = await row(connection, QUERIES["first_booked"], {"provider": name})
-    began = since or (first["at"] if first and first["at"] else now)
+    began = since or await _first(desk, name) or now
     movements = [each async for each in provider.listed(began - MARGIN, now)]
     window = (began if since else began - MARGIN, now - GRACE)
     found, disputes = await _compared(desk, name, movements, *window)
@@ -99,6 +97,12 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
         found = [each for each in found if _of_dispute(each, disputes, "open") is None]
     balances = await _balances(desk, name, movements) if since is None else {}
     return Reconciled(name, *window, len(movements), written, asked, tuple(found), balances)
+
+
+async def _first(desk: Desk, name: str) -> datetime | None:
+    async with desk.transaction() as connection:
+        found = await row(connection, QUERIES["first_booked"], {"provider": name})
+    return found["at"] if found else None
 
 
 async def _compared(

@@ -147,16 +147,22 @@ FROM posting
 -- row: serving.billing.reconcile.compare.Booked
 -- Facts that moved money at a provider: those of a time, and those of given payments, refunds and payouts. Corrections
 -- move none there.
+WITH t AS (
+    SELECT transaction_id, kind, source, occurred_at FROM ledger_transaction
+    WHERE occurred_at >= %(since)s AND occurred_at < %(until)s
+    UNION
+    SELECT f.transaction_id, f.kind, f.source, f.occurred_at
+    FROM unnest(%(kinds)s::text[], %(sources)s::text[]) AS w (kind, source)
+    JOIN ledger_transaction f ON f.kind = w.kind AND f.source = w.source
+)
 SELECT t.kind, t.source, t.occurred_at, c.currency, c.amount_minor,
        coalesce(p.payment_id, r.payment_id, d.payment_id) AS payment_id
-FROM ledger_transaction t
+FROM t
 JOIN posting c ON c.transaction_id = t.transaction_id AND c.ledger = 'clearing' AND c.party = %(provider)s
 LEFT JOIN payment p ON p.payment_id = t.source
 LEFT JOIN refund r ON r.refund_id = t.source
 LEFT JOIN dispute d ON d.dispute_id = t.source
-WHERE t.kind <> 'correction' AND (
-    (t.occurred_at >= %(since)s AND t.occurred_at < %(until)s)
-    OR (t.kind, t.source) IN (SELECT * FROM unnest(%(kinds)s::text[], %(sources)s::text[])))
+WHERE t.kind <> 'correction'
 
 -- name: corrected
 -- What people have corrected about these things, in what the provider has of us.
@@ -182,5 +188,6 @@ SELECT currency, sum(amount_minor)::bigint AS amount_minor FROM posting
 WHERE ledger = 'clearing' AND party = %(provider)s GROUP BY currency
 
 -- name: providers
--- Who holds, or held, money of ours.
-SELECT DISTINCT party AS name FROM ledger_balance WHERE ledger = 'clearing'
+-- Of these, who holds or held money of ours.
+SELECT name FROM unnest(%(names)s::text[]) AS n (name)
+WHERE EXISTS (SELECT FROM posting WHERE ledger = 'clearing' AND party = name) ORDER BY name
