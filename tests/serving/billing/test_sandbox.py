@@ -1,6 +1,7 @@
 """The embedded provider: its bank, its faults, its notices."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -8,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from matinee.clock import ManualClock
 from matinee.errors import SettingsError
@@ -17,6 +19,7 @@ from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
 from serving.billing.providers.base import Order, Outcome, ProviderAwayError, ProviderRefusedError, State
 from serving.billing.providers.sandbox.cards import BY_NAME, CARDS, card_of
+from serving.billing.providers.sandbox.commands import app as commands
 from serving.billing.providers.sandbox.core import Sandbox
 from serving.billing.providers.sandbox.faults import Calls, Faults
 from serving.billing.providers.sandbox.notices import deliver
@@ -200,6 +203,30 @@ async def test_notices_are_told_until_heard_may_be_lost_and_may_come_twice(
     await sandbox.switch("lost=1")
     await paid(sandbox)
     assert await deliver(sandbox, post) == 0
+
+
+def test_what_a_bank_does_is_done_by_commands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+
+    def cli(*words: str) -> str:
+        done = CliRunner().invoke(commands, words)
+        assert done.exit_code == 0, (done.output, done.exception)
+        return done.output
+
+    assert "declines=0.5" in cli("faults", "declines=0.5 seed=3").replace("declines: ", "declines=")
+    assert "declines=0.0" in cli("faults", "--off")
+    assert CliRunner().invoke(commands, ["dispute", "sbx_pay_none"]).exit_code == 1
+
+    async def pay() -> str:
+        sandbox = Sandbox(settings)
+        _, said = await paid(sandbox)
+        await sandbox.aclose()
+        return said.ref
+
+    disputed = re.search(r"sbx_dispute_\S+", cli("dispute", asyncio.run(pay())).replace("\n", ""))
+    assert disputed is not None
+    assert "lost" in cli("decide", disputed[0], "--lost")
 
 
 @pytest.mark.parametrize(
