@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg.types.range import Range
 
 from matinee.settings import Settings
-from serving.billing.errors import BilledAlreadyError, InvoiceError, MoneyError, VoidInvoiceError
+from serving.billing.errors import BilledAlreadyError, InvoiceError, LedgerError, MoneyError, VoidInvoiceError
 from serving.billing.invoices import core
 from serving.billing.invoices.core import Invoice
 from serving.billing.invoices.lines import Draft, Line, finished, returned, taxed
@@ -190,6 +191,24 @@ async def test_what_was_issued_stays(books: psycopg.AsyncConnection) -> None:
     assert [cheat for cheat in CHEATS if "what was issued stays" not in told.get(cheat, "")] == []
 
 
+async def test_money_on_its_way_back_is_no_credit(books: psycopg.AsyncConnection) -> None:
+    made = await pay(books, await core.issue(books, "c", draft(1000), AT))
+    await books.execute(
+        "INSERT INTO payment (payment_id, invoice_id, customer_id, provider, state, amount_minor, currency, surplus, "
+        "created_at, settled_at) VALUES ('p', %s, 'c', 'sandbox', 'succeeded', 1000, 'EUR', true, now(), now())",
+        (made.invoice_id,),
+    )
+    await ledger.post(books, [facts.payment("p", "c", "sandbox", Money(1000, "EUR"), AT)])
+    assert (await core.balance(books, "c", "EUR"), await owed(books)) == (0, -1000)
+    assert (await core.issue(books, "c", draft(400), AT)).from_balance == 0
+    await books.execute(
+        "INSERT INTO refund (refund_id, payment_id, state, amount_minor, currency, reason, created_at, settled_at) "
+        "VALUES ('r', 'p', 'succeeded', 1000, 'EUR', 'surplus', now(), now())"
+    )
+    await ledger.post(books, [facts.refund("r", "c", "sandbox", Money(1000, "EUR"), AT)])
+    assert (await core.balance(books, "c", "EUR"), await owed(books)) == (0, 400)
+
+
 @pytest.mark.parametrize("amount", [0, -5, 1001, 10**15])
 async def test_an_amount_that_is_not_left_is_refused(books: psycopg.AsyncConnection, amount: int) -> None:
     made = await core.issue(books, "c", draft(1000), AT)
@@ -257,6 +276,51 @@ def test_taxes_of_lines_make_the_tax_of_the_total(lines: list[Line], rate: int) 
         assert abs(line.tax_minor - line.amount_minor * rate / (10_000 + rate)) <= 1 + 1e-6
 
 
+ANY_LINES = st.lists(
+    st.tuples(st.sampled_from(["plan", "unused", "rent", "buy", "discount"]), st.integers(-(10**6), 10**6)).map(
+        lambda pair: Line(*pair)
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(ANY_LINES, st.sampled_from([0, 700, 2_200]))
+def test_a_charge_is_its_lines_and_void_takes_back_all_of_it(lines: list[Line], rate: int) -> None:
+    made = _Bill(taxed(lines, rate))
+    fact, undone = facts.charge(made, AT), facts.void(made, AT)
+    sums = {(posting.ledger, posting.party): posting.amount_minor for posting in fact.postings}
+    if fact.postings:
+        ledger.check(fact)
+    assert sums.get(("receivable", "c"), 0) == sum(line.amount_minor for line in lines)
+    assert sums.get(("tax", "RU"), 0) == -sum(line.tax_minor for line in made.lines)
+    for name, kinds in {"subscription": ("plan", "unused"), "rental": ("rent",), "discount": ("discount",)}.items():
+        net = sum(line.amount_minor - line.tax_minor for line in made.lines if line.kind in kinds)
+        assert sums.get((name, ""), 0) == -net
+    assert {(posting.ledger, posting.party): -posting.amount_minor for posting in undone.postings} == sums
+
+
+@dataclass(frozen=True)
+class _Bill:
+    lines: tuple[Line, ...]
+    invoice_id: str = "i"
+    customer_id: str = "c"
+    currency: str = "RUB"
+    tax_country: str = "RU"
+
+
+@pytest.mark.parametrize(
+    ("bill", "says"),
+    [
+        (_Bill((Line("gift", 5),)), "no ledger is for lines of kind 'gift'"),
+        (_Bill((Line("plan", 122, 22),), tax_country=""), "no country"),
+    ],
+)
+def test_a_bill_that_no_ledger_knows_is_refused(bill: _Bill, says: str) -> None:
+    with pytest.raises(LedgerError, match=says):
+        facts.charge(bill, AT)
+
+
 @given(LINES, st.integers(0, 5_000), st.lists(st.floats(0.01, 1), max_size=5))
 def test_notes_never_give_back_more_and_together_give_all_back(
     lines: list[Line], rate: int, steps: list[float]
@@ -278,6 +342,4 @@ def test_notes_never_give_back_more_and_together_give_all_back(
 
 
 def _marked(line: Line, place: int) -> Line:
-    from dataclasses import replace
-
     return replace(line, title_id=str(place))
