@@ -382,7 +382,7 @@ class ProviderContract:
         out = sum(each.money.minor for each in await moved(bench) if each.kind == "payout")
         assert (out, await bench.balance()) == (-before, 0)
 
-    @settings(max_examples=15, deadline=None, suppress_health_check=_SHARED)
+    @settings(max_examples=10, deadline=None, suppress_health_check=_SHARED)
     @given(
         calls=st.lists(st.sampled_from(["charge", "look", "together"]), min_size=1, max_size=4),
         faults=st.lists(st.sampled_from(list(Fault)), max_size=3),

@@ -136,6 +136,9 @@ async def test_a_wrong_key_is_refused_and_told_to_nobody(bench: StripeBench) -> 
     await stranger.aclose()
     assert secret not in f"{refused.value!r} {refused.value} {bench.settings.model_copy()!r}"
     assert bench.server.key not in repr(bench.settings)
+    with pytest.raises(ProviderRefusedError, match="No such") as echoed:
+        await bench.provider.look("", f"cs_{bench.server.key}")
+    assert bench.server.key not in str(echoed.value)
     for update, name in (({"stripe_secret_key": None}, "SECRET_KEY"), ({"stripe_url": "http://example.org"}, "URL")):
         with pytest.raises(SettingsError, match=name):
             Stripe(bench.settings.model_copy(update=update))
