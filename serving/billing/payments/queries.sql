@@ -32,7 +32,8 @@ SELECT invoice_id, state FROM invoice WHERE invoice_id = ANY(%(invoices)s) ORDER
 UPDATE payment p SET state = n.state, provider_ref = n.provider_ref, checkout_url = n.checkout_url, failure = n.failure,
     fee_minor = n.fee_minor, refunded_minor = n.refunded_minor, surplus = n.surplus, saved_id = n.saved_id,
     asked_at = n.asked_at, settled_at = n.settled_at
-FROM jsonb_populate_recordset(NULL::payment, %(payments)s) n WHERE p.payment_id = n.payment_id
+FROM jsonb_populate_recordset(NULL::payment, %(payments)s) n
+WHERE p.payment_id = n.payment_id AND p.payment_id = ANY(%(payment_ids)s)
 
 -- name: under_way
 -- Which of these invoices may still be paid by a payment that was begun.
@@ -135,13 +136,13 @@ UPDATE dispute SET state = %(state)s, closed_at = %(at)s, fee_minor = %(fee_mino
 WHERE dispute_id = %(dispute_id)s AND state = 'open'
 
 -- name: claim_payments
--- Not settled for a while: asked about again after pauses that grow with their age, an hour at most. Who takes them
--- marks them, so that two sweeps do not ask twice.
+-- Not settled for a while: asked about again after pauses that grow with their age, an hour at most; or at once
+-- (`after` 0). Who takes them marks them, so that two sweeps do not ask twice.
 UPDATE payment SET asked_at = %(at)s WHERE payment_id IN (
     SELECT payment_id FROM payment
     WHERE state IN ('created', 'pending') AND created_at <= %(before)s
-      AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - least(greatest(
-          %(after)s::interval, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour')
+      AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+          least(greatest(%(after)s, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour') END
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING payment_id
 
@@ -149,8 +150,8 @@ RETURNING payment_id
 UPDATE refund SET asked_at = %(at)s WHERE refund_id IN (
     SELECT refund_id FROM refund
     WHERE state IN ('created', 'pending') AND created_at <= %(before)s
-      AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - least(greatest(
-          %(after)s::interval, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour')
+      AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+          least(greatest(%(after)s, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour') END
     ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING refund_id
 

@@ -78,7 +78,8 @@ async def apply(connection: AsyncConnection, heard: Sequence[Heard], at: datetim
     moves = [_Move(known[name], forward(known[name], each, at), each) for name, each in by_id.items()]
     moves = await _surplus_marked(connection, moves)
     moves = await _methods_saved(connection, moves, at)
-    await connection.execute(QUERIES["put"], {"payments": as_json([asdict(move.now) for move in moves])})
+    changed = {"payments": as_json([asdict(move.now) for move in moves]), "payment_ids": list(by_id)}
+    await connection.execute(QUERIES["put"], changed)
     refunds = [surplus_refund(move.now, at) for move in moves if move.succeeded and move.now.surplus]
     if refunds:
         await connection.execute(QUERIES["add_refunds"], {"refunds": as_json(refunds)})

@@ -44,8 +44,9 @@ class Swept:
 
 
 async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
-    """Ask about payments and refunds that are not settled for `after` (then with growing pauses), hear notices that
-    nobody could use, take back invoices that nobody paid for a day, have providers forget removed methods."""
+    """Ask about payments and refunds that are not settled for `after` (then with growing pauses; 0: about all, now),
+    hear notices that nobody could use, take back invoices that nobody paid for a day, have providers forget removed
+    methods."""
     asked = {"at": at, "after": after, "before": at - after, "limit": _BATCH}
 
     async def settle(one: dict[str, Any]) -> bool:

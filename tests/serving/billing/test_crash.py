@@ -1,8 +1,9 @@
 """Money survives kill -9: of the API, of a worker, of PostgreSQL, while people pay at a provider that fails.
 
 People order with one Idempotency-Key, pay on the provider's page and look until they hear how it ended; whatever fails
-on the way they send again. Beside them a worker renews subscriptions and sweeps. The provider's books are in a schema
-of their own, written in transactions of its own: that is the truth which ours are held against.
+on the way they send again. Beside them a worker renews subscriptions, sweeps, and gives some payments back. The
+provider's books are in a schema of their own, written in transactions of its own: that is the truth which ours are
+held against.
 """
 
 import asyncio
@@ -50,14 +51,22 @@ import asyncio
 from datetime import timedelta
 from matinee.settings import Settings
 from serving.billing.payments.desk import desk
+from serving.billing.payments.refunds import refund
 from serving.billing.payments.sweep import sweep
 from serving.billing.renewals.core import renew
+from serving.db import rows
+
+FEW = "SELECT payment_id FROM payment WHERE state = 'succeeded' AND refunded_minor = 0 AND payment_id LIKE '%%{digit}'"
 
 async def work():
     async with desk(Settings.load()) as office:
         while True:
             await renew(office, office.clock.now(), batch=5)
             await sweep(office, office.clock.now(), after=timedelta(seconds=1))
+            async with office.transaction() as connection:
+                few = await rows(connection, FEW.format(digit="a"))
+            for payment in few:
+                await refund(office, payment["payment_id"], None, "asked for", office.clock.now(), asked_by="staff")
             await asyncio.sleep(0.05)
 
 asyncio.run(work())
@@ -293,6 +302,7 @@ async def _check(town: Town) -> None:
             name: found for name, query in WRONG.items() if (found := connection.execute(query.encode()).fetchall())
         }
         assert wrong == {}
+        print(connection.execute("SELECT state, reason, count(*) FROM refund GROUP BY ALL").fetchall())
         sums = connection.execute("SELECT currency, sum(amount_minor) FROM posting GROUP BY currency").fetchall()
         assert sums == [("EUR", 0)]
 
@@ -308,14 +318,19 @@ WRONG = {
         WHERE s.state = 'succeeded' GROUP BY s.customer_id
         HAVING sum(s.amount_minor - s.refunded_minor) NOT IN (0, 599, 999)""",
     "somebody who paid and may not watch, or the other way round": """
-        SELECT c.customer_id, sub.state FROM customer c
-        JOIN subscription sub USING (customer_id)
+        SELECT c.customer_id, sub.state FROM customer c JOIN subscription sub USING (customer_id)
         WHERE (jsonb_array_length(entitlements_of(c.account_id, now())->'plans') > 0) <> (
-            c.customer_id LIKE 'c%' AND sub.state IN ('active', 'past_due')
-            OR EXISTS (SELECT FROM invoice i JOIN payment p USING (invoice_id)
-                       WHERE i.subscription_id = sub.subscription_id AND p.state = 'succeeded' AND NOT p.surplus))
+            sub.state = 'past_due' OR EXISTS (
+                SELECT FROM invoice i JOIN payment p USING (invoice_id)
+                WHERE i.subscription_id = sub.subscription_id AND p.state = 'succeeded' AND NOT p.surplus
+                  AND p.refunded_minor = 0))
           AND NOT EXISTS (SELECT FROM subscription o WHERE o.customer_id = c.customer_id
                           AND o.subscription_id <> sub.subscription_id)""",
+    "a refund that one side alone knows": """
+        SELECT s.payment_id, s.refunded_minor, p.refunded_minor FROM sandbox.payment s JOIN payment p USING (payment_id)
+        WHERE s.refunded_minor <> p.refunded_minor OR p.refunded_minor <> coalesce((
+            SELECT sum(r.amount_minor) FROM refund r
+            WHERE r.payment_id = p.payment_id AND r.state = 'succeeded'), 0)""",
     "a renewal that never was tried": """
         SELECT subscription_id FROM subscription WHERE customer_id LIKE 'c%' AND state = 'active' AND elapsed = 0""",
     "a payment that has not ended": """
