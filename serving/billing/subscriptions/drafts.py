@@ -90,7 +90,7 @@ def change(subscription: Subscription, ran: Price, price: Price, at: datetime) -
     Of the same interval the period stays; of another one it begins now, or when the trial ends.
     """
     worth = worth_of(subscription)
-    begins = subscription.until if subscription.state is State.TRIALING else at
+    begins = max(at, start_at(paid_period(subscription)))
     if price.months != ran.months:
         return anew(price.money.minor, worth, at), first(price, begins, subscription.zone)
     paid = paid_period(subscription)
@@ -103,7 +103,7 @@ def change(subscription: Subscription, ran: Price, price: Price, at: datetime) -
 def paid_period(subscription: Subscription) -> Period:
     """What is paid for: the current period, or the one after the trial."""
     if subscription.state is State.TRIALING:
-        return Range(subscription.until, subscription.paid_until)
+        return Range(subscription.anchor or subscription.until, subscription.paid_until)
     return Range(start_at(subscription.period), subscription.until)
 
 

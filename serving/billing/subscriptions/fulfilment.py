@@ -190,7 +190,8 @@ def switched(whose: Subscription, ran: Price, price: Price, worth: int, period: 
     """The subscription with another price for the rest of its paid period, or, of another interval, for a new one."""
     changes: dict[str, object] = {"worth_minor": worth, "worth_from": period.lower}
     if whose.state is State.TRIALING:
-        changes |= {"next_price_id": price.price_id, "paid_until": period.upper}
+        anchor = whose.anchor if price.months == ran.months else period.lower
+        changes |= {"next_price_id": price.price_id, "paid_until": period.upper, "anchor": anchor}
     else:
         changes |= {"price_id": price.price_id, "next_price_id": None}
     if whose.state is State.ACTIVE and price.months != ran.months:

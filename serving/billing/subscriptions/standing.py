@@ -65,7 +65,8 @@ def standing(
             over = end_at(period)
             trial = Stretch("trial", price.plan_id, price.version, 0, price.money.currency, moment, over)
             trial = replace(trial, end_reason="paid" if is_paid else "cancelled")
-            return (trial, _running(subscription, paid_price, rate_bp, over)) if is_paid else (trial,)
+            begins = max(subscription.anchor or over, moment)
+            return (trial, _running(subscription, paid_price, rate_bp, begins)) if is_paid else (trial,)
         case State.PAUSED:
             return (_stretch("paused", price, rate_bp, moment),)
         case State.ACTIVE:

@@ -509,6 +509,24 @@ async def test_of_an_erased_account_nothing_is_billed(life: Life):
     assert refused.value.code == "no_account"
 
 
+@pytest.mark.parametrize("hours", [20, 72])
+async def test_who_comes_back_after_a_trial_that_nobody_has_turned_has_no_period_twice(life: Life, hours: int):
+    await welcome(life.connection, life.account_id, "DE", life.now, Trial("premium", 14))
+    first = await life.start("premium-month-eur")
+    await life.pay(first)
+    life.wait(days=14, hours=hours)
+    await core.withdrawn(life.connection, first, life.now)
+    assert await life.open_plans() == {}
+    await life.pay(await life.start("standard-month-eur"))
+    assert await life.open_plans() == {"standard": 2}
+    await life.turn()
+    assert (await life.subscription()).state == "active"
+    await life.renew()
+    assert [each[:2] for each in await life.history()] == [
+        ("trial", "premium"), ("active", "premium"), ("active", "standard"),
+    ]  # fmt: skip
+
+
 async def test_two_orders_and_one_subscription(life: Life):
     first, same = await life.start(), await life.start()
     assert same == first, "the same order once more"
