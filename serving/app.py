@@ -1,6 +1,5 @@
 """The API: `create_app(settings)`, and `main_app` for `uvicorn --factory serving.app:main_app`."""
 
-import asyncio
 import logging
 import os
 import re
@@ -104,9 +103,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(itself: FastAPI) -> AsyncIterator[None]:
+        telling = sandbox.telling(itself)
         await context.open()
-        # The embedded payment provider tells this app's webhook itself.
-        telling = asyncio.create_task(sandbox.tell(itself)) if settings.payments == "sandbox" else None
         try:
             yield
         finally:

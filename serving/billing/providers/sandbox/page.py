@@ -4,6 +4,7 @@ Who knows the name of a payment may pay it, as with other providers' pages; ther
 no cookie. Cards are test cards by name (PCI DSS has nothing to say here): what is typed is compared and forgotten.
 """
 
+import asyncio
 import re
 from html import escape
 from urllib.parse import parse_qs, urlsplit
@@ -55,9 +56,14 @@ async def take_form(request: Request) -> Response:
     return RedirectResponse(back, 303)
 
 
-async def tell(app: FastAPI) -> None:
-    """Tell this app's own webhook what happens in its sandbox, until cancelled."""
-    await run(_of(context_of(app)), app)
+def telling(app: FastAPI) -> asyncio.Task[None] | None:
+    """Begin to tell this app's own webhook what happens in its sandbox; None where others take the money.
+
+    Raises:
+        SettingsError: MATINEE_SANDBOX_FAULTS names what is no fault.
+    """
+    context = context_of(app)
+    return asyncio.create_task(run(_of(context), app)) if context.settings.payments == "sandbox" else None
 
 
 def _sandbox(request: Request) -> Sandbox:
