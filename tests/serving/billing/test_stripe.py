@@ -1,6 +1,7 @@
 """Stripe against a local server of its API: the contract of all providers, and what is Stripe's own."""
 
 import json
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -12,12 +13,13 @@ from matinee.clock import ManualClock
 from matinee.errors import SettingsError
 from matinee.ids import uuid7
 from serving.billing.ledger.money import Money
-from serving.billing.providers.base import ForgedError, ProviderRefusedError, State
+from serving.billing.providers.base import ForgedError, ProviderAwayError, ProviderRefusedError, State
 from serving.billing.providers.stripe import Stripe
 from serving.billing.providers.stripe.amounts import received, sent
+from tests.providers.faults import Fault
 from tests.providers.stripe_bench import StripeBench
 from tests.providers.stripe_server import StripeServer
-from tests.serving.billing.provider_contract import ProviderContract, moved, order, saved, seen
+from tests.serving.billing.provider_contract import ProviderContract, again, moved, order, saved, seen
 
 # The library gives httpx its forms as text.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>'")
@@ -126,6 +128,17 @@ async def test_another_accounts_key_does_not_mean_that_nobody_was_charged(bench:
     bench.server.store.things.clear()
     with pytest.raises(ProviderRefusedError, match=ref):
         await bench.provider.look(first.payment_id, ref)
+
+
+async def test_logs_hold_neither_keys_nor_people(bench: StripeBench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    first, method = await saved(bench)
+    bench.faults.plan(Fault.gateway)
+    with pytest.raises(ProviderAwayError):
+        await bench.provider.charge(again(bench, first, method))
+    ours = [each for each in caplog.records if not each.name.startswith("http")]  # those the API silences itself
+    told = "\n".join(each.getMessage() for each in ours)
+    assert not re.search(f"ada@|ada%40|{bench.server.key}|4242", told)
 
 
 async def test_a_wrong_key_is_refused_and_told_to_nobody(bench: StripeBench) -> None:

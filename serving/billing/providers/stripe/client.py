@@ -1,6 +1,7 @@
 """Asking Stripe: one try within our patience, lists page by page, and its errors in our words."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ class Client:
         if url.startswith("http://") and urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
             raise SettingsError(f"MATINEE_STRIPE_URL={url}: the key goes by https:// only, except on this machine")
         stripe.enable_telemetry = False
+        logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it writes addresses with e-mails in them
         self._secret_key = settings.stripe_secret_key
         self._patience_s = settings.payments_patience_s
         self._http = stripe.HTTPXClient(timeout=self._patience_s)
