@@ -247,7 +247,7 @@ async def test_a_plan_that_shrinks_ends_the_newest_stream_and_what_has_more_rung
         assert (await beat(sofa, first)).status_code == 200
         on_plan(catalogue, "standard")
         large = await watch(kitchen, "harbour")
-        sql(catalogue, "UPDATE plan SET max_height = 720 WHERE plan_id = 'standard'")
+        sql(catalogue, "UPDATE plan_version SET max_height = 720 WHERE plan_id = 'standard'")
         assert await streams.judge_all() == 1
         await streams.hear_of_endings()
         assert problem(await beat(kitchen, large)) == (403, "plan")
