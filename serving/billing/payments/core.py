@@ -24,7 +24,7 @@ from serving.billing.payments.ids import Way, by_owner, payment_id_of
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import QUERIES, Method, Payment, PaymentError
 from serving.billing.payments.settling import apply, as_json, together
-from serving.billing.providers.base import State
+from serving.billing.providers.base import ProviderRefusedError, State
 from serving.db import row, rows
 from serving.problems import Problem
 
@@ -108,11 +108,17 @@ async def settle(desk: Desk, payment_id: str, at: datetime) -> Payment:
     Raises:
         PaymentError: there is no such payment, or the provider took another amount.
         ProviderAwayError: the provider does not answer; nothing changed.
+        Problem: 502, the provider refuses to tell; nothing changed.
     """
     async with desk.transaction() as connection:
         payment = await get(connection, payment_id)
     provider = desk.provider(payment.provider)
-    outcome = await provider.look(payment.payment_id, payment.provider_ref, since=payment.created_at)
+    try:
+        outcome = await provider.look(payment.payment_id, payment.provider_ref, since=payment.created_at)
+    except ProviderRefusedError as error:  # our key is wrong there, or of another account: nothing is known
+        raise Problem(
+            502, "provider_refused", f"{payment.provider} does not tell about this payment: {error}"
+        ) from None
     if outcome is None:
         return await _unheard_of(desk, payment, at)
     heard = Heard(payment_id, outcome)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from importlib import import_module
 
 import psycopg
 import psycopg_pool
@@ -12,6 +13,7 @@ from serving.billing.payments.desk import Desk
 from serving.tasks import end
 
 _EVERY_S = 60.0
+_WARM_S = 2.0  # after the API is live
 log = logging.getLogger("matinee.billing")
 
 
@@ -29,6 +31,9 @@ class Sweeping:
         await end([self._task])
 
     async def _run(self) -> None:
+        await asyncio.sleep(_WARM_S)
+        # A provider's library takes a third of a second to import: not the first buyer's, nor the loop's.
+        await asyncio.to_thread(import_module, f"serving.billing.providers.{self._desk.settings.payments}")
         while True:
             await asyncio.sleep(self._every_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that processes take turns
             from serving.billing.payments.sweep import sweep
