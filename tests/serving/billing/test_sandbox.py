@@ -242,6 +242,15 @@ def test_it_runs_alone_and_by_switches_that_it_knows(more: dict[str, Any], told:
         provider_of(Settings.model_validate(more), "sandbox")
 
 
+@pytest.mark.parametrize("more", [{"sandbox_faults": "sloth=1"}, {"payments": "yookassa"}])
+async def test_the_api_does_not_start_with_a_provider_that_cannot_work(
+    settings: Settings, running: Any, more: dict[str, Any]
+) -> None:
+    with pytest.raises(SettingsError):
+        async with running(settings.model_copy(update=more)):
+            pass
+
+
 def test_test_cards_alone_are_cards() -> None:
     assert {card_of(f" {card.grouped} ") for card in CARDS} == set(CARDS)
     assert [card_of(number) for number in ("", "4242", "4111111111111111", "4242424242424242x")] == [None] * 4

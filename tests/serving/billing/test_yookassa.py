@@ -106,6 +106,11 @@ class TestYooKassa(ProviderContract):
         assert found.money == made[0].money
         assert len([m for m in await moved(bench) if m.kind == "payment"]) == 121
 
+    async def test_a_reference_of_another_shop_says_nothing_of_what_was_charged(self, bench: YooKassaBench) -> None:
+        with pytest.raises(ProviderRefusedError) as refused:
+            await bench.provider.look(uuid7(bench.clock), "00000000-0000-4000-8000-000000000000")
+        assert refused.value.code == "not_found"
+
     async def test_a_new_e_mail_makes_no_other_payment_of_it(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)
         done = await bench.provider.charge(asked := again(bench, first, method))

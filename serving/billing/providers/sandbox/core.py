@@ -135,6 +135,8 @@ class Sandbox(Bank):
     ) -> Outcome | None:
         async def find() -> Outcome | None:
             found = await self.payment(ref, payment_id=payment_id)
+            if found is None and ref is not None:
+                raise ProviderRefusedError(f"the sandbox has no payment {ref}", "resource_missing")
             return found.outcome(self._page(found)) if found else None
 
         return await self._call("look", payment_id, find)

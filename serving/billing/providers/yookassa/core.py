@@ -27,6 +27,7 @@ from serving.billing.providers.yookassa import notices, objects
 from serving.billing.providers.yookassa.client import Client, OtherRequestError
 
 _PAYMENTS, _REFUNDS = "/payments", "/refunds"
+_LOOKING = "looking at a payment"
 _LOCALES = {"ru": "ru_RU", "en": "en_US"}
 _LONGEST_DESCRIPTION = 128
 _SKEW = timedelta(minutes=10)  # between our clock and theirs, amply
@@ -55,7 +56,9 @@ class YooKassa:
         return await self._pay("charging a saved method", order, body)
 
     async def look(self, payment_id: str, ref: str | None, *, since: datetime | None = None) -> Outcome | None:
-        found = await self._payment(ref) if ref else await self._found(payment_id, since)
+        if ref is not None:  # one that they told us and know no more is of another shop: no word on what was charged
+            return objects.payment(await self._client.get(_LOOKING, f"{_PAYMENTS}/{objects.checked(ref)}"))
+        found = await self._found(payment_id, since)
         return None if found is None else objects.payment(found)
 
     async def cancel(self, ref: str) -> None:
@@ -142,7 +145,7 @@ class YooKassa:
 
     async def _payment(self, ref: str) -> dict[str, Any] | None:
         try:
-            return await self._client.get("looking at a payment", f"{_PAYMENTS}/{objects.checked(ref)}")
+            return await self._client.get(_LOOKING, f"{_PAYMENTS}/{objects.checked(ref)}")
         except ProviderRefusedError as error:
             if error.code == "not_found":
                 return None
