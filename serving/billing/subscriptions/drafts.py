@@ -8,7 +8,7 @@ from serving.billing.invoices.lines import Draft, Line
 from serving.billing.products.core import Price
 from serving.billing.subscriptions.machine import State
 from serving.billing.subscriptions.periods import start_of
-from serving.billing.subscriptions.proration import Change, Worth, anew, within
+from serving.billing.subscriptions.proration import Change, Worth, anew, fair, within
 from serving.billing.subscriptions.rows import Period, Subscription, end_at, start_at
 from serving.billing.subscriptions.standing import GRACE
 
@@ -92,12 +92,10 @@ def change(subscription: Subscription, ran: Price, price: Price, at: datetime) -
     worth = worth_of(subscription)
     begins = max(at, start_at(paid_period(subscription)))
     if price.months != ran.months:
-        return anew(price.money.minor, worth, at), first(price, begins, subscription.zone)
+        return fair(anew(price.money.minor, worth, at)), first(price, begins, subscription.zone)
     paid = paid_period(subscription)
     made = within(price.money.minor, worth, (start_at(paid), end_at(paid)), at)
-    if price.money <= ran.money:  # who paid less, by a code, does not pay for taking less
-        made = Change(min(made.charged, made.unused), made.unused)
-    return made, Range(max(at, start_at(paid)), end_at(paid))
+    return fair(made, is_less=price.money <= ran.money), Range(max(at, start_at(paid)), end_at(paid))
 
 
 def paid_period(subscription: Subscription) -> Period:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from serving.billing.ledger.money import share, tax_included
 
+TINY = 50  # minor units: providers refuse smaller charges (Stripe's minimum is 0.50 in most currencies, 50 yen)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -25,7 +26,7 @@ class Worth:
 class Change:
     """A change that takes effect now.
 
-    `charged` is what the new plan costs from now to the period's end, and so what that time was paid with afterwards;
+    `charged` is what the new plan costs from now to the period's end, and so what that time is paid with afterwards;
     `unused` is what is left of what was paid. The customer pays `due`, or is given `credit`; one of them is 0.
     """
 
@@ -57,6 +58,13 @@ def within(price_minor: int, worth: Worth, period: tuple[datetime, datetime], at
 def anew(price_minor: int, worth: Worth, at: datetime) -> Change:
     """A change to another interval: a whole new period begins now."""
     return Change(price_minor, worth.unused(at))
+
+
+def fair(made: Change, *, is_less: bool = False) -> Change:
+    """The change without what nobody should be asked for: less than `TINY`, or, by who paid little because of a code,
+    anything for taking less."""
+    is_waived = is_less or made.due < TINY
+    return Change(min(made.charged, made.unused), made.unused) if is_waived else made
 
 
 def monthly_net(price_minor: int, months: int, rate_bp: int) -> int:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from serving.billing.subscriptions.machine import MOVES, TABLE, Event, MoveError, State, move, possible
 from serving.billing.subscriptions.periods import MAX_MONTHS, PeriodError, start_of
-from serving.billing.subscriptions.proration import Worth, anew, monthly_net, prorated, within
+from serving.billing.subscriptions.proration import Change, Worth, anew, fair, monthly_net, prorated, within
 from serving.billing.subscriptions.standing import Stretch, rewritten
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia", "Australia/Lord_Howe")
@@ -132,6 +132,13 @@ def test_another_interval_begins_anew_for_the_whole_price_less_what_is_unused(on
     made = anew(other, Worth(one, since, until), moment)
     assert made.charged == other
     assert made.due - made.credit == other - Worth(one, since, until).unused(moment)
+
+
+def test_nobody_is_asked_for_next_to_nothing_or_for_taking_less():
+    assert fair(Change(149, 100)) == Change(100, 100)
+    assert fair(Change(150, 100)) == Change(150, 100)
+    assert fair(Change(100, 149)) == Change(100, 149), "what is given back is given back whole"
+    assert fair(Change(500, 0), is_less=True) == Change(0, 0)
 
 
 def test_a_month_without_tax():
