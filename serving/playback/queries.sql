@@ -26,7 +26,7 @@ WITH given AS MATERIALIZED (
         others text[])
 ), locked AS MATERIALIZED (
     SELECT s.playback_id FROM playback_session s
-    WHERE s.playback_id IN (SELECT unnest(others) FROM given) AND s.ended_at IS NULL
+    WHERE s.playback_id = ANY (ARRAY(SELECT unnest(others) FROM given)) AND s.ended_at IS NULL
     ORDER BY s.playback_id FOR UPDATE
 ), ended AS (
     UPDATE playback_session s

@@ -123,3 +123,85 @@ FROM generate_series(1, 30000) n
 
 -- name: audit_name
 INSERT INTO audit_name (name, account_id) SELECT 'n-' || account_id, account_id FROM account ORDER BY 1
+
+-- name: customer
+INSERT INTO customer (customer_id, account_id, created_at)
+SELECT 'c-' || account_id, account_id, '2026-01-01' FROM account ORDER BY 1
+
+-- name: payment_method
+INSERT INTO payment_method (method_id, customer_id, provider, provider_ref, label, created_at)
+SELECT 'm-' || account_id, 'c-' || account_id, 'sandbox', account_id, 'Visa', '2026-01-01' FROM account ORDER BY 1
+
+-- name: subscription
+INSERT INTO subscription (subscription_id, customer_id, state, price_id, anchor, period, paid_until, due_at, method_id,
+                          created_at)
+SELECT 's-' || account_id, 'c-' || account_id, 'active', 'basic-month-eur', '2026-05-15', '[2026-05-15,2026-06-15)',
+       '2026-06-15', '2026-06-15', 'm-' || account_id, '2026-05-15'
+FROM account WHERE right(account_id, 1) <> '9' ORDER BY 1
+
+-- name: subscription_event
+INSERT INTO subscription_event (subscription_id, at, event, became)
+SELECT 's-' || account_id, '2026-05-15', 'paid', 'active' FROM account ORDER BY 1
+
+-- name: invoice
+INSERT INTO invoice (invoice_id, number, customer_id, purpose, subscription_id, currency, total_minor, tax_minor, state,
+                     reason, period, issued_at, paid_at)
+SELECT 'i-' || account_id, 'M-' || account_id, 'c-' || account_id, 'subscription', 's-' || account_id, 'EUR', 599, 0,
+       'paid', 'start', '[2026-05-15,2026-06-15)', '2026-05-15', '2026-05-15'
+FROM account ORDER BY 1
+
+-- name: invoice_line
+INSERT INTO invoice_line (invoice_id, line, kind, plan_id, price_id, months, amount_minor, tax_minor)
+SELECT 'i-' || account_id, 1, 'plan', 'basic', 'basic-month-eur', 1, 599, 0 FROM account ORDER BY 1
+
+-- name: payment
+INSERT INTO payment (payment_id, invoice_id, customer_id, provider, provider_ref, state, amount_minor, currency,
+                     method_id, created_at, settled_at)
+SELECT 'p-' || account_id, 'i-' || account_id, 'c-' || account_id, 'sandbox', account_id, 'succeeded', 599, 'EUR',
+       'm-' || account_id, '2026-05-15', '2026-05-15'
+FROM account ORDER BY 1
+
+-- name: refund
+INSERT INTO refund (refund_id, payment_id, provider_ref, state, amount_minor, currency, reason, created_at, settled_at)
+SELECT 'r-' || account_id, 'p-' || account_id, account_id, 'succeeded', 1, 'EUR', 'kindness', '2026-05-16', '2026-05-16'
+FROM account ORDER BY 1 LIMIT 12000
+
+-- name: dispute
+INSERT INTO dispute (dispute_id, payment_id, provider, provider_ref, amount_minor, currency, reason, state, opened_at)
+SELECT 'd-' || account_id, 'p-' || account_id, 'sandbox', account_id, 599, 'EUR', 'fraudulent', 'open', '2026-05-20'
+FROM account ORDER BY 1 LIMIT 12000
+
+-- name: promo
+INSERT INTO promo (promo_id, code, kind, value, used, created_at)
+SELECT 'o-' || account_id, 'CODE-' || upper(account_id), 'percent', 1000, 1, '2026-01-01'
+FROM account ORDER BY 1 LIMIT 12000
+
+-- name: promo_redemption
+INSERT INTO promo_redemption (redemption_id, promo_id, customer_id, subscription_id, invoice_id, state, periods_left, at)
+SELECT 'u-' || account_id, 'o-' || account_id, 'c-' || account_id, 's-' || account_id, 'i-' || account_id, 'redeemed', 0,
+       '2026-05-15'
+FROM account ORDER BY 1 LIMIT 12000
+
+-- name: provider_event
+INSERT INTO provider_event (provider, event_id, kind, ref, body, received_at, handled_at)
+SELECT 'sandbox', 'e-' || account_id, 'payment', account_id,
+       jsonb_build_object('name', 'payment', 'payment_id', 'p-' || account_id), '2026-05-15', '2026-05-15'
+FROM account ORDER BY 1 LIMIT 12000
+
+-- name: idempotency
+INSERT INTO idempotency (account_id, route, key, fingerprint, status, body, begun_at, done_at, lease)
+SELECT account_id, 'POST /', 'k', sha256('x'), 200, '', '2026-06-01', '2026-06-01', '2026-06-01' FROM account ORDER BY 1
+
+-- name: ledger_transaction
+INSERT INTO ledger_transaction (transaction_id, kind, source, occurred_at) OVERRIDING SYSTEM VALUE
+SELECT 1000000 + 2 * n + k, (ARRAY['charge', 'payment'])[k + 1], (ARRAY['i-', 'p-'])[k + 1] || 'a-' || lpad(n::text, 7, '0'),
+       '2026-05-15'
+FROM generate_series(0, {accounts} - 1) n, generate_series(0, 1) k
+
+-- name: posting
+INSERT INTO posting (transaction_id, line, ledger, party, currency, amount_minor)
+SELECT t.transaction_id, l.line,
+       CASE WHEN l.line = 1 THEN 'receivable' WHEN t.kind = 'charge' THEN 'subscription' ELSE 'clearing' END,
+       CASE WHEN l.line = 1 THEN 'c-' || substr(t.source, 3) WHEN t.kind = 'charge' THEN '' ELSE 'sandbox' END, 'EUR',
+       CASE WHEN (l.line = 1) = (t.kind = 'charge') THEN 599 ELSE -599 END
+FROM ledger_transaction t, generate_series(1, 2) AS l (line)
