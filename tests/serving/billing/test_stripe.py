@@ -4,10 +4,14 @@ import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stripe import WebhookSignature
 
 from matinee.clock import ManualClock
 from matinee.errors import SettingsError
@@ -16,6 +20,7 @@ from serving.billing.ledger.money import Money
 from serving.billing.providers.base import ForgedError, ProviderAwayError, ProviderRefusedError, State
 from serving.billing.providers.stripe import Stripe
 from serving.billing.providers.stripe.amounts import received, sent
+from serving.billing.providers.stripe.notices import notice
 from tests.providers.faults import Fault
 from tests.providers.stripe_bench import StripeBench
 from tests.providers.stripe_server import StripeServer
@@ -174,6 +179,27 @@ async def test_webhooks_without_a_secret_or_a_sense_are_not_believed(bench: Stri
     assert (told.kind, told.event_id, told.payment_id) == ("other", "evt_9", None)
     assert await bench.provider.whose(told) is None
     await deaf.aclose()
+
+
+ANYTHING = st.sampled_from([None, 7, "", "text", [], [1], {}, {"payment_id": 7, "id": "pi_1"}])
+THING = st.dictionaries(st.sampled_from(["id", "metadata", "payment_intent", "client_reference_id"]), ANYTHING)
+EVENT = st.fixed_dictionaries(
+    {"id": ANYTHING, "type": ANYTHING, "data": st.fixed_dictionaries({"object": ANYTHING | THING})}
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(event=EVENT | ANYTHING, header=st.none() | st.text("tv10=,é ", max_size=30))
+def test_whatever_a_webhook_holds_it_is_a_notice_or_a_forgery(event: Any, header: str | None) -> None:
+    now, body = datetime(2026, 1, 1, tzinfo=UTC), json.dumps(event)
+    signed = WebhookSignature.generate_signature_header(body, "whsec_x", int(now.timestamp()))
+    try:
+        told = notice({"STRIPE-Signature": signed if header is None else header}, body.encode(), now, "whsec_x")
+    except ForgedError:
+        return
+    assert header is None
+    assert told.event_id == str(event["id"])
+    assert told.payment_id is None or isinstance(told.payment_id, str)
 
 
 @pytest.mark.parametrize(

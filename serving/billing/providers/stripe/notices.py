@@ -54,18 +54,18 @@ def notice(headers: Mapping[str, str], body: bytes, now: datetime, secret: str |
 
 def _read(event: Any) -> Notice:
     try:
-        event_id, name, about = str(event["id"]), str(event["type"]), event["data"]["object"]
-        ref = str(about.get("id") or "")
+        name, about = str(event["type"]), event["data"]["object"]
+        intent, ours = about.get("payment_intent"), about.get("metadata") or {}
+        payment_id = ours.get("payment_id") or about.get("client_reference_id")
+        kept = {
+            "type": name,
+            "created": event.get("created"),
+            "object": about.get("object"),
+            "status": about.get("status"),
+            "payment_intent": intent.get("id") if isinstance(intent, dict) else intent,
+        }
+        event_id, ref = str(event["id"]), str(about.get("id") or "")
     except (KeyError, TypeError, AttributeError):
         raise ForgedError("stripe: the webhook is no snapshot event: give the endpoint that payload style") from None
-    metadata = about.get("metadata") or {}
-    intent = about.get("payment_intent")
-    kept = {
-        "type": name,
-        "created": event.get("created"),
-        "object": about.get("object"),
-        "status": about.get("status"),
-        "payment_intent": intent.get("id") if isinstance(intent, dict) else intent,
-    }
     kind: Kind = next(kind for start, kind in _KINDS if name.startswith(start))
-    return Notice(event_id, kind, name, ref, metadata.get("payment_id") or about.get("client_reference_id"), kept)
+    return Notice(event_id, kind, name, ref, payment_id if isinstance(payment_id, str) else None, kept)
