@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from matinee.settings import Settings
@@ -212,6 +212,10 @@ def test_a_fact_of_nothing_is_none(minor: int) -> None:
 
 
 @given(st.integers(-(10**11), 10**11), st.integers(0, 10**6), st.integers(1, 10**6))
+@example(1, 1, 2)
+@example(3, 1, 2)
+@example(-1, 1, 2)
+@example(-3, 1, 2)
 def test_shares_are_rounded_half_even(minor: int, part: int, whole: int) -> None:
     from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
