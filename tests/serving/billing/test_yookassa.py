@@ -18,6 +18,7 @@ from serving.billing.documents.fiscal import Item
 from serving.billing.ledger.money import Money
 from serving.billing.providers import provider_of
 from serving.billing.providers.base import (
+    FAILURES,
     ForgedError,
     Order,
     ProviderAwayError,
@@ -81,6 +82,10 @@ class TestYooKassa(ProviderContract):
     async def test_an_automatic_payment_asks_nobody(self, bench: YooKassaBench, card: str, failure: str) -> None:
         first, method = await saved(bench, card)
         assert (await bench.provider.charge(again(bench, first, method))).failure == failure
+        assert failure in FAILURES
+        with pytest.raises(ProviderRefusedError) as refused:
+            await bench.provider.charge(again(bench, first, replace(method, ref="gone")))
+        assert refused.value.code == "method_gone"
 
     async def test_what_is_listed_sums_up_to_the_cent(self, bench: YooKassaBench) -> None:
         first, method = await saved(bench)

@@ -114,7 +114,9 @@ def _read(what: str, answer: httpx.Response) -> dict[str, Any]:
 
 
 def _refused(what: str, status: int, body: Mapping[str, Any]) -> ProviderError:
-    code = str(body.get("code") or "refused")
+    # A method that its owner took back at YooKassa is told as a wrong parameter.
+    gone = body.get("parameter") == "payment_method_id"
+    code = "method_gone" if gone else str(body.get("code") or "refused")
     parameter = f", parameter {body['parameter']}" if body.get("parameter") else ""
     said = str(body.get("description") or "")[:300]
     kind = OtherRequestError if body.get("parameter") == _KEY else ProviderRefusedError

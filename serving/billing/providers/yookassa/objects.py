@@ -27,16 +27,24 @@ _STATES = {
     "succeeded": State.succeeded,
     "canceled": State.failed,
 }
-# Reasons of `cancellation_details` -> our words; others are told as they are.
+# Reasons of `cancellation_details` -> ours of `base.FAILURES`; others are told as they are.
 _REASONS = {
     "3d_secure_failed": "authentication_failed",
     "call_issuer": "card_declined",
     "canceled_by_merchant": "canceled",
     "card_expired": "expired_card",
+    "country_forbidden": "card_declined",
     "expired_on_capture": "expired",
     "expired_on_confirmation": "expired",
+    "fraud_suspected": "card_declined",
     "general_decline": "card_declined",
+    "identification_required": "authentication_required",
     "insufficient_funds": "insufficient_funds",
+    "invalid_card_number": "card_declined",
+    "invalid_csc": "card_declined",
+    "issuer_unavailable": "card_declined",
+    "payment_method_limit_exceeded": "card_declined",
+    "payment_method_restricted": "card_declined",
     "permission_revoked": "method_gone",
 }
 
