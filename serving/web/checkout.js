@@ -75,7 +75,7 @@ function billOf(preview) {
   const { total, from_balance: balance, due, credit } = preview;
   const until = preview.until && (new Date(preview.since) > new Date(Date.now() + 60_000) ? t("lasts_from", { from: day(preview.since), until: day(preview.until) }) : t("lasts_until", { until: day(preview.until) }));
   return [h("table", { class: "bill" }, h("tbody", {}, preview.lines.map((one) => line(one.name || t(`line.${one.kind}`), one.amount)),
-    preview.lines.length > 1 && line(t("total"), total), balance.minor > 0 && line(t("from_balance"), balance), line(t("to_pay"), due, true),
+    balance.minor > 0 && [line(t("total"), total), line(t("from_balance"), balance)], line(t("to_pay"), due, true),
     credit.minor > 0 && line(t("to_balance"), credit))), until && h("p", { class: "hint" }, until)].filter(Boolean);
 }
 
@@ -100,6 +100,6 @@ function later(wanted) {
   return form([], t("change_later"), pressing(async (key) => {
     await post("/api/billing/subscription/change", { ...wanted, now: false }, { key });
     go("#/billing");
-  }), { class: "form bare" });
+  }), { class: "form bare second" });
 }
 

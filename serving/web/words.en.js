@@ -78,7 +78,7 @@ export default {
   "error.playback_over": "This viewing is over. Start it again.", "error.media_expired": "This viewing is over. Start it again.",
   plans: "Plans", plan: "Plan", billing: "Billing", choose_plan: "Choose a plan", change_plan: "Change the plan", choose: "Choose", change_to: "Change to this", your_plan: "Your plan",
   interval: "How often it is paid", "interval.1": "Monthly", "interval.12": "Yearly", "per.1": "a month", "per.12": "a year", is_monthly: "that is {price} a month",
-  streams_at_once: "{n} at once", up_to_height: "up to {height}p", any_height: "the best picture there is", any_device: "on every device", opens_it: "Opens what you wanted to watch",
+  streams_at_once: "screens at once: {n}", up_to_height: "up to {height}p", any_height: "the best picture there is", any_device: "on every device", opens_it: "Opens what you wanted to watch",
   "device.phone": "phones", "device.tablet": "tablets", "device.desktop": "computers", "device.web": "browsers", "device.tv": "televisions",
   plans_text: "Prices include tax. Change, pause or cancel whenever you like.", trial_until: "Your trial lasts until {at}. What you choose now begins after it.", trial_offer: "A new account watches {n} days for nothing.",
   "checkout.plan": "Your plan", "checkout.change": "Change of plan", "checkout.rent": "Rent “{title}”", "checkout.buy": "Buy “{title}”", promo: "Promo code", apply: "Apply",

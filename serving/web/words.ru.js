@@ -76,7 +76,7 @@ export default {
   "error.playback_over": "Этот просмотр закончился. Начните снова.", "error.media_expired": "Этот просмотр закончился. Начните снова.",
   plans: "Подписки", plan: "Подписка", billing: "Оплата", choose_plan: "Выбрать подписку", change_plan: "Сменить подписку", choose: "Выбрать", change_to: "Перейти на эту", your_plan: "Ваша подписка",
   interval: "Как часто платить", "interval.1": "Помесячно", "interval.12": "За год", "per.1": "в месяц", "per.12": "в год", is_monthly: "это {price} в месяц",
-  streams_at_once: "одновременно: {n}", up_to_height: "до {height}p", any_height: "лучшее качество", any_device: "на любых устройствах", opens_it: "Открывает то, что вы хотели посмотреть",
+  streams_at_once: "экранов одновременно: {n}", up_to_height: "до {height}p", any_height: "лучшее качество", any_device: "на любых устройствах", opens_it: "Открывает то, что вы хотели посмотреть",
   "device.phone": "телефоны", "device.tablet": "планшеты", "device.desktop": "компьютеры", "device.web": "браузеры", "device.tv": "телевизоры",
   plans_text: "Цены с налогом. Сменить, приостановить или отменить можно в любой момент.", trial_until: "Пробный период до {at}. Выбранное сейчас начнётся после него.", trial_offer: "Новый аккаунт смотрит {n} дней бесплатно.",
   "checkout.plan": "Ваша подписка", "checkout.change": "Смена подписки", "checkout.rent": "Аренда: «{title}»", "checkout.buy": "Покупка: «{title}»", promo: "Промокод", apply: "Применить",

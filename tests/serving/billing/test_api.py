@@ -15,6 +15,7 @@ from matinee.clock import ManualClock
 from matinee.ids import uuid7
 from matinee.settings import Settings
 from serving.billing.providers.sandbox.cards import BY_NAME
+from serving.billing.renewals import core as renewals
 from serving.billing.subscriptions import core as subscriptions
 from tests.serving.billing.pdf_text import pdf_text
 
@@ -251,3 +252,28 @@ async def test_a_wish_that_is_none_is_refused(ada, problem):
         {"price_id": "basic-month-eur", "promo": "\x00"}, {"title_id": "b", "kind": "steal"},
     ):  # fmt: skip
         assert problem(await ada.post("/api/billing/preview", json=body)) == (422, "invalid_request"), body
+
+
+async def test_a_refused_renewal_is_paid_by_hand_while_one_can_still_watch(app, ada, clock, problem):
+    answer = await ada.post("/api/billing/checkout", json={"price_id": "standard-month-eur"}, headers=key())
+    await pay(app, answer.json(), "later_poor")
+    await ada.get(f"/api/billing/payments/{answer.json()['payment']['payment_id']}")
+    for days in (14, 31):
+        clock.advance(timedelta(days=days, minutes=5))
+        await renewals.renew(app.state.context.billing, clock.now())
+    await ada.post("/api/auth/login", json={"email": "ada@example.org", "password": "correct horse"})
+    mine = (await ada.get("/api/billing")).json()["subscription"]
+    assert (mine["state"], mine["next_charge"]["minor"]) == ("past_due", 999)
+    assert mine["next_charge_at"] > clock.now().isoformat()[:10]
+    (renewal, _) = (await ada.get("/api/billing/invoices")).json()["items"]
+    assert (renewal["state"], renewal["invoice_id"]) == ("open", mine["to_pay"])
+    assert "Invoice" in (await ada.get(renewal["html"])).text
+    order = await ada.post(f"/api/billing/invoices/{mine['to_pay']}/pay", json={}, headers=key())
+    await pay(app, order.json())
+    done = (await ada.get(f"/api/billing/payments/{order.json()['payment']['payment_id']}")).json()
+    assert (done["state"], done["reason"]) == ("succeeded", "renewal")
+    mine = (await ada.get("/api/billing")).json()
+    assert (mine["subscription"]["state"], mine["subscription"]["to_pay"]) == ("active", None)
+    assert [one["label"] for one in mine["methods"]] == ["Visa •••• 4242", "Visa •••• 0341"]
+    late = await ada.post(f"/api/billing/invoices/{renewal['invoice_id']}/pay", json={}, headers=key())
+    assert problem(late) == (409, "invoice_settled")

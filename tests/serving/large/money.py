@@ -32,7 +32,8 @@ _REFUND = {
 }  # fmt: skip
 _STRETCH = {
     "period_id": "new", "subscription_id": "new", "account_id": "a-0014999", "plan": "basic", "state": "active",
-    "monthly_minor": 1, "currency": "EUR", "opened": "2020-01-01T00:00:00Z", "closed": "2020-02-01T00:00:00Z", "end_reason": "cancelled",
+    "monthly_minor": 1, "currency": "EUR", "opened": "2020-01-01T00:00:00Z", "closed": "2020-02-01T00:00:00Z",
+    "end_reason": "cancelled",
 }  # fmt: skip
 
 VALUES: dict[str, Any] = {
