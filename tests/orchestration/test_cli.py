@@ -17,6 +17,7 @@ COMMANDS = {
         "audit",
         "backup",
         "bench",
+        "billing",
         "build",
         "check-package",
         "deadletters",
