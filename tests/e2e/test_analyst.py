@@ -1,16 +1,22 @@
 """An analyst's day: the report in a browser, and a notebook for each family of marts, on a simulated month."""
 
-from datetime import date
+import asyncio
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.range import Range
 
 from ingest.catalog import ingest_feed
 from ingest.collector import drain
 from matinee.db.connect import connect
 from matinee.settings import Settings
 from models.experiments.readout import RESULT_FILE, readout
+from serving.billing.adopt import adopt
+from serving.billing.invoices.core import issue
+from serving.billing.invoices.lines import Draft, Line
 from simulation.catalogue import write_feed
 from simulation.parameters import Plan
 from simulation.viewers import simulate
@@ -21,12 +27,13 @@ from warehouse.publish import publish
 from warehouse.report import write_report
 from warehouse.report.pages import PAGES
 
+END = datetime(2026, 11, 1, tzinfo=UTC)
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # What each notebook says at least, when it has run to its end.
 SAYS = {
     "viewing": ("half of them are finished by", "plays counted in visits"),
     "quality": ("of the time watched",),
-    "subscribers": ("opening and movements make the closing in each",),
+    "subscribers": ("opening and movements make the closing in each", "the ledgers sum to nothing and revenue is"),
     "intake": ("came more than an hour late",),
     "experiments": ("home_order: ", "hours an account"),
     "training_set": ("impressions, ", "area under the curve on the last fifth", "the beginning of the later set: True"),
@@ -35,12 +42,15 @@ SAYS = {
 
 @pytest.fixture(scope="module")
 def home(own_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Sixty viewers for three weeks, with the experiments' results, published."""
+    """Sixty viewers for three weeks, their payments and the experiments' results, published."""
     settings, feed = own_home, tmp_path_factory.mktemp("analyst") / "feed.jsonl"
     write_feed(feed)
     with connect(settings) as connection:
         ingest_feed(connection, feed)
     simulate(settings, Plan(end=date(2026, 11, 1), viewers=60, days=21, seed=3))
+    with connect(settings) as connection:
+        assert adopt(connection, END).invoices > 10
+    asyncio.run(_half_off(settings))
     drain(settings)
     assert load_days(settings).held == ()
     export_tables(settings)
@@ -49,6 +59,17 @@ def home(own_home: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settin
     readout(settings)
     publish(settings, {"mart_experiment_result": settings.lake.root / RESULT_FILE})
     return settings
+
+
+async def _half_off(settings: Settings) -> None:
+    """A year at half the price in each currency: of codes the simulator knows nothing."""
+    lines = (Line("plan", 9_990, plan_id="basic", months=12), Line("discount", -4_995, plan_id="basic"))
+    year = Range(END, END.replace(year=2027))
+    async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+        await connection.execute("INSERT INTO customer VALUES ('c', NULL, %s)", (END,))
+        found = await connection.execute("SELECT DISTINCT currency FROM invoice")
+        for (currency,) in await found.fetchall():
+            await issue(connection, "c", Draft("subscription", "start", currency, lines, period=year), END)
 
 
 @pytest.mark.browser

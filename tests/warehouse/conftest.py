@@ -1,5 +1,6 @@
 """A landing zone to fill by hand, and one built warehouse for the tests that only look."""
 
+import asyncio
 import itertools
 import random
 import shutil
@@ -174,13 +175,105 @@ PERIODS = {
 }
 
 
+def add_money(settings: Settings) -> None:
+    """The books of these periods, and of things that they lack: a year with a code that a customer whose account is
+    erased had, of which a quarter is given back; a rental that goes to dispute, a purchase that goes back, a payout.
+    """
+    from matinee.db.subscriptions import Period, add_periods
+    from matinee.db.viewers import Viewer, add_viewers
+    from serving.billing.adopt import adopt
+
+    moment = "2026-03-03T12:00+00:00"
+    with connect(settings) as connection:
+        add_viewers(connection, [Viewer(f"a{n}", "x", "simulate", "DE") for n in range(6)])
+        periods = [
+            Period(
+                f"{who}-{n}", f"{who}-s", who, plan, state, minor, currency,
+                datetime.fromisoformat(since).replace(tzinfo=UTC),
+                datetime.fromisoformat(until).replace(tzinfo=UTC) if until else None, "cancelled" if until else None,
+            )
+            for who, having in PERIODS.items()
+            for n, (plan, state, minor, currency, since, until) in enumerate(having)
+        ]  # fmt: skip
+        add_periods(connection, periods)
+        adopt(connection, datetime.fromisoformat(moment))
+    asyncio.run(_other_business(settings))
+
+
+async def _other_business(settings: Settings) -> None:
+    from psycopg.types.range import Range
+
+    from serving.billing.invoices import core as invoices
+    from serving.billing.invoices.lines import Draft, Line
+    from serving.billing.ledger import core as ledger
+    from serving.billing.ledger import facts
+    from serving.billing.ledger.money import Money
+
+    def at(month: int, day: int, year: int = 2026) -> datetime:
+        return datetime(year, month, day, 12, tzinfo=UTC)
+
+    async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
+
+        async def sell(draft: Draft, when: datetime, customer: str = "customer") -> invoices.Invoice:
+            invoice = await invoices.issue(connection, customer, draft, when)
+            await invoices.paid(connection, invoice.invoice_id, when)
+            money = Money(invoice.due_minor, invoice.currency)
+            payment = facts.payment(f"p-{invoice.invoice_id}", customer, "stripe", money, when)
+            fee = facts.fee(f"p-{invoice.invoice_id}", "stripe", Money(25, invoice.currency), when)
+            await ledger.post(connection, [payment, fee])
+            return invoice
+
+        await connection.execute("INSERT INTO customer VALUES ('customer', NULL, '2025-12-20Z')")
+        await connection.execute(
+            "INSERT INTO promo (promo_id, code, kind, value, created_at) "
+            "VALUES ('half', 'HALF', 'percent', 5000, now())"
+        )
+        year = Range(at(12, 20, 2025), at(12, 20))
+        lines = (
+            Line("plan", 9990, plan_id="basic", months=12, period=year),
+            Line("discount", -4995, plan_id="basic", period=year),
+        )
+        taxed: dict[str, Any] = {"tax_country": "FR", "tax_bp": 2000, "country": "FR"}
+        yearly = await sell(Draft("subscription", "start", "EUR", lines, period=year, **taxed), at(12, 20, 2025))
+        await connection.execute(
+            "INSERT INTO promo_redemption VALUES ('r', 'half', 'customer', NULL, %s, 'redeemed', NULL, %s)",
+            (yearly.invoice_id, at(12, 20, 2025)),
+        )
+        rental = await sell(Draft("rent", "purchase", "EUR", (Line("rent", 399, title_id="t2"),), **taxed), at(1, 31))
+        film = await sell(Draft("buy", "purchase", "USD", (Line("buy", 1499, title_id="t3"),)), at(2, 1))
+        for sold, amount, when in ((yearly, 1249, at(2, 10)), (film, film.total_minor, at(2, 3))):
+            note = await invoices.credit(connection, sold.invoice_id, amount, "refund", when)
+            money = Money(note.total_minor, note.currency)
+            await ledger.post(connection, [facts.refund(f"r-{note.invoice_id}", "customer", "stripe", money, when)])
+        disputed = Money(rental.total_minor, "EUR")
+        await ledger.post(
+            connection,
+            [
+                facts.dispute("d", "stripe", disputed, at(2, 4)),
+                facts.dispute_lost("d", "stripe", disputed, 1500, at(3, 1)),
+                facts.payout("po_1", "stripe", Money(500, "EUR"), at(3, 2)),
+            ],
+        )
+
+
 def add_subscribers(settings: Settings) -> None:
-    """The accounts of `days_of_viewing`, what they pay and what titles cost: they have keys but no ids to export."""
+    """The accounts of `days_of_viewing`, what they pay and what titles cost: the keys of their events are no pseudonyms
+    of ids, so they take the place of what was exported of them.
+    """
+    from matinee import pseudonyms
     from warehouse import build_file
 
+    names = [f"a{n}" for n in range(6)]
+    with connect(settings) as connection:
+        exported = {salt.key(name): name for name, salt in pseudonyms.salts(connection, names).items()}
+    with build_file.writing(settings) as warehouse:
+        found = warehouse.execute("SELECT account_key, customer_key FROM raw.account").fetchall()
+        for table in ("account", "profile", "subscription"):
+            warehouse.execute(f"DELETE FROM raw.{table}")
+    customers = {exported[account]: customer for account, customer in found}
     accounts = [
-        (f"a{n}", "viewer", "live", country, 1, f"2025-11-0{n + 1}", None)
-        for n, country in enumerate(["DE"] * 5 + [None])
+        (name, "viewer", "live", country, 1, f"2025-11-0{n + 1}", customers[name])
+        for n, (name, country) in enumerate(zip(names, ["DE"] * 5 + [None], strict=True))
     ]
     periods = [
         (f"{who}-{n}", who, f"{who}-s", *period, period[-1] and "cancelled")
@@ -226,6 +319,7 @@ def built(base: Settings) -> Iterator[Settings]:
         for day, rows in days_of_viewing(seed=1, days=3).items():
             landing.land(rows, day)
         load_days(own)
+        add_money(own)
         export_tables(own)
         add_subscribers(own)
         dbt.parse(own)

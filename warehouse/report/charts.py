@@ -50,6 +50,7 @@ def lines(values: Sequence[tuple[str, Words]], y: Words, *, when: str = "day", w
         return (
             _base()
             .transform_fold(list(names), as_=["key", "amount"])
+            .transform_filter("isValid(datum.amount)")  # what is unknown is no point of a line
             .transform_calculate(series=renamed)
             .mark_line(point={"size": 18}, strokeWidth=2)
             .encode(

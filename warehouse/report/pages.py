@@ -69,6 +69,12 @@ _MOVEMENTS = {
     "contraction": Words("contraction", "сокращение"),
     "churn": Words("churn", "отток"),
 }
+_REVENUE = {
+    "subscription": Words("subscriptions", "подписки"),
+    "rental": Words("rentals", "прокат"),
+    "purchase": Words("purchases", "покупки"),
+    "discount": Words("discounts", "скидки"),
+}
 _RECEIPTS = {
     "first": Words("first receipts", "впервые"),
     "repeats": Words("repeated", "повторы"),
@@ -310,6 +316,122 @@ PAGES = (
                 ),
                 ("mart_content_cost", "dim_title"),
                 ranking("cost_per_thousand_hours", Words("for 1,000 hours", "за 1000 часов")),
+            ),
+        ),
+        (COUNTRY, CURRENCY),
+        days=False,
+    ),
+    Page(
+        "money",
+        Words("Money", "Деньги"),
+        (
+            Chart(
+                "revenue",
+                Words("Revenue, booked and earned", "Выручка: начисленная и заработанная"),
+                Words(
+                    "Without tax. Booked with the invoice, earned day by day of its period; also in months to come.",
+                    "Без налогов. Начислена со счётом, заработана по дням его периода; и в будущих месяцах.",
+                ),
+                ("mart_revenue_month",),
+                lines(
+                    (
+                        ("booked", Words("booked", "начислено")),
+                        ("recognised", Words("earned", "заработано")),
+                    ),
+                    Words("a month", "в месяц"),
+                    when="month",
+                    words=MONTH,
+                ),
+            ),
+            Chart(
+                "revenue_by_ledger",
+                Words("What earns", "Что приносит выручку"),
+                Words(
+                    "Revenue earned at list prices, and what promo codes took off.",
+                    "Заработано по ценам прайс-листа, и что сняли промокоды.",
+                ),
+                ("mart_revenue_month",),
+                stacked("revenue", Words("a month", "в месяц"), "ledger", _REVENUE, when="month", words=MONTH),
+            ),
+            Chart(
+                "unit_economics",
+                Words("A subscriber's revenue and lifetime value", "Выручка с подписчика и ценность за всё время"),
+                Words(
+                    "ARPU: earned in the month by average subscribers. LTV: ARPU × margin / churn, 60 months at most.",
+                    "ARPU: заработано за месяц на среднего подписчика. LTV: ARPU × маржа / отток, не более 60 месяцев.",
+                ),
+                ("mart_arpu_month",),
+                lines(
+                    (("arpu", Words("ARPU", "ARPU")), ("ltv", Words("predicted LTV", "прогноз LTV"))),
+                    Words("a subscriber", "на подписчика"),
+                    when="month",
+                    words=MONTH,
+                ),
+            ),
+            Chart(
+                "ltv_cohorts",
+                Words("Lifetime value to date", "Ценность клиента на сегодня"),
+                Words(
+                    "Net revenue per customer of a month's cohort, n months later.",
+                    "Чистая выручка на клиента когорты через n месяцев.",
+                ),
+                ("mart_ltv_cohort",),
+                heat(
+                    ("month_n", Words("months later", "месяцев спустя")),
+                    ("cohort", Words("first month", "первый месяц")),
+                    "to_date",
+                    "customers",
+                    Words("a customer", "на клиента"),
+                    form=",.2f",
+                ),
+            ),
+            Chart(
+                "given_back",
+                Words("Refunds and disputes", "Возвраты и оспаривания"),
+                Words("As a share of what was paid in the same month.", "Доля от оплаченного в том же месяце."),
+                ("mart_payment_month",),
+                shares(
+                    "given_back",
+                    "paid",
+                    Words("of payments", "от платежей"),
+                    when="month",
+                    words=MONTH,
+                    form=".2%",
+                    bars=True,
+                ),
+            ),
+            Chart(
+                "fees",
+                Words("What payments cost", "Сколько стоят платежи"),
+                Words(
+                    "Fees of providers and lost disputes, as a share of what was paid.",
+                    "Комиссии провайдеров и проигранные споры, доля от оплаченного.",
+                ),
+                ("mart_payment_month",),
+                shares(
+                    "cost",
+                    "paid",
+                    Words("of payments", "от платежей"),
+                    by="provider",
+                    by_words=Words("provider", "провайдер"),
+                    when="month",
+                    words=MONTH,
+                    form=".2%",
+                ),
+            ),
+            Chart(
+                "taxes",
+                Words("Value added tax", "Налог на добавленную стоимость"),
+                Words("Owed for the month, by country.", "К уплате за месяц, по странам."),
+                ("mart_tax_month",),
+                stacked("tax", Words("a month", "в месяц"), "country", when="month", words=MONTH),
+            ),
+            Chart(
+                "promo_cost",
+                Words("What promo codes cost", "Сколько стоят промокоды"),
+                Words("Taken off list prices, without tax.", "Снято с цен прайс-листа, без налогов."),
+                ("mart_promo_month",),
+                stacked("discount", Words("a month", "в месяц"), "promo", when="month", words=MONTH),
             ),
         ),
         (COUNTRY, CURRENCY),

@@ -96,6 +96,42 @@ SELECT coalesce(t.title_en, t.title, c.title_id) AS title_en, coalesce(t.title_r
 FROM mart_content_cost c LEFT JOIN dim_title t USING (title_id)
 GROUP BY ALL HAVING sum(c.hours_viewed) > 0 ORDER BY 4 DESC LIMIT 40;
 
+-- name: revenue
+SELECT month, currency, country, sum(booked_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END) AS booked,
+       sum(recognised_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END) AS recognised
+FROM mart_revenue_month GROUP BY ALL ORDER BY ALL;
+
+-- name: revenue_by_ledger
+SELECT month, currency, country, ledger,
+       sum(recognised_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END) AS revenue
+FROM mart_revenue_month WHERE recognised_minor <> 0 GROUP BY ALL ORDER BY ALL;
+
+-- name: unit_economics
+SELECT month, currency, arpu_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END AS arpu,
+       predicted_ltv_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END AS ltv
+FROM mart_arpu_month ORDER BY ALL;
+
+-- name: ltv_cohorts
+SELECT strftime(cohort_month, '%Y-%m') AS cohort, month_n, currency,
+       to_date_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END AS to_date, customers
+FROM mart_ltv_cohort ORDER BY ALL;
+
+-- name: given_back
+SELECT month, currency, provider, refunded_minor + disputed_minor AS given_back, paid_minor AS paid
+FROM mart_payment_month ORDER BY ALL;
+
+-- name: fees
+SELECT month, currency, provider, fee_minor + lost_minor AS cost, paid_minor AS paid FROM mart_payment_month ORDER BY ALL;
+
+-- name: taxes
+SELECT month, currency, country, tax_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END AS tax
+FROM mart_tax_month ORDER BY ALL;
+
+-- name: promo_cost
+SELECT month, currency, coalesce(promo_id, '') AS promo,
+       discount_minor / CASE currency WHEN 'JPY' THEN 1e0 ELSE 1e2 END AS discount
+FROM mart_promo_month ORDER BY ALL;
+
 -- name: experiments
 SELECT experiment || ' · ' || metric || ' (' || method || ')' AS label, relative, relative_low, relative_high,
        n_control, n_treatment, srm_p_value
