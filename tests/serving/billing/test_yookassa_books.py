@@ -98,14 +98,14 @@ def town(settings: Settings, server: YooKassaServer, tmp_path: Any) -> Iterator[
 
 def test_notices_lost_doubled_and_out_of_order_end_in_the_same_books(town: Town) -> None:
     ends = []
-    for seed in (None, 1, 2):
+    for seed in (None, 1):
         town.lives()
         town.hears(seed)
         town.agrees()
         ends.append((town.rows(_STATES), town.plans(), town.titles()))
     assert ends[0][1:] == (["standard"], [("heath", "buy")])
     assert [each["failure"] for each in ends[0][0]] == [None, None, "insufficient_funds"]
-    assert ends[1:] == [ends[0]] * 2
+    assert ends[1] == ends[0]
 
 
 def test_renewals_that_nobody_heard_of_and_refunds_with_receipts_agree(town: Town) -> None:
