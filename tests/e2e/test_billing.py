@@ -20,6 +20,7 @@ from ingest.catalog import ingest_feed
 from matinee.clock import ManualClock
 from matinee.settings import Settings
 from serving.app import create_app
+from serving.billing.providers.base import FAILURES
 from serving.outbox import drain
 from tests.serving.billing.pdf_text import pdf_text
 from transcoding.build import transcode_pending
@@ -73,6 +74,17 @@ def _fill(settings: Settings, clip: Path, feed: Path) -> None:
             ("0" * 64, master.stat().st_size),
         )
     assert {outcome.state for outcome in transcode_pending(settings)} == {"published"}
+
+
+def test_every_refusal_of_money_has_words() -> None:
+    """What providers say of a failed payment, and what is wrong with a code, in the words of both languages."""
+    root = Path(__file__).parents[2] / "serving"
+    words = (root / "web" / "words.en.js").read_text()
+    said = {f"failure.{code}" for code in FAILURES}
+    told = "".join(path.read_text() for path in (root / "billing" / "promo").glob("*.py"))
+    said |= {f"error.promo_{code}" for code in re.findall(r'PromoError\(\s*"(\w+)"', told)} - {"error.promo_taken"}
+    assert len(said) > 14
+    assert not {code for code in said if f'"{code}":' not in words}
 
 
 def register(page: Any, address: str, email: str) -> None:
