@@ -294,7 +294,7 @@ class Model:
                          life=self.life)  # fmt: skip
         assert self.until is not None
         assert self.anchor is not None
-        if at > self.until + GRACE:
+        if self.state == "past_due" or at > self.until + GRACE:  # too late for what was billed first
             since, anchor, elapsed = at, at, 0
         else:
             since, anchor, elapsed = self.until, self.anchor, self.elapsed + self.price.months

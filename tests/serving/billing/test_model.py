@@ -31,7 +31,7 @@ from serving.billing.reconcile.verify import verify
 from serving.billing.renewals.core import renew
 from serving.billing.subscriptions import core as subscriptions
 from serving.rights import rentals
-from tests.serving.billing.model import CODES, PRICES, Model, Order, months_after
+from tests.serving.billing.model import CODES, GRACE, PRICES, Model, Order, months_after
 from tests.serving.billing.world import BEGIN, BUY, RENT, TITLES, World, stock
 
 TRIAL_DAYS = 14
@@ -276,8 +276,14 @@ class Life(RuleBasedStateMachine):
 
     def turn(self, *, twice: bool) -> None:
         known = set(self.orders) | {one["invoice_id"] for one in self.world.rows("SELECT invoice_id FROM invoice")}
-        kept = {one["invoice_id"] for one in self.world.rows(
-            "SELECT invoice_id FROM invoice WHERE state = 'open' AND reason IN ('renewal', 'resume')")}  # fmt: skip
+        open_ = self.world.rows(
+            """SELECT invoice_id, EXISTS (SELECT FROM payment p WHERE p.invoice_id = i.invoice_id
+                                          AND p.state IN ('created', 'pending')) AS busy
+            FROM invoice i WHERE state = 'open' AND reason IN ('renewal', 'resume')"""
+        )
+        asked = {"paused": self.model.resumes_at, "past_due": self.model.again}.get(self.model.state)
+        is_late = asked is not None and self.now > asked + GRACE  # whoever was asked first has no access any more
+        kept = {one["invoice_id"] for one in open_ if one["busy"] or not is_late}
         self.world.run(renew(self.world.desk, self.now))
         fresh = self.world.rows(
             "SELECT invoice_id, total_minor, from_balance, state FROM invoice "
