@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from serving.billing.ledger.money import share
+from serving.billing.subscriptions.proration import TINY
 
 if TYPE_CHECKING:
     from serving.billing.invoices.lines import Line
@@ -62,12 +63,15 @@ def _is_for(promo: Promo, line: Line) -> bool:
 def apply(promo: Promo, lines: Sequence[Line]) -> tuple[Line, ...]:
     """The lines with what the code takes off as the last one; the same lines where it takes off nothing.
 
-    Never more is taken off than there is to pay. The line's tax is zero here: issuing the invoice makes the tax of all
-    lines, so that it is that of what is left to pay.
+    Never more is taken off than there is to pay; a rest below `TINY`, which no provider charges, is waived. The line's
+    tax is zero here: issuing the invoice makes the tax of all lines, so that it is that of what is left to pay.
     """
     for_it = covered(promo, lines)
     off = promo.value if promo.kind == "amount" else sum(_off(promo, line) for line in for_it)
-    off = min(off, sum(line.amount_minor for line in for_it), sum(line.amount_minor for line in lines))
+    most = min(sum(line.amount_minor for line in for_it), sum(line.amount_minor for line in lines))
+    off = min(off, most)
+    if off > 0 and sum(line.amount_minor for line in lines) - off < TINY:
+        off = most
     if off <= 0 or promo.left == 0:
         return tuple(lines)
     names = {"en": f"Promo code {promo.code}", "ru": f"Промокод {promo.code}"}

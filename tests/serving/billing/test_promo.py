@@ -78,6 +78,8 @@ def test_never_more_comes_off_than_there_is_to_pay(kind, value, lines, unused, p
     [
         (Promo("p", "C", "percent", 2_500, left=3), [MONTH], 250, 2),  # 249.75
         (Promo("p", "C", "percent", 10_000, left=None), [MONTH], 999, None),
+        (Promo("p", "C", "percent", 9_600), [MONTH], 999, 0),  # nobody is asked for 0.40
+        (Promo("p", "C", "amount", 949, "EUR"), [MONTH], 949, 0),
         (Promo("p", "C", "amount", 2_000, "EUR"), [MONTH], 999, 0),
         (Promo("p", "C", "amount", 300, "EUR", left=2), [FILM], 300, 0),  # a title has one period
         (Promo("p", "C", "free_period", 3, left=3), [MONTH], 999, 2),
