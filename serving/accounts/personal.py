@@ -12,23 +12,31 @@ from serving.accounts.types import PersonalData
 from serving.db import execute, rows
 
 # Texts that are no data about a person but would let somebody in, or guess how.
-_SECRETS = frozenset({"password_hash", "pin_hash", "user_code"})
+_SECRETS = frozenset({"password_hash", "pin_hash", "user_code", "provider_ref", "checkout_url"})
 # The chain names accounts by these; what is said of the account there is exported by itself.
 _LEFT_OUT = frozenset({"audit_name"})
 _ROWS_OF: dict[str, LiteralString] = {
     "account": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} = %(account_id)s) t",
     "profile": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} IN "
     "(SELECT profile_id FROM profile WHERE account_id = %(account_id)s)) t",
+    "customer": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} IN "
+    "(SELECT customer_id FROM customer WHERE account_id = %(account_id)s)) t",
+    "invoice": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} IN (SELECT invoice_id "
+    "FROM invoice JOIN customer USING (customer_id) WHERE account_id = %(account_id)s)) t",
+    "payment": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} IN (SELECT payment_id "
+    "FROM payment JOIN customer USING (customer_id) WHERE account_id = %(account_id)s)) t",
+    "subscription": "SELECT to_jsonb(t) AS found FROM (SELECT {columns} FROM {table} WHERE {column} IN (SELECT "
+    "subscription_id FROM subscription JOIN customer USING (customer_id) WHERE account_id = %(account_id)s)) t",
 }
 
 
 async def export(connection: AsyncConnection, account_id: str, now: datetime) -> PersonalData:
-    """Every row that hangs on the account or its profiles, in whatever table: a new table is in it by itself."""
+    """Every row that hangs on the account, its profiles or its customer, in whatever table: a new table is in it by
+    itself."""
     await core.account(connection, account_id)
     hanging = [("account", "account_id", "account")]
-    hanging += [
-        (t["name"], t["column_name"], t["parent"]) for t in await rows(connection, QUERIES["tables_of_accounts"])
-    ]
+    for query in ("tables_of_accounts", "tables_of_customers"):
+        hanging += [(t["name"], t["column_name"], t["parent"]) for t in await rows(connection, QUERIES[query])]
     names = sorted({table for table, _, _ in hanging} - _LEFT_OUT)
     found = await rows(connection, QUERIES["columns_of_tables"], {"names": names})
     columns = {one["name"]: [c for c in one["columns"] if c not in _SECRETS] for one in found}

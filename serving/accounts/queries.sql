@@ -241,6 +241,15 @@ WHERE c.contype = 'f' AND c.confrelid IN ('account'::regclass, 'profile'::regcla
   AND c.confdeltype <> 'n'  -- a customer outlives its account
 ORDER BY 3, 1
 
+-- name: tables_of_customers
+-- What hangs on the account's customer: directly, else by an invoice, a payment or a subscription.
+SELECT DISTINCT ON (c.conrelid) c.conrelid::regclass::text AS name, a.attname AS column_name,
+       c.confrelid::regclass::text AS parent
+FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+WHERE c.contype = 'f' AND (c.confrelid::regclass::text, a.attname) IN (
+    ('customer', 'customer_id'), ('invoice', 'invoice_id'), ('payment', 'payment_id'), ('subscription', 'subscription_id'))
+ORDER BY c.conrelid, a.attname <> 'customer_id', a.attname
+
 -- name: forget_outbox
 DELETE FROM outbox WHERE key = ANY(%(accounts)s)
 

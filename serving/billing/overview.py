@@ -17,7 +17,7 @@ from serving.billing.subscriptions.machine import State
 from serving.billing.subscriptions.rows import Subscription
 from serving.billing.types import MethodView, Overview, SubscriptionView
 from serving.billing.views import amount, money, priced
-from serving.db import row
+from serving.db import row, rows
 
 QUERIES = load(Path(__file__).parent)
 
@@ -27,8 +27,10 @@ async def overview(connection: AsyncConnection, account_id: str, language: str, 
     customer_id = await customers.of_account(connection, account_id, at)
     found = await subscriptions.of_customer(connection, customer_id)
     prices = await products.prices(connection, at)
-    currencies = {price.money.currency for price in prices.values()}
-    balances = [Money(await invoices.balance(connection, customer_id, each), each) for each in sorted(currencies)]
+    used = await rows(connection, QUERIES["currencies"], {"customer_id": customer_id})
+    balances = [
+        Money(await invoices.balance(connection, customer_id, one["currency"]), one["currency"]) for one in used
+    ]
     return Overview(
         subscription=await _subscription(connection, found, prices, language, at) if found else None,
         methods=[

@@ -142,3 +142,7 @@ WHERE e.body - '{name,payment_id}'::text[] <> '{}' AND (
 -- name: forget_staff
 -- Who of the staff asked for a refund.
 UPDATE refund SET asked_by = NULL WHERE asked_by = ANY(%(accounts)s)
+
+-- name: currencies
+-- In which a customer was ever charged.
+SELECT DISTINCT currency FROM posting WHERE ledger = 'receivable' AND party = %(customer_id)s ORDER BY currency

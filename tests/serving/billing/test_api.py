@@ -1,6 +1,7 @@
 """Money over HTTP: one effect for one key, nobody else's things, nothing from a child's profile."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -113,6 +114,22 @@ async def staff(app: FastAPI, person: Any, books: psycopg.Connection[Any]) -> An
     await app.state.context.revoked.refresh()
     await person.post("/api/auth/login", json={"email": "root@example.org", "password": "correct horse"})
     return person
+
+
+async def test_ones_own_data_has_what_was_paid_and_no_token(app, ada):
+    await subscribed(app, ada)
+    text = (await ada.get("/api/account/export")).text
+    tables = json.loads(text)["tables"]
+    assert {
+        "invoice",
+        "invoice_line",
+        "payment",
+        "payment_method",
+        "subscription",
+        "subscription_event",
+    } <= tables.keys()
+    assert (tables["invoice"][0]["total_minor"], tables["payment_method"][0]["label"]) == (999, "Visa •••• 4242")
+    assert "sbx_" not in text
 
 
 async def test_refunds_are_of_what_was_paid_and_written_down(app, ada, books, browser, problem):
