@@ -15,7 +15,7 @@ from serving.billing import checkout, customers, webhooks
 from serving.billing.checkout import How, Till
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
-from serving.billing.invoices.lines import Line
+from serving.billing.invoices.lines import Line, spent
 from serving.billing.overview import overview
 from serving.billing.payments import core as payments
 from serving.billing.payments import methods
@@ -115,8 +115,8 @@ async def _title_preview(
         promo = await promos.look(connection, body.promo, customer_id, lines, currency, at)
         lines = apply(promo, lines)
     total = sum(each.amount_minor for each in lines)
-    spent = max(0, min(total, await invoices.balance(connection, customer_id, currency)))
-    return subscriptions.Preview(lines, currency, total, spent, 0, at, at)
+    used = spent(total, await invoices.balance(connection, customer_id, currency))
+    return subscriptions.Preview(lines, currency, total, used, 0, at, at)
 
 
 @router.post("/checkout", response_model=Order)

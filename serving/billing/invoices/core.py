@@ -14,7 +14,7 @@ from psycopg.types.range import Range
 from matinee.db.queries import load
 from matinee.ids import uuid7
 from serving.billing.errors import BilledAlreadyError, InvoiceError, VoidInvoiceError
-from serving.billing.invoices.lines import Draft, Line, Period, finished, returned
+from serving.billing.invoices.lines import Draft, Line, Period, finished, returned, spent
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
 from serving.db import row, rows
@@ -76,16 +76,16 @@ async def issue_many(connection: AsyncConnection, drafts: Sequence[tuple[str, Dr
     numbers = await rows(connection, QUERIES["numbers"], {"count": len(ready)})
     made: list[Invoice] = []
     for (customer_id, draft), number in zip(ready, numbers, strict=True):
-        spent = max(0, min(draft.total_minor, credit[customer_id, draft.currency]))
-        credit[customer_id, draft.currency] -= spent
-        made.append(_invoice(customer_id, draft, number["number"], spent, at))
+        used = spent(draft.total_minor, credit[customer_id, draft.currency])
+        credit[customer_id, draft.currency] -= used
+        made.append(_invoice(customer_id, draft, number["number"], used, at))
     await _write(connection, made)
     charges = [facts.charge(invoice, at) for invoice in made]
     await ledger.post(connection, [charge for charge in charges if charge.postings])
     return made
 
 
-def _invoice(customer_id: str, draft: Draft, number: int, spent: int, at: datetime) -> Invoice:
+def _invoice(customer_id: str, draft: Draft, number: int, used: int, at: datetime) -> Invoice:
     return Invoice(
         invoice_id=uuid7(),
         number=_number(number),
@@ -100,7 +100,7 @@ def _invoice(customer_id: str, draft: Draft, number: int, spent: int, at: dateti
         tax_minor=sum(line.tax_minor for line in draft.lines),
         tax_country=draft.tax_country if draft.tax_bp else "",
         tax_bp=draft.tax_bp,
-        from_balance=spent,
+        from_balance=used,
         credited_minor=0,
         state="open",
         reason=draft.reason,

@@ -10,6 +10,7 @@ from serving.billing.errors import InvoiceError
 from serving.billing.ledger.money import LARGEST, digits, split
 
 Period = Range[datetime]
+TINY = 50  # minor units: providers refuse smaller charges (Stripe's minimum is 0.50 in most currencies, 50 yen)
 KINDS = ("plan", "unused", "rent", "buy", "discount")
 
 
@@ -80,6 +81,14 @@ def finished(draft: Draft) -> Draft:
     if draft.tax_bp and not draft.tax_country:
         raise InvoiceError("tax is owed to a country: the draft names none")
     return replace(draft, lines=taxed(draft.lines, draft.tax_bp))
+
+
+def spent(total_minor: int, credit_minor: int) -> int:
+    """How much of a customer's credit an invoice uses: as much as it can, but what is left to pay is never tiny."""
+    most = max(0, min(total_minor, credit_minor))
+    if 0 < total_minor - most < TINY:
+        return max(0, total_minor - TINY)
+    return most
 
 
 def returned(lines: Sequence[Line], before: int, amount: int) -> tuple[Line, ...]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from psycopg import AsyncConnection
 
 from serving.billing.invoices import core as invoices
-from serving.billing.invoices.lines import Draft, Line
+from serving.billing.invoices.lines import Draft, Line, spent
 from serving.billing.products.core import Price
 from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.changing import changed_to, paid_for
@@ -73,8 +73,7 @@ async def preview(
     else:
         raise Problem(409, "subscribed", f"your subscription is {there.state}: change, resume or cancel that one")
     balance = await invoices.balance(connection, customer, price.money.currency)
-    spent = max(0, min(balance, total))
-    return Preview(lines, price.money.currency, total, spent, credit, start_at(period), end_at(period))
+    return Preview(lines, price.money.currency, total, spent(total, balance), credit, start_at(period), end_at(period))
 
 
 def _nobody(customer: str, price: Price, at: datetime) -> Subscription:

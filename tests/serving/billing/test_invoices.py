@@ -16,7 +16,7 @@ from matinee.settings import Settings
 from serving.billing.errors import BilledAlreadyError, InvoiceError, LedgerError, MoneyError, VoidInvoiceError
 from serving.billing.invoices import core
 from serving.billing.invoices.core import Invoice
-from serving.billing.invoices.lines import Draft, Line, finished, returned, taxed
+from serving.billing.invoices.lines import TINY, Draft, Line, finished, returned, spent, taxed
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
 from serving.billing.ledger.money import Money, tax_included
@@ -274,6 +274,15 @@ def test_taxes_of_lines_make_the_tax_of_the_total(lines: list[Line], rate: int) 
     assert sum(line.tax_minor for line in made) == tax_included(sum(line.amount_minor for line in lines), rate)
     for line in made:
         assert abs(line.tax_minor - line.amount_minor * rate / (10_000 + rate)) <= 1 + 1e-6
+
+
+@given(st.integers(0, 300), st.integers(-300, 400))
+def test_credit_is_used_up_but_for_a_tiny_rest_to_pay(total: int, credit: int) -> None:
+    used = spent(total, credit)
+    assert 0 <= used <= max(0, credit)
+    due = total - used
+    assert due == 0 or due >= TINY or (used, total) == (0, due)
+    assert used in (min(total, max(0, credit)), max(0, total - TINY))
 
 
 ANY_LINES = st.lists(
