@@ -50,5 +50,8 @@ def test_one_minor_unit_anywhere_is_noticed_and_holds_publication(copy_of_built)
     assert {node.name: node.status for node in tested.nodes if node.status != "success"} == {
         test: "fail" for _, _, test in PLANTED
     }
-    with build_file.writing(copy_of_built) as warehouse, pytest.raises(AuditError, match="mart_ltv_cohort_is_what_was_booked"):
+    with (
+        build_file.writing(copy_of_built) as warehouse,
+        pytest.raises(AuditError, match="mart_ltv_cohort_is_what_was_booked"),
+    ):
         audit(warehouse)

@@ -41,7 +41,7 @@ priced as (
         -- Until the next one begins: a change takes the place of what was paid for.
         least(
             cast(plans.period_until as date),
-            lead(cast(plans.period_from as date), 1, cast(plans.period_until as date)) over (
+            lead(cast(plans.period_from as date)) over (
                 partition by plans.customer_key
                 order by plans.period_from, plans.issued_at, plans.invoice_key, plans.line
             )
