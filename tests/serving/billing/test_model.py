@@ -153,10 +153,15 @@ class Life(RuleBasedStateMachine):
         if model.paid(order, card, self.now) and order.reason in ("start", "resume"):  # it begins when it was paid
             self.orders[order.invoice_id] = replace(order, life=model.life, since=model.since, until=model.until)
 
-    @rule(title=st.sampled_from(TITLES), kind=st.sampled_from(["rent", "buy"]), code=codes)
-    def take(self, title: str, kind: Any, code: str | None) -> None:
+    @rule(title=st.sampled_from(TITLES), kind=st.sampled_from(["rent", "buy"]), code=codes, pays=st.booleans())
+    def take(self, title: str, kind: Any, code: str | None, pays: bool) -> None:
+        self.order_title(title, kind, code)
+        if pays and (due := self._open()):
+            self._pay(due[-1], "good", "now")
+
+    def order_title(self, title: str, kind: Any, code: str | None) -> None:
         world, at = self.world, self.now
-        used = self._used(code, f"title_id = '{title}'", busy=True)
+        used = self._used(code, f"i.title_id IS NOT DISTINCT FROM '{title}'", busy=True)
         made = world.ask(
             lambda connection: purchases.order(
                 connection, world.customer_id, world.viewer(), title, kind, at, promo=code
