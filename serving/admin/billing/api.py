@@ -40,7 +40,7 @@ from serving.db import Row
 router = APIRouter(prefix="/api/admin/billing", tags=["admin"])
 Cursor = Annotated[str | None, Query(max_length=1000)]
 Limit = Annotated[int, Query(ge=1, le=100)]
-PaymentId = Annotated[str, Path(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
+Id = Annotated[str, Path(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
 _AMOUNTS = {"amount_minor": "amount", "refunded_minor": "refunded", "fee_minor": "fee"}
 
 
@@ -64,7 +64,7 @@ async def find_payments(
 
 
 @router.get("/payments/{payment_id}")
-async def one_payment(payment_id: PaymentId, request: Request, context: Ctx, _: Admin) -> OnePayment:
+async def one_payment(payment_id: Id, request: Request, context: Ctx, _: Admin) -> OnePayment:
     """A payment with its refunds."""
     language = language_of(request)
     async with context.transaction() as connection:
@@ -74,7 +74,7 @@ async def one_payment(payment_id: PaymentId, request: Request, context: Ctx, _: 
 
 @router.post("/payments/{payment_id}/refunds", response_model=RefundRow)
 async def refund(
-    payment_id: PaymentId,
+    payment_id: Id,
     body: NewRefund,
     request: Request,
     context: Ctx,
@@ -147,14 +147,12 @@ async def add_code(body: NewCode, context: Ctx, claims: Admin) -> CodeMade:
     return CodeMade(promo_id=promo_id, code=written(body.code))
 
 
-@router.delete("/promo-codes/{code}", status_code=204)
-async def withdraw_code(
-    code: Annotated[str, Path(max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")], context: Ctx, claims: Admin
-) -> Response:
+@router.delete("/promo-codes/{promo_id}", status_code=204)
+async def withdraw_code(promo_id: Id, context: Ctx, claims: Admin) -> Response:
     """Let nobody use a code any more; who has it keeps it."""
     await context.limits.spend(limits.ADMIN, claims.account_id)
     async with context.transaction() as connection:
-        await core.withdraw_code(connection, claims.account_id, code, context.clock.now())
+        await core.withdraw_code(connection, claims.account_id, promo_id, context.clock.now())
     return Response(status_code=204)
 
 

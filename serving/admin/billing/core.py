@@ -67,16 +67,16 @@ async def add_code(connection: AsyncConnection, admin_id: str, wanted: NewCode, 
     return promo_id
 
 
-async def withdraw_code(connection: AsyncConnection, admin_id: str, code: str, at: datetime) -> None:
+async def withdraw_code(connection: AsyncConnection, admin_id: str, promo_id: str, at: datetime) -> None:
     """Let nobody use a code any more; who has it keeps it.
 
     Raises:
         Problem: 404, there is no such open code.
     """
-    try:
-        found = await promos.withdraw(connection, code, at)
-    except promos.PromoError:
-        raise Problem(404, "promo_unknown", "there is no such open code") from None
+    known = await row(connection, QUERIES["open_code"], {"promo_id": promo_id})
+    if known is None:
+        raise Problem(404, "promo_unknown", "there is no such open code")
+    found = await promos.withdraw(connection, known["code"], at)
     details = {"promo_id": found["promo_id"], "code": found["code"], "used": found["used"]}
     await audit.record(connection, actor=admin_id, action="promo.withdrawn", subject=None, details=details, at=at)
 

@@ -52,3 +52,6 @@ ORDER BY p.transaction_id DESC, p.line LIMIT %(limit)s
 -- name: balances
 SELECT currency, sum(amount_minor)::bigint AS amount_minor FROM posting
 WHERE ledger = 'receivable' AND party = %(customer_id)s GROUP BY currency ORDER BY currency
+
+-- name: open_code
+SELECT code FROM promo WHERE promo_id = %(promo_id)s AND withdrawn_at IS NULL

@@ -147,7 +147,7 @@ POST   /api/admin/billing/payments/{payment_id}/refunds | admins | 400 400 400 |
 GET    /api/admin/billing/disputes                     | admins | 200
 GET    /api/admin/billing/promo-codes                  | admins | 200
 POST   /api/admin/billing/promo-codes                  | admins | 422 |          | {"code": "X"}
-DELETE /api/admin/billing/promo-codes/{code}           | admins | 404
+DELETE /api/admin/billing/promo-codes/{promo_id}       | admins | 404
 GET    /api/admin/billing/accounts/{account_id}/ledger | admins | 200 200 404 | account
 GET    /api/admin/billing/prices                       | admins | 200
 """
@@ -235,7 +235,7 @@ def asked(cast: Cast, rule: Rule, role: str, whose: str) -> tuple[dict[str, str]
     owner = me if whose == "own" and me is not None else cast.stranger
     browser = world.browser(headers=me.headers if me else {})
     about = {"title_id": "otters", "person_id": "0123456789abcdef", "key_id": "none", "name": "video/180p/00001.m4s"}
-    about |= dict.fromkeys(("payment_id", "invoice_id", "method_id", "provider", "code"), "none")
+    about |= dict.fromkeys(("payment_id", "invoice_id", "method_id", "provider", "promo_id"), "none")
     about |= bought(world, owner) if rule.kind == "bought" and whose != "none" else {}
     match rule.kind:
         case "profile":
