@@ -33,10 +33,9 @@ _PLAIN = (
     "CREATE TABLE bare_transaction (kind text, source text, occurred_at timestamptz)",
     "CREATE TABLE bare_posting (source text, ledger text, party text, currency text, amount_minor bigint)",
 )
-_BARE_FACT = "INSERT INTO bare_transaction VALUES (%s, %s, %s)"
-_BARE_POSTINGS = """
-    INSERT INTO bare_posting
-    SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])"""
+_BARE = """
+    WITH fact AS (INSERT INTO bare_transaction VALUES (%s, %s, %s))
+    INSERT INTO bare_posting SELECT %s, * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])"""
 
 
 def run(json: bool = False) -> list[dict[str, Any]]:
@@ -115,8 +114,7 @@ async def _write(url: str, table: str, name: str, seconds: float, ready: Barrier
 
     async def bare(connection: psycopg.AsyncConnection, fact: Transaction) -> None:
         lines = zip(*((p.ledger, p.party, p.currency, p.amount_minor) for p in fact.postings), strict=True)
-        await connection.execute(_BARE_FACT, (fact.kind, fact.source, fact.occurred_at))
-        await connection.execute(_BARE_POSTINGS, (fact.source, *map(list, lines)))
+        await connection.execute(_BARE, (fact.kind, fact.source, fact.occurred_at, fact.source, *map(list, lines)))
 
     async def kept(connection: psycopg.AsyncConnection, fact: Transaction) -> None:
         await core.post(connection, [fact])
