@@ -3,6 +3,7 @@
 import json
 import mailbox
 import re
+import shutil
 import socket
 import threading
 import time
@@ -23,7 +24,6 @@ from serving.app import create_app
 from serving.billing.providers.base import FAILURES
 from serving.outbox import drain
 from tests.serving.billing.pdf_text import pdf_text
-from transcoding.build import transcode_pending
 
 pytestmark = pytest.mark.browser
 
@@ -44,12 +44,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(own_home: Settings, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(own_home: Settings, package: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A film that plans open, no trials, and a clock that can pass over a month (of 28 days: sign-ins last 30)."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         settings = own_home.model_copy(update={"public_url": address, "trial_days": 0})
-        _fill(settings, clip, tmp_path_factory.mktemp("feed") / "feed.jsonl")
+        _fill(settings, package, tmp_path_factory.mktemp("feed") / "feed.jsonl")
         clock = ManualClock(datetime(2026, 2, 10, 12, tzinfo=UTC))
         server = uvicorn.Server(uvicorn.Config(create_app(settings, clock), log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, args=([listener],))
@@ -61,19 +61,20 @@ def world(own_home: Settings, clip: Path, tmp_path_factory: pytest.TempPathFacto
             thread.join()
 
 
-def _fill(settings: Settings, clip: Path, feed: Path) -> None:
+def _fill(settings: Settings, package: Path, feed: Path) -> None:
     feed.write_text("\n".join(json.dumps(line) for line in FEED))
-    master = settings.media / "~masters" / "harbour.mp4"
-    master.parent.mkdir(parents=True)
-    master.hardlink_to(clip)
+    shutil.copytree(package, settings.media / "harbour" / "package-1")
+    rungs = json.dumps([{"name": "360p"}, {"name": "180p"}])
     with psycopg.connect(settings.database()) as connection:
         assert not ingest_feed(connection, feed).rejected
         connection.execute(
             "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
-            "VALUES (%s, 'harbour', 'harbour.mp4', '~masters/harbour.mp4', %s, 'accepted')",
-            ("0" * 64, master.stat().st_size),
+            "VALUES ('master-1', 'harbour', 'harbour.mp4', 'x', 1, 'accepted')"
         )
-    assert {outcome.state for outcome in transcode_pending(settings)} == {"published"}
+        connection.execute(
+            "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
+            "VALUES ('package-1', 'harbour', 'master-1', 'published', 20000, %s)", (rungs,),
+        )  # fmt: skip
 
 
 def test_every_refusal_of_money_has_words() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -48,44 +47,6 @@ CATALOGUE = [
     line("beacon-e2", "episode", "beacon-s1", extra={"number": 2}),
 ]  # fmt: skip
 PACKAGED = ("otters", "harbour", "midnight", "abroad", "later", "unsold", "beacon-e1", "beacon-e2")
-
-
-@pytest.fixture(scope="session")
-def package(ffmpeg: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package of 20 s: 360p and 180p, six-second CMAF segments, sound apart."""
-    folder = tmp_path_factory.mktemp("package")
-    source = folder.parent / "package-source.mp4"
-    subprocess.run(
-        [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=24:duration=20", "-f", "lavfi",
-         "-i", "sine=frequency=330:duration=20", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p",
-         "-c:a", "aac", source],
-        check=True,
-    )  # fmt: skip
-    for rung, height in (("360p", 360), ("180p", 180)):
-        video = f"-map 0:v -vf scale=-2:{height} -c:v libx264 -preset ultrafast -profile:v main -g 48 -sc_threshold 0"
-        _rendition(ffmpeg, source, folder / "video" / rung, [*video.split(), "-pix_fmt", "yuv420p"])
-    _rendition(ffmpeg, source, folder / "audio" / "en", ["-map", "0:a", "-c:a", "copy"])
-    (folder / "master.m3u8").write_text(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"
-        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="aac",NAME="English",LANGUAGE="en",DEFAULT=YES,URI="audio/en/main.m3u8"\n'
-        '#EXT-X-STREAM-INF:BANDWIDTH=1500000,CODECS="avc1.4d401e,mp4a.40.2",RESOLUTION=640x360,AUDIO="aac"\n'
-        "video/360p/main.m3u8\n"
-        '#EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS="avc1.4d400d,mp4a.40.2",RESOLUTION=320x180,AUDIO="aac"\n'
-        "video/180p/main.m3u8\n"
-    )
-    subprocess.run([ffmpeg, "-v", "error", "-i", source, "-frames:v", "1", folder / "poster.jpg"], check=True)
-    (folder / "package.json").write_text("{}")
-    return folder
-
-
-def _rendition(ffmpeg: Path, source: Path, folder: Path, options: list[str]) -> None:
-    folder.mkdir(parents=True)
-    subprocess.run(
-        [ffmpeg, "-v", "error", "-i", source, *options, "-f", "hls", "-hls_time", "6", "-hls_playlist_type", "vod",
-         "-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init.mp4", "-start_number", "1",
-         "-hls_segment_filename", folder / "%05d.m4s", folder / "main.m3u8"],
-        check=True,
-    )  # fmt: skip
 
 
 @pytest.fixture
