@@ -279,7 +279,7 @@ async def test_a_device_name_that_cannot_be_stored_ends_nothing(timed, catalogue
 
 
 async def test_a_plan_and_a_device_limit_the_rungs(timed, catalogue, browser, clock, problem):
-    sql(catalogue, "UPDATE plan SET max_height = 180 WHERE plan_id = 'basic'")
+    sql(catalogue, "UPDATE plan_version SET max_height = 180 WHERE plan_id = 'basic'")
     async with browser(timed) as client:
         await client.sign_up()
         whole = await watch(client, "harbour")
