@@ -244,14 +244,14 @@ class Model:
         self.since = self.worth_from = order.since
         self.until = order.until
 
-    def cancel(self) -> bool:
-        if self.state in ("active", "trial"):
+    def cancel(self, at: datetime) -> None:
+        is_over = self.state == "active" and not self.ends and self.until is not None and at >= self.until
+        if self.state in ("active", "trial") and not is_over:
             self.ends, self.pauses, self.resumes_at = True, False, None
             if self.state == "active":
                 self.next_price = None
         elif self.state != "none":
             self.over()
-        return self.state != "none"
 
     def keep(self) -> None:
         self.ends, self.pauses, self.resumes_at, self.next_price = False, False, None, None

@@ -384,9 +384,12 @@ class Life(RuleBasedStateMachine):
     @rule(stays=st.sampled_from([True, True, False]))
     def think_better(self, stays: bool) -> None:
         if not stays:
-            self._does(lambda connection, one: subscriptions.cancel(connection, one, self.now), self.model.cancel)
+            self._does(lambda connection, one: subscriptions.cancel(connection, one, self.now), self._cancelled)
         elif self.model.state in ("active", "trial"):
             self._does(lambda connection, one: subscriptions.keep(connection, one, self.now), self.model.keep)
+
+    def _cancelled(self) -> None:
+        self.model.cancel(self.now)
 
     @precondition(lambda self: self.model.state != "none")
     @rule(days=st.sampled_from([1, 30, 90]))
