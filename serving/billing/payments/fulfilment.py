@@ -52,16 +52,17 @@ async def closed_many(connection: AsyncConnection, free: Sequence[Invoice], at: 
 
 async def refused_many(connection: AsyncConnection, refused: Sequence[Paid], at: datetime) -> None:
     """Payments came to nothing. Renewals are tried again by their subscriptions, all else is taken back: the invoice
-    is void and its code free. A renewal whose owner failed to pay by hand is tried again as it would have been."""
+    is void and its code free. What the clock charges otherwise (a renewal, the end of a pause) and its owner failed to
+    pay by hand stays as it was: it is tried when it would have been."""
     plans = [
         (invoice, payment)
         for invoice, payment in refused
         if invoice.purpose == "subscription"
-        and (invoice.reason != "renewal" or payment is None or not by_owner(invoice, payment))
+        and (invoice.reason not in ("renewal", "resume") or payment is None or not by_owner(invoice, payment))
     ]
     if plans:
         await subscriptions.refused_many(connection, plans, at)
-    await _given_up(connection, [invoice.invoice_id for invoice, _ in refused if invoice.reason != "renewal"], at)
+    await given_up(connection, [invoice.invoice_id for invoice, _ in refused if invoice.reason != "renewal"], at)
 
 
 async def told_refund(connection: AsyncConnection, invoice: Invoice, amount_minor: int, number: str) -> None:
@@ -74,7 +75,7 @@ async def payers(connection: AsyncConnection, customers: Iterable[str]) -> dict[
     return {each["customer_id"]: Payer(**each) for each in found}
 
 
-async def _given_up(connection: AsyncConnection, invoice_ids: Sequence[str], at: datetime) -> None:
+async def given_up(connection: AsyncConnection, invoice_ids: Sequence[str], at: datetime) -> None:
     """Void what is open still and has no other payment under way."""
     if not invoice_ids:
         return

@@ -19,7 +19,7 @@ from serving.billing import idempotency, webhooks
 from serving.billing.invoices import core as invoices
 from serving.billing.payments import core, methods, refunds
 from serving.billing.payments.desk import Desk
-from serving.billing.payments.fulfilment import refused_many
+from serving.billing.payments.fulfilment import given_up, refused_many
 from serving.billing.payments.rows import QUERIES, Method
 from serving.billing.payments.settling import together
 from serving.db import rows
@@ -119,5 +119,7 @@ async def _found(desk: Desk, query: Any, asked: dict[str, Any]) -> list[dict[str
 
 async def _abandoned(connection: AsyncConnection, invoice_id: str, at: datetime) -> None:
     invoice = await invoices.get(connection, invoice_id)
-    if invoice.state == "open":
+    if invoice.reason == "resume":  # its owner thought better of it: the pause lasts as long as it was to
+        await given_up(connection, [invoice_id], at)
+    elif invoice.state == "open":
         await refused_many(connection, [(invoice, None)], at)

@@ -505,3 +505,34 @@ async def test_a_notice_that_is_not_theirs_is_refused(shop: Shop, books: Books) 
             await webhooks.receive(shop.desk, name, good, body, "127.0.0.1")
         assert unknown.value.status == 404
     assert books.execute("SELECT count(*) FROM provider_event").fetchone() == (0,)
+
+
+async def paused(shop: Shop) -> tuple[Payment, str]:
+    """Somebody in the middle of a pause of ninety days, and their subscription."""
+    paid = await shop.subscriber()
+    async with shop.desk.transaction() as connection:
+        whose = await subscriptions.of_customer(connection, paid.customer_id)
+        assert whose is not None
+        await subscriptions.pause(connection, whose.subscription_id, shop.clock.now(), days=90)
+    shop.clock.advance(MONTH)
+    await shop.renew()
+    return paid, whose.subscription_id
+
+
+async def test_a_pause_lasts_though_its_owner_failed_to_end_it(shop: Shop, books: Books) -> None:
+    paid, subscription_id = await paused(shop)
+    before = books.execute("SELECT state, due_at, resumes_at, attempts FROM subscription").fetchall()
+    for way in ("refused", "nobody began to pay"):
+        async with shop.desk.transaction() as connection:
+            invoice = await subscriptions.resume(connection, subscription_id, shop.clock.now())
+            (method,) = await methods.listed(connection, paid.customer_id)
+        assert invoice is not None
+        if way == "refused":
+            books.execute("UPDATE sandbox.method SET card = 'later_poor'")
+            charged = await core.charge(shop.desk, invoice, method, 1, shop.clock.now(), present=True)
+            assert charged.state == "failed"
+        shop.clock.advance(timedelta(days=2))
+        await shop.sweep()
+        assert books.execute("SELECT state FROM invoice WHERE state = 'open'").fetchall() == []
+        assert books.execute("SELECT state, due_at, resumes_at, attempts FROM subscription").fetchall() == before
+        assert (await shop.renew()).turned == 0
