@@ -169,7 +169,7 @@ class Model:
         whole, left = self.until - self.worth_from, self.until - max(at, self.worth_from)
         unused = rounded(self.worth * Fraction(max(left, timedelta()) // _US, whole // _US))
         if price.months != self.price.months:
-            begins = self.trial_until if self.state == "trial" and self.trial_until else at
+            begins = max(at, self.since)  # what is paid ahead begins when the trial ends
             return fair(price.minor, unused), unused, begins, months_after(begins, price.months)
         begins = max(at, self.since)
         charged = rounded(price.minor * Fraction((self.until - begins) // _US, (self.until - self.since) // _US))
@@ -184,7 +184,7 @@ class Model:
             if self.state == "active":
                 longer = order.until - self.until if order.until else timedelta()
                 self.resumes_at = self.resumes_at + longer if self.resumes_at else None
-                self.anchor, self.elapsed = order.since, 0
+            self.anchor, self.elapsed = order.since, 0
             self.since, self.until = order.since, order.until
         self.price, self.next_price = order.price, None
 

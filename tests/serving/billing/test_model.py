@@ -448,7 +448,11 @@ class Life(RuleBasedStateMachine):
         assert part != "too much"
         assert made.state == "succeeded"
         order = self.orders[one["invoice_id"]]
-        if part != "goodwill" and one["refunded_minor"] + made.amount_minor >= one["amount_minor"]:
+        (rest,) = self.world.rows(
+            "SELECT total_minor - credited_minor AS minor FROM invoice WHERE invoice_id = %s", one["invoice_id"]
+        )
+        is_all = one["refunded_minor"] + made.amount_minor >= one["amount_minor"] or rest["minor"] == 0
+        if part != "goodwill" and is_all:
             self.model.taken_back(order, self.now, disputed=False)
             return
         model, is_last = self.model, order.until and self.model.until and order.until >= self.model.until
