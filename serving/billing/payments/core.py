@@ -24,7 +24,7 @@ from serving.billing.payments.ids import Way, by_owner, payment_id_of
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import QUERIES, Method, Payment, PaymentError
 from serving.billing.payments.settling import apply, as_json, together
-from serving.billing.providers.base import ProviderRefusedError, State
+from serving.billing.providers.base import ProviderAwayError, ProviderRefusedError, State
 from serving.db import row, rows
 from serving.problems import Problem
 
@@ -48,7 +48,8 @@ def planned(
 async def begin(
     desk: Desk, invoice: Invoice, *, return_url: str, save_method: bool, at: datetime, provider: str | None = None
 ) -> Payment:
-    """A hosted page for an open invoice, at `checkout_url`. Begun again, it is the same page.
+    """A hosted page for an open invoice, at `checkout_url`. Begun again, it is the same page; begun with another word
+    on whether the way to pay is kept, it is another one, and the one before is closed.
 
     `return_url` may hold `{payment_id}`.
 
@@ -57,8 +58,11 @@ async def begin(
             the same call goes on with it).
     """
     async with desk.transaction() as connection:
-        payment = await _page_of(connection, desk, invoice, save_method, at, provider)
+        payment, others = await _page_of(connection, desk, invoice, save_method, at, provider)
         email = await _email(connection, invoice.customer_id)
+    for other in others:
+        if (done := await _left(desk, other, at)).state == "succeeded":
+            return done
     if payment.state == "pending" and payment.checkout_url:
         return payment
     asking = desk.provider(payment.provider)
@@ -66,9 +70,7 @@ async def begin(
     heard = await asked(asking, payment, lambda: asking.open(order))
     done = await _applied(desk, heard, at)
     if heard.outcome is None and heard.failure is None:
-        raise Problem(
-            503, "provider_unavailable", f"{payment.provider} does not answer: try again", headers={"Retry-After": "2"}
-        )
+        raise _away(payment)
     if done.state == "failed":
         raise Problem(502, "provider_refused", f"{payment.provider} does not take this payment: {done.failure}")
     return done
@@ -79,8 +81,9 @@ async def charge(
 ) -> Payment:
     """Charge a saved way to pay; `present`: its owner is here and may be sent to `checkout_url` to confirm.
 
-    The same attempt again is the same charge (owners' and the clock's are counted apart). A provider that does not
-    answer leaves it pending.
+    The same attempt again is the same charge (owners' and the clock's are counted apart). Where another charge of the
+    invoice is under way, it is settled and comes back: money is taken once. A provider that does not answer leaves it
+    pending.
 
     Raises:
         Problem: 409, nothing is to be paid for the invoice, or the method's provider is not used any more.
@@ -89,13 +92,15 @@ async def charge(
         raise Problem(409, "method_not_usable", f"{method.label} cannot be charged any more: choose another way to pay")
     new = planned(invoice, method.provider, "present" if present else "charge", attempt, at, method.method_id)
     async with desk.transaction() as connection:
-        if not await rows(connection, QUERIES["payments"], {"payments": [new.payment_id]}):
-            await _lock_open(connection, invoice)
-            await connection.execute(QUERIES["add"], {"payments": as_json([asdict(new)])})
-        payment = await get(connection, new.payment_id)
+        payment = await _charge_of(connection, invoice, new)
         email = await _email(connection, invoice.customer_id)
     if payment.settled:
         return payment
+    if payment.payment_id != new.payment_id:
+        try:
+            return await settle(desk, payment.payment_id, at)
+        except ProviderAwayError:
+            return payment
     if method.provider_ref is None:
         return await _applied(desk, Heard(payment.payment_id, failure="method_removed"), at)
     order = order_of(invoice, payment, email=email, return_url=own_page(desk), method_ref=method.provider_ref)
@@ -174,17 +179,55 @@ def _is_over(payment: Payment, at: datetime) -> bool:
 
 async def _page_of(
     connection: AsyncConnection, desk: Desk, invoice: Invoice, save_method: bool, at: datetime, provider: str | None
-) -> Payment:
-    """The payment under way by a hosted page, else a new one; one at a time, as the invoice is locked."""
+) -> tuple[Payment, list[Payment]]:
+    """The payment under way by such a hosted page, else a new one (one at a time, as the invoice is locked); and those
+    under way that keep a way to pay, or keep none, against the buyer's last word."""
     await _lock_open(connection, invoice)
     pages = [each for each in await of_invoice(connection, invoice.invoice_id) if each.method_id is None]
-    for payment in pages:
-        if not payment.settled and (provider or payment.provider) == payment.provider:
-            return payment
+    open_ = [each for each in pages if not each.settled and (provider or each.provider) == each.provider]
+    others = [each for each in open_ if each.save_method != save_method]
+    for payment in open_:
+        if payment.save_method == save_method:
+            return payment, others
     name = provider or desk.provider().name
     new = replace(planned(invoice, name, "page", len(pages) + 1, at), save_method=save_method)
     await connection.execute(QUERIES["add"], {"payments": as_json([asdict(new)])})
-    return new
+    return new, others
+
+
+async def _left(desk: Desk, page: Payment, at: datetime) -> Payment:
+    """Close a page that its buyer left for another one; it may be paid by now.
+
+    Raises:
+        Problem: 503, its provider does not answer.
+    """
+    provider = desk.provider(page.provider)
+    try:
+        found = await provider.look(page.payment_id, page.provider_ref, since=page.created_at)
+        heard = Heard(page.payment_id, failure="canceled")
+        if found is not None:
+            heard = await closed_page(provider, page, found.ref, "canceled")
+    except ProviderAwayError:
+        raise _away(page) from None
+    if heard.outcome is None and heard.failure is None:
+        raise _away(page)
+    return await _applied(desk, heard, at)
+
+
+def _away(payment: Payment) -> Problem:
+    return Problem(
+        503, "provider_unavailable", f"{payment.provider} does not answer: try again", headers={"Retry-After": "2"}
+    )
+
+
+async def _charge_of(connection: AsyncConnection, invoice: Invoice, new: Payment) -> Payment:
+    """The charge as it is written, now at the latest; or one by a saved way to pay that may still take the money."""
+    if not await rows(connection, QUERIES["payments"], {"payments": [new.payment_id]}):
+        await _lock_open(connection, invoice)
+        if other := await row(connection, QUERIES["charging"], {"invoices": [invoice.invoice_id]}):
+            return Payment(**other)
+        await connection.execute(QUERIES["add"], {"payments": as_json([asdict(new)])})
+    return await get(connection, new.payment_id)
 
 
 async def _lock_open(connection: AsyncConnection, invoice: Invoice) -> None:

@@ -39,6 +39,15 @@ WHERE p.payment_id = n.payment_id AND p.payment_id = ANY(%(payment_ids)s)
 -- Which of these invoices may still be paid by a payment that was begun.
 SELECT DISTINCT invoice_id FROM payment WHERE invoice_id = ANY(%(invoices)s) AND state IN ('created', 'pending')
 
+-- name: charging
+-- row: serving.billing.payments.rows.Payment
+-- Charges by saved methods that may take the money yet; not those that wait at a page for their owner.
+SELECT payment_id, invoice_id, customer_id, provider, provider_ref, state, amount_minor, currency, method_id, saved_id,
+       save_method, attempt, checkout_url, failure, fee_minor, refunded_minor, surplus, created_at, asked_at, settled_at
+FROM payment
+WHERE invoice_id = ANY(%(invoices)s) AND state IN ('created', 'pending') AND method_id IS NOT NULL AND checkout_url IS NULL
+ORDER BY created_at
+
 -- name: payers
 -- row: serving.billing.payments.rows.Payer
 SELECT c.customer_id, a.account_id, a.email, a.language

@@ -112,6 +112,7 @@ async def _methods_saved(connection: AsyncConnection, moves: list[_Move], at: da
         (move.now.provider, move.heard.outcome.method.ref): (move, move.heard.outcome.method)
         for move in moves
         if move.succeeded and move.now.save_method and not move.now.surplus
+        and move.was.state != "failed"  # it was given up, maybe for one that keeps nothing
         and move.heard.outcome is not None and move.heard.outcome.method is not None
     }  # fmt: skip
     if not seen:

@@ -168,7 +168,7 @@ async def _methods(connection: AsyncConnection, desk: Desk, method_ids: Sequence
 async def _written(
     connection: AsyncConnection, planned: Sequence[tuple[Invoice, Method, int]], at: datetime
 ) -> tuple[list[tuple[Payment, Invoice, Method]], list[Payment]]:
-    """Payments that are new, and those that an earlier run has begun."""
+    """Payments that are new, and those that are under way: begun by an earlier run, or by who pays by hand."""
     made = [
         (payments.planned(invoice, method.provider, "charge", attempt, at, method.method_id), invoice, method)
         for invoice, method, attempt in planned
@@ -177,7 +177,10 @@ async def _written(
         return [], []
     asked = {"payments": [payment.payment_id for payment, _, _ in made]}
     begun = {each["payment_id"]: Payment(**each) for each in await rows(connection, PAYMENTS["payments"], asked)}
-    new = [each for each in made if each[0].payment_id not in begun]
+    invoices = {"invoices": [invoice.invoice_id for _, invoice, _ in made]}
+    begun |= {each["payment_id"]: Payment(**each) for each in await rows(connection, PAYMENTS["charging"], invoices)}
+    busy = {payment.invoice_id for payment in begun.values()}
+    new = [each for each in made if each[1].invoice_id not in busy]
     await connection.execute(PAYMENTS["add"], {"payments": as_json([asdict(payment) for payment, _, _ in new])})
     return new, list(begun.values())
 

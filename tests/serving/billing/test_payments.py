@@ -57,9 +57,9 @@ class Shop:
                 connection, customer or self.customer(), price, self.clock.now(), language="en", country="DE"
             )
 
-    async def page(self, invoice: Invoice) -> Payment:
+    async def page(self, invoice: Invoice, *, keep: bool = True) -> Payment:
         return await core.begin(
-            self.desk, invoice, return_url="http://here/#/paid?of={payment_id}", save_method=True, at=self.clock.now()
+            self.desk, invoice, return_url="http://here/#/paid?of={payment_id}", save_method=keep, at=self.clock.now()
         )
 
     async def settle(self, payment: Payment) -> Payment:
@@ -164,6 +164,24 @@ async def test_a_page_is_paid_once_and_opens_what_was_bought(shop: Shop, books: 
     assert saved == (done[0].saved_id, "Visa •••• 4242")
     with pytest.raises(Problem, match="nothing is to be paid"):
         await shop.page(invoice)
+
+
+async def test_no_card_is_kept_against_the_last_word_of_its_owner(shop: Shop, books: Books) -> None:
+    invoice = await shop.order()
+    keeps = await shop.page(invoice)
+    shop.sandbox.faults = Faults(before=1.0)
+    with pytest.raises(Problem, match="does not answer"):
+        await shop.page(invoice, keep=False)
+    shop.sandbox.faults = Faults()
+    page = await shop.page(invoice, keep=False)
+    assert page.payment_id != keeps.payment_id
+    assert page == await shop.page(invoice, keep=False)
+    closed = await shop.settle(keeps)
+    assert (closed.state, closed.failure) == ("failed", "canceled")
+    await shop.sandbox.submit(page.provider_ref or "", BY_NAME["good"])
+    assert (await shop.settle(page)).state == "succeeded"
+    assert state_of(books, page)[:2] == ("paid", "active")
+    assert books.execute("SELECT label FROM payment_method").fetchall() == []
 
 
 async def test_a_refused_card_ends_the_order_and_another_try_is_a_new_one(shop: Shop, books: Books) -> None:
@@ -536,3 +554,32 @@ async def test_a_pause_lasts_though_its_owner_failed_to_end_it(shop: Shop, books
         assert books.execute("SELECT state FROM invoice WHERE state = 'open'").fetchall() == []
         assert books.execute("SELECT state, due_at, resumes_at, attempts FROM subscription").fetchall() == before
         assert (await shop.renew()).turned == 0
+
+
+@pytest.mark.parametrize("first", ["the clock", "its owner"])
+async def test_an_invoice_is_charged_once_by_its_owner_and_the_clock(shop: Shop, books: Books, first: str) -> None:
+    """The answer of the first of them is lost."""
+    paid, subscription_id = await paused(shop)
+    if first == "the clock":
+        shop.clock.advance(timedelta(days=90))
+
+    async def by_hand() -> Payment:
+        async with shop.desk.transaction() as connection:
+            invoice = await subscriptions.resume(connection, subscription_id, shop.clock.now())
+            (method,) = await methods.listed(connection, paid.customer_id)
+        assert invoice is not None
+        return await core.charge(shop.desk, invoice, method, 1, shop.clock.now(), present=True)
+
+    shop.sandbox.faults = Faults(after=1.0)
+    if first == "the clock":
+        assert (await shop.renew()).pending == 1
+    else:
+        assert (await by_hand()).state == "pending"
+    shop.sandbox.faults = Faults()
+    if first == "the clock":
+        assert (await by_hand()).state == "succeeded"
+    else:
+        books.execute("UPDATE subscription SET due_at = %s", (shop.clock.now(),))
+        assert (await shop.renew()).paid == 1
+    assert books.execute("SELECT count(*) FROM sandbox.payment").fetchone() == (2,)
+    assert books.execute("SELECT state FROM subscription").fetchone() == ("active",)
