@@ -257,7 +257,6 @@ async def remove_method(method_id: Id, context: Ctx, claims: SignedIn) -> Respon
     async with context.transaction() as connection:
         customer_id = await customers.of_account(connection, claims.account_id, at)
         await methods.get(connection, customer_id, method_id)
-        await subscriptions.method_gone(connection, method_id, at)
     await methods.remove(context.billing, customer_id, method_id, at)
     return Response(status_code=204)
 

@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from serving.billing.payments.desk import Desk
 from serving.billing.payments.rows import QUERIES, Method
 from serving.billing.providers.base import ProviderAwayError, ProviderRefusedError
+from serving.billing.subscriptions import core as subscriptions
 from serving.db import execute, row, rows
 from serving.problems import Problem
 
@@ -32,7 +33,8 @@ async def get(connection: AsyncConnection, customer_id: str, method_id: str) -> 
 
 
 async def remove(desk: Desk, customer_id: str, method_id: str, at: datetime) -> None:
-    """Never charge it again, from now on, and have the provider forget it (now, or by the sweep).
+    """Never charge it again, from now on, and have the provider forget it (now, or by the sweep). What is renewed by it
+    ends with what is paid for.
 
     Raises:
         Problem: 404, the customer has no such one.
@@ -40,8 +42,9 @@ async def remove(desk: Desk, customer_id: str, method_id: str, at: datetime) -> 
     async with desk.transaction() as connection:
         asked = {"method_id": method_id, "customer_id": customer_id, "at": at}
         removed = await row(connection, QUERIES["remove_method"], asked)
-    if removed is None:
-        raise _unknown(method_id)
+        if removed is None:
+            raise _unknown(method_id)
+        await subscriptions.method_gone(connection, method_id, at)
     if removed["provider_ref"] is not None:
         await forget(desk, method_id, removed["provider"], removed["provider_ref"])
 

@@ -340,6 +340,7 @@ async def test_a_method_is_forgotten_there_too_even_if_they_were_away(shop: Shop
     await methods.remove(shop.desk, payment.customer_id, payment.saved_id or "", shop.clock.now())
     async with shop.desk.transaction() as connection:
         assert await methods.listed(connection, payment.customer_id) == []
+    assert books.execute("SELECT method_id FROM subscription").fetchall() == [(None,)]
     shop.sandbox.faults = Faults()
     await shop.sweep()
     assert books.execute("SELECT provider_ref FROM payment_method").fetchall() == [(None,)]
