@@ -67,8 +67,12 @@ async def _rows(
 
 
 async def ask_to_be_forgotten(connection: AsyncConnection, account_id: str, now: datetime) -> None:
-    """Shut the account and leave the wish to erase it, which orchestration carries out everywhere (`erasures`)."""
+    """Shut the account and leave the wish to erase it, which orchestration carries out everywhere (`erasures`). Its
+    subscription is cancelled: nothing is charged while it waits."""
+    from serving.billing.subscriptions.core import cancel_of
+
     account = await core.account(connection, account_id)
+    await cancel_of(connection, account_id, now)
     await execute(connection, QUERIES["request_erasure"], {"account_id": account_id, "now": now})
     await execute(connection, QUERIES["disable"], {"account_id": account_id, "now": now})
     await sessions.revoke_all(connection, account_id, now)

@@ -11,6 +11,7 @@ from serving.accounts.types import Line
 from serving.admin.billing import core
 from serving.admin.billing.types import (
     Books,
+    Cancelled,
     CodeMade,
     CodeRow,
     CodeRows,
@@ -90,7 +91,7 @@ async def refund(
         if claim.subject is None:
             async with context.transaction() as connection:
                 await claim.made(connection, refund_id)
-                await core.refund_asked(connection, claims.account_id, payment_id, body, at)
+                await core.refund_asked(connection, claims.account_id, payment_id, refund_id, body, at)
         done = await give_back(
             context.billing, payment_id, body.amount_minor, body.reason, at, asked_by=claims.account_id,
             keeps_right=body.keeps_right, refund_id=refund_id,
@@ -176,6 +177,19 @@ async def books(
         items=items,
         balances=[amount(one["amount_minor"], one["currency"], language) for one in balances],
         cursor=context.cursors.seal(purpose, [last]) if last is not None else None,
+    )
+
+
+@router.post("/accounts/{account_id}/subscription/cancel")
+async def cancel_subscription(
+    account_id: Annotated[str, Path(max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")], context: Ctx, claims: Admin
+) -> Cancelled:
+    """End a customer's subscription: what is paid for stays open to its end, nothing more is charged."""
+    await context.limits.spend(limits.ADMIN, claims.account_id)
+    async with context.transaction() as connection:
+        done = await core.cancel_subscription(connection, claims.account_id, account_id, context.clock.now())
+    return Cancelled(
+        subscription_id=done.subscription_id, state=done.state, until=done.ended_at or done.paid_until or done.until
     )
 
 

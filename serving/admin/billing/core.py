@@ -9,6 +9,8 @@ from matinee.db import audit
 from matinee.db.queries import load
 from serving.admin.billing.types import NewCode, NewRefund
 from serving.billing.promo import core as promos
+from serving.billing.subscriptions import core as subscriptions
+from serving.billing.subscriptions.core import Subscription
 from serving.db import Row, row, rows
 from serving.problems import Problem
 
@@ -37,7 +39,7 @@ async def payment(connection: AsyncConnection, payment_id: str) -> tuple[Row, li
 
 
 async def refund_asked(
-    connection: AsyncConnection, admin_id: str, payment_id: str, wanted: NewRefund, at: datetime
+    connection: AsyncConnection, admin_id: str, payment_id: str, refund_id: str, wanted: NewRefund, at: datetime
 ) -> None:
     """Check what is asked against the payment, and write down who asks.
 
@@ -49,10 +51,29 @@ async def refund_asked(
         raise Problem(422, "invalid_request", "give an amount and its currency, or neither for all of it")
     if wanted.currency is not None and wanted.currency != found["currency"]:
         raise Problem(422, "currency", f"the payment was in {found['currency']}, not in {wanted.currency}")
-    details = {"payment": payment_id, **wanted.model_dump()}
+    # The reason stands with the refund, whence it can be erased: nothing leaves this log.
+    details = {"payment": payment_id, "refund": refund_id, **wanted.model_dump(exclude={"reason"})}
     await audit.record(
         connection, actor=admin_id, action="payment.refund_asked", subject=found["account_id"], details=details, at=at
     )
+
+
+async def cancel_subscription(
+    connection: AsyncConnection, admin_id: str, account_id: str, at: datetime
+) -> Subscription:
+    """End a customer's subscription as its owner would: what is paid for lasts, nothing more is charged.
+
+    Raises:
+        Problem: 404 `no_subscription`.
+    """
+    done = await subscriptions.cancel_of(connection, account_id, at)
+    if done is None:
+        raise Problem(404, "no_subscription", "the account has no subscription")
+    details = {"subscription": done.subscription_id, "state": done.state}
+    await audit.record(
+        connection, actor=admin_id, action="subscription.cancelled", subject=account_id, details=details, at=at
+    )
+    return done
 
 
 async def add_code(connection: AsyncConnection, admin_id: str, wanted: NewCode, at: datetime) -> str:

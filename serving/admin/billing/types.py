@@ -154,6 +154,14 @@ class Books(BaseModel):
     cursor: str | None = None
 
 
+class Cancelled(BaseModel):
+    """`until`: when it ends, or ended."""
+
+    subscription_id: str
+    state: str
+    until: datetime
+
+
 class Listed(PriceView):
     plan_id: str
     version: int

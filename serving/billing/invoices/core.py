@@ -18,6 +18,7 @@ from serving.billing.invoices.lines import Draft, Line, Period, finished, return
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
 from serving.db import row, rows
+from serving.problems import Problem
 
 QUERIES = load(Path(__file__).parent)
 
@@ -70,6 +71,7 @@ async def issue_many(connection: AsyncConnection, drafts: Sequence[tuple[str, Dr
     Raises:
         InvoiceError, MoneyError: a draft is not one (see `lines.finished`), or there is no such customer.
         BilledAlreadyError: a renewal's period has an invoice. Roll back: others of them were written.
+        Problem: 409 `no_account`, a customer's account is disabled.
     """
     ready = [(customer_id, finished(draft)) for customer_id, draft in drafts]
     credit = await _credits(connection, {(customer_id, draft.currency) for customer_id, draft in ready})
@@ -120,11 +122,11 @@ def _number(number: int) -> str:
 async def _credits(connection: AsyncConnection, wanted: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """What customers have to spend in currencies; they are locked from here on."""
     customers = sorted({customer_id for customer_id, _ in wanted})
-    found = {
-        each["customer_id"] for each in await rows(connection, QUERIES["lock_customers"], {"customers": customers})
-    }
-    if missing := set(customers) - found:
+    locked = await rows(connection, QUERIES["lock_customers"], {"customers": customers})
+    if missing := set(customers) - {each["customer_id"] for each in locked}:
         raise InvoiceError(f"there is no customer {min(missing)!r}: make it by customers.of_account")
+    if any(each["shut"] for each in locked):
+        raise Problem(409, "no_account", "the account is shut: nothing can be bought for it")
     asked = {"customers": [each for each, _ in wanted], "currencies": [currency for _, currency in wanted]}
     read = await rows(connection, QUERIES["credits"], asked)
     return {(each["customer_id"], each["currency"]): each["credit_minor"] for each in read}

@@ -1,6 +1,7 @@
 -- name: lock_customers
 -- In one order for everybody. Rows that refer to the customer may be written meanwhile.
-SELECT customer_id FROM customer WHERE customer_id = ANY(%(customers)s) ORDER BY customer_id FOR NO KEY UPDATE
+SELECT c.customer_id, a.disabled_at IS NOT NULL AS shut FROM customer c LEFT JOIN account a USING (account_id)
+WHERE c.customer_id = ANY(%(customers)s) ORDER BY c.customer_id FOR NO KEY UPDATE OF c
 
 -- name: credits
 -- What each customer has to spend: what open invoices are owed, less what the customer owes in all, less what came too

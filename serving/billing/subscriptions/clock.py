@@ -113,14 +113,14 @@ def _step(whose: Subscription, open_: Sequence[Row], at: datetime) -> Move:
             return _trial(whose, at, moment)
         case State.ACTIVE if moment < whose.until:
             return Move(whose, replace(whose, due_at=whose.until))
-        case State.ACTIVE if whose.ends or whose.account_id is None:
+        case State.ACTIVE if whose.ends or not whose.chargeable:
             return _ended(whose, at, "cancelled")
         case State.ACTIVE if whose.pauses:
             after = moved(whose, Event.PAUSED, at, pauses=False, due_at=whose.resumes_at, attempts=0)
             return Move(whose, after, Event.PAUSED, "paused")
-        case State.ACTIVE | State.PAST_DUE if whose.account_id is not None:
+        case State.ACTIVE | State.PAST_DUE if whose.chargeable:
             return Move(whose, whose, Event.RENEWING)
-        case State.PAUSED if whose.account_id is not None:
+        case State.PAUSED if whose.chargeable:
             return Move(whose, whose, Event.RESUMING)
         case State.PAST_DUE | State.PAUSED:
             return Move(whose, expired(whose, Event.CANCELLED, at), Event.CANCELLED)

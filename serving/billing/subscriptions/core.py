@@ -20,17 +20,17 @@ from serving.billing.subscriptions.looking import Preview, of_customer, preview,
 from serving.billing.subscriptions.machine import Event, MoveError, State, move
 from serving.billing.subscriptions.moves import book, expired, moment_of, moved, save
 from serving.billing.subscriptions.ordering import start
-from serving.billing.subscriptions.rows import QUERIES, Move, Subscription, hold_one
+from serving.billing.subscriptions.rows import QUERIES, Move, Subscription, hold_one, live
 from serving.billing.subscriptions.settling import void_all
-from serving.db import rows
+from serving.db import row, rows
 from serving.problems import Problem
 
 LONGEST_PAUSE = timedelta(days=90)
 
 __all__ = [
-    "Charge", "Due", "Preview", "Subscription", "cancel", "change", "change_method", "due", "keep", "method_gone",
-    "of_customer", "paid", "paid_many", "pause", "preview", "reduced", "refused", "refused_many", "resume", "start",
-    "turn", "turn_many", "upcoming", "withdrawn",
+    "Charge", "Due", "Preview", "Subscription", "cancel", "cancel_of", "change", "change_method", "due", "keep",
+    "method_gone", "of_customer", "paid", "paid_many", "pause", "preview", "reduced", "refused", "refused_many",
+    "resume", "start", "turn", "turn_many", "upcoming", "withdrawn",
 ]  # fmt: skip
 
 
@@ -55,6 +55,13 @@ async def cancel(connection: AsyncConnection, subscription_id: str, at: datetime
         await save(connection, [Move(whose, after, Event.CANCELLED)], known, at)
         return after
     return await _cancel_now(connection, whose, Event.CANCELLED, at)
+
+
+async def cancel_of(connection: AsyncConnection, account_id: str, at: datetime) -> Subscription | None:
+    """Cancel what an account has; None: it has no subscription."""
+    whose = await row(connection, QUERIES["customer_of"], {"account_id": account_id})
+    there = await live(connection, whose["customer_id"]) if whose else None
+    return await cancel(connection, there.subscription_id, at) if there else None
 
 
 async def _cancel_now(connection: AsyncConnection, whose: Subscription, event: Event, at: datetime) -> Subscription:

@@ -1,24 +1,24 @@
 -- name: due
 -- What the clock has work for, the longest waiting first; what another run has in hand is left to it.
-SELECT s.*, c.account_id, a.email, a.language
+SELECT s.*, c.account_id, a.email, a.language, a.disabled_at IS NOT NULL AS shut
 FROM subscription s JOIN customer c USING (customer_id) LEFT JOIN account a USING (account_id)
 WHERE s.due_at <= %(at)s
 ORDER BY s.due_at, s.subscription_id LIMIT %(limit)s
 FOR NO KEY UPDATE OF s SKIP LOCKED
 
 -- name: held
-SELECT s.*, c.account_id, a.email, a.language
+SELECT s.*, c.account_id, a.email, a.language, a.disabled_at IS NOT NULL AS shut
 FROM subscription s JOIN customer c USING (customer_id) LEFT JOIN account a USING (account_id)
 WHERE s.subscription_id = ANY(%(subscription_ids)s)
 ORDER BY s.subscription_id FOR NO KEY UPDATE OF s
 
 -- name: one
-SELECT s.*, c.account_id, a.email, a.language
+SELECT s.*, c.account_id, a.email, a.language, a.disabled_at IS NOT NULL AS shut
 FROM subscription s JOIN customer c USING (customer_id) LEFT JOIN account a USING (account_id)
 WHERE s.subscription_id = %(subscription_id)s
 
 -- name: live
-SELECT s.*, c.account_id, a.email, a.language
+SELECT s.*, c.account_id, a.email, a.language, a.disabled_at IS NOT NULL AS shut
 FROM subscription s JOIN customer c USING (customer_id) LEFT JOIN account a USING (account_id)
 WHERE s.customer_id = %(customer_id)s AND s.state NOT IN ('expired', 'incomplete')
 
@@ -29,6 +29,9 @@ WHERE m.method_id = %(method_id)s AND s.method_id = m.method_id AND s.state NOT 
 -- name: customer
 SELECT c.customer_id, c.account_id, a.email, a.language FROM customer c LEFT JOIN account a USING (account_id)
 WHERE c.customer_id = %(customer_id)s
+
+-- name: customer_of
+SELECT customer_id FROM customer WHERE account_id = %(account_id)s
 
 -- name: lock_open_invoices
 -- Always before the subscription: who settles a payment holds its invoice already.
@@ -57,7 +60,7 @@ ORDER BY subscription_id FOR NO KEY UPDATE
 SELECT i.invoice_id, i.total_minor - i.credited_minor - going.minor AS left_minor
 FROM invoice i CROSS JOIN LATERAL (
     SELECT coalesce(sum(r.amount_minor), 0)::bigint AS minor FROM payment p JOIN refund r USING (payment_id)
-    WHERE p.invoice_id = i.invoice_id AND r.state IN ('created', 'pending') AND r.note_id IS NULL) going
+    WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND r.state IN ('created', 'pending') AND r.note_id IS NULL) going
 WHERE i.subscription_id = %(subscription_id)s AND i.state = 'paid' AND i.credits IS NULL
   AND i.total_minor - i.credited_minor - going.minor > 0
 ORDER BY i.issued_at DESC, i.invoice_id DESC

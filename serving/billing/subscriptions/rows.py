@@ -33,7 +33,7 @@ def end_at(period: Period | None) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """The table's columns, and whose it is (None: the account was erased).
+    """The table's columns, and whose it is (None: the account was erased; `shut`: it is disabled).
 
     During a trial `price_id` is that of what is tried, and `next_price_id` of what was paid for (`paid_until` then is
     not None). `worth_minor` was paid for the time from `worth_from` to `paid_until`.
@@ -64,6 +64,7 @@ class Subscription:
     account_id: str | None = None
     email: str | None = None
     language: str | None = None
+    shut: bool = False
 
     @property
     def until(self) -> datetime:
@@ -74,6 +75,11 @@ class Subscription:
     def paid_price_id(self) -> str:
         """Of what is, or was last, paid for."""
         return self.next_price_id or self.price_id if self.state is State.TRIALING else self.price_id
+
+    @property
+    def chargeable(self) -> bool:
+        """Whether there is somebody who can use it, and can say no: nobody else is charged."""
+        return self.account_id is not None and not self.shut
 
     @property
     def renews(self) -> bool:
@@ -168,7 +174,7 @@ async def write(connection: AsyncConnection, moves: Sequence[Move], moment: Mapp
 
 
 def _columns(record: Subscription) -> dict[str, Any]:
-    skipped = ("account_id", "email", "language")
+    skipped = ("account_id", "email", "language", "shut")
     return {name: _text(getattr(record, name)) for name in Subscription.__slots__ if name not in skipped}
 
 

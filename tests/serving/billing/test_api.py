@@ -174,6 +174,16 @@ async def test_refunds_are_of_what_was_paid_and_written_down(app, ada, books, br
     assert "Credit note" in (await ada.get(notes[0]["html"])).text
     assert (await ada.get("/api/billing")).json()["subscription"]["next_plan"] is None
 
+    await subscribed(app, ada)
+    async with browser(app) as root:
+        await root.post("/api/auth/login", json={"email": "root@example.org", "password": "correct horse"})
+        cancel = f"/api/admin/billing/accounts/{ada.session['account_id']}/subscription/cancel"
+        assert (await root.post(cancel)).json()["state"] == "trialing"
+        mine = (await ada.get("/api/billing")).json()["subscription"]
+        assert (mine["ends"], mine["next_charge"]) == (True, None)
+        audit = (await root.get("/api/admin/audit", params={"action": "subscription.cancelled"})).json()["items"]
+        assert [entry["subject"] for entry in audit] == [ada.session["account_id"]]
+
 
 async def test_codes_are_made_by_staff_and_refused_for_a_reason(app, ada, books, browser, problem, clock):
     wanted = {"price_id": "standard-month-eur"}

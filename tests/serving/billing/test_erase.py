@@ -10,14 +10,20 @@ import pytest
 from psycopg import sql
 
 import serving.erase
+from matinee.ids import uuid7
 from matinee.settings import Settings
+from serving.accounts.personal import ask_to_be_forgotten
+from serving.admin.billing import core as staff
+from serving.admin.billing.types import NewRefund
 from serving.billing import customers
 from serving.billing.invoices import core as invoices
 from serving.billing.payments import core as payments
 from serving.billing.payments.sweep import sweep
 from serving.billing.purchases import core as purchases
 from serving.billing.reconcile.verify import verify
+from serving.billing.renewals.core import renew
 from serving.billing.subscriptions import core as subscriptions
+from serving.problems import Problem
 from tests.serving.billing.world import World, stock
 
 PRICE = "standard-month-eur"
@@ -32,10 +38,8 @@ def world(settings: Settings, tmp_path: Path) -> Iterator[World]:
 
 
 def texts(world: World) -> dict[str, str]:
-    """Table -> all that stands in it, but for what erasing removes in other rooms."""
-    tables = world.rows(
-        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'sandbox') AND tablename <> 'audit'"
-    )
+    """Table -> all that stands in it."""
+    tables = world.rows("SELECT schemaname, tablename FROM pg_tables WHERE schemaname IN ('public', 'sandbox')")
     found = {}
     with psycopg.connect(world.settings.database()) as connection:
         for each in tables:
@@ -57,7 +61,13 @@ def subscribe(world: World) -> Any:
 def test_books_outlive_the_account_and_lead_nowhere(world: World) -> None:
     world.begin(trial_days=0)
     paid = subscribe(world)
-    world.run(payments.refund(world.desk, paid.payment_id, 99, "Ada rang us up", world.now, asked_by=world.account_id))
+    wanted, refund_id = NewRefund(amount_minor=99, currency="EUR", reason="Ada rang us up"), uuid7()
+    world.do(lambda c: staff.refund_asked(c, "root", paid.payment_id, refund_id, wanted, world.now))
+    world.run(
+        payments.refund(
+            world.desk, paid.payment_id, 99, wanted.reason, world.now, asked_by=world.account_id, refund_id=refund_id
+        )
+    )
     order = world.do(lambda c: purchases.order(c, world.customer_id, world.viewer(), "brook", "rent", world.now))
     waiting = world.page(order)  # a page on which she may still pay
     (token,) = (each["provider_ref"] for each in world.rows("SELECT provider_ref FROM payment_method"))
@@ -81,6 +91,8 @@ def test_books_outlive_the_account_and_lead_nowhere(world: World) -> None:
             "reasons of refunds": 1, "notices of providers": 1,
         }  # fmt: skip
         assert serving.erase.leave_money(world.settings, [world.account_id], world.now) == {}
+        with pytest.raises(Problem, match="shut"):
+            world.do(lambda c: purchases.order(c, world.customer_id, world.viewer(), "brook", "rent", world.now))
         serving.erase.forget_rows(connection, [world.account_id])
 
     after = texts(world)
@@ -103,3 +115,21 @@ def test_books_outlive_the_account_and_lead_nowhere(world: World) -> None:
     assert world.rows("SELECT state FROM refund ORDER BY created_at") == [{"state": "succeeded"}] * 2
     found = world.do(verify)
     assert (found.findings, found.sums) == ((), {"EUR": 0})
+
+
+@pytest.mark.parametrize("how", ["disabled", "leaving"])
+def test_nobody_is_charged_who_is_shut_out(world: World, how: str) -> None:
+    world.begin(trial_days=0)
+    subscribe(world)
+    if how == "disabled":
+        world.books.execute("UPDATE account SET disabled_at = now()")
+    else:
+        world.do(lambda c: ask_to_be_forgotten(c, world.account_id, world.now))
+        assert world.rows("SELECT state, ends FROM subscription") == [{"state": "active", "ends": True}]
+    world.advance(days=32)
+    assert world.run(renew(world.desk, world.now)).turned == 1
+    assert world.rows("SELECT amount_minor FROM payment") == [{"amount_minor": 999}]
+    assert world.rows("SELECT state, due_at FROM subscription") == [{"state": "expired", "due_at": None}]
+    assert world.do(verify).findings == ()
+    world.books.execute("UPDATE account SET disabled_at = NULL")
+    assert subscribe(world).state == "succeeded"

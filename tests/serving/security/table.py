@@ -149,6 +149,7 @@ GET    /api/admin/billing/promo-codes                  | admins | 200
 POST   /api/admin/billing/promo-codes                  | admins | 422 |          | {"code": "X"}
 DELETE /api/admin/billing/promo-codes/{promo_id}       | admins | 404
 GET    /api/admin/billing/accounts/{account_id}/ledger | admins | 200 200 404 | account
+POST   /api/admin/billing/accounts/{account_id}/subscription/cancel | admins | 404 404 404 | account
 GET    /api/admin/billing/prices                       | admins | 200
 """
 
