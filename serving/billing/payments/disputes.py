@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 
 from psycopg import AsyncConnection
 
@@ -20,10 +21,17 @@ AT_PROVIDER = "provider"  # the reason of a refund that somebody made there
 
 
 async def heard(desk: Desk, payment: Payment, outcome: Outcome, at: datetime) -> None:
-    """Bring our books to what the provider tells of a payment that succeeded. Told again: nothing."""
+    """Bring our books to what the provider tells of a payment that succeeded. Told again: nothing.
+
+    Each dispute and what was refunded are booked in transactions of their own: what stops one stops no other.
+    """
     if not outcome.disputes and outcome.refunded_minor <= payment.refunded_minor:
         return
-    await together(desk, lambda connection: _booked(connection, payment.payment_id, outcome, at))
+    for seen in outcome.disputes:
+        await together(desk, partial(_disputed_now, payment_id=payment.payment_id, seen=seen, at=at))
+    in_all = outcome.refunded_minor
+    if in_all > payment.refunded_minor:
+        await together(desk, partial(_refunded_there, payment_id=payment.payment_id, in_all=in_all, at=at))
 
 
 async def of_payment(connection: AsyncConnection, payment_id: str) -> list[Dispute]:
@@ -31,15 +39,16 @@ async def of_payment(connection: AsyncConnection, payment_id: str) -> list[Dispu
     return [Dispute(**each) for each in await rows(connection, QUERIES["disputes_of"], {"payment_id": payment_id})]
 
 
-async def _booked(connection: AsyncConnection, payment_id: str, outcome: Outcome, at: datetime) -> None:
+async def _locked(connection: AsyncConnection, payment_id: str) -> Payment:
     found = await row(connection, QUERIES["lock"], {"payments": [payment_id]})
     assert found is not None  # read before, and payments are never removed
-    payment = Payment(**found)
+    return Payment(**found)
+
+
+async def _disputed_now(connection: AsyncConnection, payment_id: str, seen: DisputeSeen, at: datetime) -> None:
+    payment = await _locked(connection, payment_id)
     known = {each.provider_ref: each for each in await of_payment(connection, payment_id)}
-    for seen in outcome.disputes:
-        await _disputed(connection, payment, seen, known.get(seen.ref), at)
-    if (more := outcome.refunded_minor - payment.refunded_minor) > 0:
-        await _refunded_there(connection, payment, more, outcome.refunded_minor, at)
+    await _disputed(connection, payment, seen, known.get(seen.ref), at)
 
 
 async def _disputed(
@@ -62,14 +71,29 @@ async def _disputed(
     if seen.state == "won":
         await ledger.post(connection, [facts.dispute_won(known.dispute_id, payment.provider, money, at)])
         return
-    await ledger.post(connection, [facts.dispute_lost(known.dispute_id, payment.provider, money, seen.fee_minor, at)])
+    owed = 0 if payment.surplus else min(await _credited(connection, payment.invoice_id), money.minor)
+    lost = facts.dispute_lost(
+        known.dispute_id, payment.provider, money, seen.fee_minor, at, customer_id=payment.customer_id, owed_minor=owed
+    )
+    await ledger.post(connection, [lost])
     if not payment.surplus:
         invoice = await invoices.get(connection, payment.invoice_id)
         await withdrawn(connection, invoice, at, "dispute_lost")
 
 
-async def _refunded_there(connection: AsyncConnection, payment: Payment, more: int, in_all: int, at: datetime) -> None:
+async def _credited(connection: AsyncConnection, invoice_id: str) -> int:
+    """What of an invoice went to the balance, and not on to the bank: who has it back twice owes it."""
+    await rows(connection, QUERIES["lock_invoices"], {"invoices": [invoice_id]})
+    found = await row(connection, QUERIES["credited"], {"invoice_id": invoice_id})
+    return found["kept_minor"] if found else 0
+
+
+async def _refunded_there(connection: AsyncConnection, payment_id: str, in_all: int, at: datetime) -> None:
     """Somebody refunded in the provider's own pages: the money is gone, so our books say so."""
+    payment = await _locked(connection, payment_id)
+    more = in_all - payment.refunded_minor
+    if more <= 0:
+        return
     refund_id = content_uuid7(
         int(payment.created_at.timestamp() * 1000), "refunded there", payment.payment_id, str(in_all)
     )

@@ -179,13 +179,16 @@ async def _settled(
 
 
 async def given_back(connection: AsyncConnection, done: Refund, payment: Payment, at: datetime) -> Refund:
-    """All that follows from money having gone back: credit note, posting, the end of the right, a letter."""
+    """All that follows from money having gone back: credit note, posting, the end of the right, a letter.
+
+    What was refunded at the provider by hand may be more than its invoice has left, as some of that went to the balance
+    before: the note is of what is left, and the rest is taken from the balance by the posting.
+    """
     invoice = await invoices.get(connection, payment.invoice_id)
     money, number = Money(done.amount_minor, done.currency), invoice.number
-    if not payment.surplus:
-        note = await invoices.credit(
-            connection, invoice.invoice_id, done.amount_minor, "refund", at, refund_id=done.refund_id
-        )
+    left = 0 if payment.surplus else await _creditable(connection, invoice, done)
+    if credited := min(done.amount_minor, left):
+        note = await invoices.credit(connection, invoice.invoice_id, credited, "refund", at, refund_id=done.refund_id)
         done, number = replace(done, note_id=note.invoice_id), note.number
     await ledger.post(connection, [facts.refund(done.refund_id, payment.customer_id, payment.provider, money, at)])
     if not payment.surplus:
@@ -195,20 +198,26 @@ async def given_back(connection: AsyncConnection, done: Refund, payment: Payment
 
 
 async def _right(connection: AsyncConnection, done: Refund, payment: Payment, invoice: Invoice, at: datetime) -> None:
+    """It ends when all that was paid went back, to the bank or, before, to the balance."""
     others = await rows(connection, QUERIES["refunds_of"], {"payment_id": payment.payment_id})
     gone = done.amount_minor + sum(
         each["amount_minor"] for each in others if each["state"] == "succeeded" and each["refund_id"] != done.refund_id
     )
-    if done.keeps_right or gone < payment.amount_minor:
+    now = await invoices.get(connection, invoice.invoice_id)
+    if done.keeps_right or (gone < payment.amount_minor and now.credited_minor < now.total_minor):
         if invoice.purpose == "subscription":
             await subscriptions.reduced(connection, invoice, done.amount_minor, at)
         return
-    found = await row(connection, QUERIES["creditable"], {"invoice_id": invoice.invoice_id, "but": done.refund_id})
-    if found and found["left_minor"] > 0:  # what was paid from the balance goes back there
-        await invoices.credit(
-            connection, invoice.invoice_id, found["left_minor"], "refund", at, refund_id=done.refund_id
-        )
+    if left := await _creditable(connection, invoice, done):  # what was paid from the balance goes back there
+        await invoices.credit(connection, invoice.invoice_id, left, "refund", at, refund_id=done.refund_id)
     await withdrawn(connection, invoice, at, "refunded")
+
+
+async def _creditable(connection: AsyncConnection, invoice: Invoice, but: Refund) -> int:
+    """What the invoice has left to give back, less what other refunds on their way will take."""
+    await rows(connection, QUERIES["lock_invoices"], {"invoices": [invoice.invoice_id]})
+    found = await row(connection, QUERIES["creditable"], {"invoice_id": invoice.invoice_id, "but": but.refund_id})
+    return max(found["left_minor"], 0) if found else 0
 
 
 async def withdrawn(

@@ -106,17 +106,31 @@ GROUP BY p.payment_id HAVING sum(r.amount_minor) > p.amount_minor OR p.state <> 
 -- name: notes
 SELECT r.refund_id AS id, 'a refund of ' || r.amount_minor || ' ' || r.currency || ' with a credit note of '
     || coalesce(n.total_minor, 0) AS detail
-FROM refund r JOIN payment p USING (payment_id) LEFT JOIN invoice n ON n.invoice_id = r.note_id
+FROM refund r JOIN payment p USING (payment_id) JOIN invoice i ON i.invoice_id = p.invoice_id
+LEFT JOIN invoice n ON n.invoice_id = r.note_id
 WHERE r.state = 'succeeded' AND NOT p.surplus AND n.total_minor IS DISTINCT FROM r.amount_minor
+  -- Made at the provider by hand, of an invoice that had less left: the rest was taken from the balance.
+  AND NOT (r.reason = 'provider' AND coalesce(n.total_minor, 0) < r.amount_minor
+           AND i.total_minor <= i.credited_minor + (
+               SELECT coalesce(sum(w.amount_minor), 0) FROM payment o JOIN refund w USING (payment_id)
+               WHERE o.invoice_id = i.invoice_id AND NOT o.surplus AND w.state IN ('created', 'pending')))
 
 -- name: owed
--- Who owes more than their open invoices.
+-- Who owes more than their open invoices, and what a bank, or a refund by hand, gave them a second time.
 SELECT o.party AS id, o.amount_minor || ' ' || o.currency || ' owed, open invoices have ' || coalesce(sum(i.total_minor
     - i.from_balance), 0) AS detail
 FROM ledger_balance o
 LEFT JOIN invoice i ON i.customer_id = o.party AND i.currency = o.currency AND i.state = 'open'
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(p.amount_minor), 0) AS minor FROM posting p JOIN ledger_transaction t USING (transaction_id)
+    WHERE t.kind = 'dispute_lost' AND p.ledger = 'receivable' AND p.party = o.party AND p.currency = o.currency) lost
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(r.amount_minor - coalesce(n.total_minor, 0)), 0) AS minor
+    FROM payment p JOIN refund r USING (payment_id) LEFT JOIN invoice n ON n.invoice_id = r.note_id
+    WHERE p.customer_id = o.party AND r.currency = o.currency AND NOT p.surplus AND r.state = 'succeeded') twice
 WHERE o.ledger = 'receivable' AND o.amount_minor > 0
-GROUP BY o.party, o.currency, o.amount_minor HAVING o.amount_minor > coalesce(sum(i.total_minor - i.from_balance), 0)
+GROUP BY o.party, o.currency, o.amount_minor, lost.minor, twice.minor
+HAVING o.amount_minor > coalesce(sum(i.total_minor - i.from_balance), 0) + lost.minor + twice.minor
 
 -- name: disputed
 SELECT coalesce(b.party, d.provider) AS id, coalesce(b.amount_minor, 0) || ' ' || coalesce(b.currency, d.currency)

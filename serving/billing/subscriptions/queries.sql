@@ -56,13 +56,16 @@ SELECT subscription_id FROM subscription WHERE customer_id = %(customer_id)s AND
 ORDER BY subscription_id FOR NO KEY UPDATE
 
 -- name: creditable
--- Paid invoices of the subscription that have something left to give back, the newest first.
+-- Paid invoices of the subscription that have something left to give back, the newest first; of what a bank has back, or
+-- may have, nothing is left.
 SELECT i.invoice_id, i.total_minor - i.credited_minor - going.minor AS left_minor
 FROM invoice i CROSS JOIN LATERAL (
     SELECT coalesce(sum(r.amount_minor), 0)::bigint AS minor FROM payment p JOIN refund r USING (payment_id)
     WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND r.state IN ('created', 'pending') AND r.note_id IS NULL) going
 WHERE i.subscription_id = %(subscription_id)s AND i.state = 'paid' AND i.credits IS NULL
   AND i.total_minor - i.credited_minor - going.minor > 0
+  AND NOT EXISTS (SELECT FROM payment p JOIN dispute d USING (payment_id)
+                  WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND d.state <> 'won')
 ORDER BY i.issued_at DESC, i.invoice_id DESC
 
 -- name: elsewhere

@@ -1,5 +1,6 @@
 """What subscriptions do to invoices that were issued: take back open ones, give back what is unused of paid ones."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -9,6 +10,8 @@ from serving.billing.invoices import core as invoices
 from serving.billing.promo import core as promos
 from serving.billing.subscriptions.rows import QUERIES, Subscription
 from serving.db import rows
+
+log = logging.getLogger("matinee.billing")
 
 
 async def void_all(connection: AsyncConnection, invoice_ids: Sequence[str], at: datetime) -> None:
@@ -32,3 +35,6 @@ async def give_credit(
         part = min(amount_minor, found["left_minor"])
         await invoices.credit(connection, found["invoice_id"], part, reason, at)
         amount_minor -= part
+    if amount_minor > 0:
+        log.warning("subscription %s: %s (minor units) are unused, and its invoices have no more to give back",
+                    whose.subscription_id, amount_minor)  # fmt: skip

@@ -1,0 +1,71 @@
+"""Money on its way back where balances, disputes and other people's hands were there before."""
+
+from serving.billing.invoices import core as invoices
+from serving.billing.ledger.money import Money
+from serving.billing.payments.refunds import refund
+from serving.billing.payments.rows import Payment
+from serving.billing.reconcile.core import reconcile
+from serving.billing.subscriptions import core as subscriptions
+from tests.serving.billing.test_payments import Books, Shop, shop
+
+__all__ = ["shop"]  # the fixture
+
+
+async def downgraded(shop: Shop, payment: Payment) -> None:
+    """To the cheaper plan now; the difference goes to the balance."""
+    at = shop.clock.now()
+    async with shop.desk.transaction() as connection:
+        whose = await subscriptions.of_customer(connection, payment.customer_id)
+        assert whose is not None
+        await subscriptions.change(connection, whose.subscription_id, "basic-month-eur", at, now=True)
+
+
+def state(books: Books) -> list[str]:
+    return [one for (one,) in books.execute("SELECT state FROM subscription ORDER BY created_at").fetchall()]
+
+
+async def test_all_that_is_left_after_a_downgrade_ends_the_right(shop: Shop, books: Books) -> None:
+    payment = await shop.subscriber()
+    await downgraded(shop, payment)
+    done = await refund(shop.desk, payment.payment_id, None, "unhappy", shop.clock.now(), asked_by="staff")
+    async with shop.desk.transaction() as connection:
+        kept = await invoices.balance(connection, payment.customer_id, "EUR")
+    assert done.amount_minor + kept == payment.amount_minor
+    assert 0 < kept < payment.amount_minor
+    assert state(books) == ["expired"]
+
+
+async def test_more_refunded_there_than_the_invoice_has_left_stops_nothing(shop: Shop, books: Books) -> None:
+    payment = await shop.subscriber()
+    await downgraded(shop, payment)
+    async with shop.desk.transaction() as connection:
+        kept = await invoices.balance(connection, payment.customer_id, "EUR")
+    ref, by_hand = payment.provider_ref or "", payment.amount_minor - 100
+    await shop.sandbox.refund("by hand", ref, Money(by_hand, "EUR"))
+    dispute = await shop.sandbox.dispute(ref)
+    await shop.sandbox.close_dispute(dispute or "", won=False)
+    assert (await shop.settle(payment)).refunded_minor == 0  # as it was before
+    assert (await shop.settle(payment)).refunded_minor == by_hand
+    assert books.execute("SELECT state FROM dispute").fetchall() == [("lost",)]
+    assert state(books) == ["expired"]
+    async with shop.desk.transaction() as connection:  # what went to the balance, less what went to the bank as well
+        assert await invoices.balance(connection, payment.customer_id, "EUR") == payment.amount_minor - by_hand < kept
+    assert (await reconcile(shop.desk, "sandbox", None)).agrees
+
+
+async def test_a_surplus_on_its_way_back_takes_nothing_of_a_downgrade(shop: Shop, books: Books) -> None:
+    payment = await shop.subscriber()
+    books.execute(
+        """INSERT INTO payment (payment_id, invoice_id, customer_id, provider, state, amount_minor, currency, attempt,
+                                created_at, settled_at, surplus, refunded_minor)
+           SELECT 'second', invoice_id, customer_id, provider, 'succeeded', amount_minor, currency, 2, created_at,
+                  settled_at, true, amount_minor FROM payment"""
+    )
+    books.execute(
+        "INSERT INTO refund (refund_id, payment_id, state, amount_minor, currency, reason, created_at) "
+        "SELECT 'r', 'second', 'pending', amount_minor, currency, 'surplus', created_at FROM payment WHERE surplus"
+    )
+    await downgraded(shop, payment)
+    assert books.execute("SELECT credited_minor > 0 FROM invoice WHERE purpose <> 'credit'").fetchall() == [(True,)]
+    books.execute("DELETE FROM refund")
+    books.execute("DELETE FROM payment WHERE payment_id = 'second'")
