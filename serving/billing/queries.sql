@@ -56,9 +56,15 @@ WHERE provider = %(provider)s AND event_id = %(event_id)s
 UPDATE provider_event SET handled_at = coalesce(handled_at, %(at)s), reason = %(reason)s
 WHERE provider = %(provider)s AND event_id = %(event_id)s
 
--- name: events_waiting
-SELECT provider, event_id FROM provider_event
-WHERE handled_at IS NULL AND received_at <= %(before)s ORDER BY received_at LIMIT %(limit)s
+-- name: claim_events
+-- Notices that nobody could use yet, with pauses as `claim_payments` has them.
+UPDATE provider_event SET asked_at = %(at)s WHERE (provider, event_id) IN (
+    SELECT provider, event_id FROM provider_event
+    WHERE handled_at IS NULL AND received_at <= %(before)s
+      AND coalesce(asked_at, received_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+          least(greatest(%(after)s, (coalesce(asked_at, received_at) - received_at) / 2), interval '1 hour') END
+    ORDER BY coalesce(asked_at, received_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING event_id, provider
 
 -- name: to_pay
 -- What a subscription waits for: a renewal that was refused, or the end of a pause.

@@ -81,10 +81,16 @@ RETURNING provider, provider_ref
 -- name: forgotten_method
 UPDATE payment_method SET provider_ref = NULL WHERE method_id = %(method_id)s AND removed_at IS NOT NULL
 
--- name: methods_to_forget
+-- name: claim_methods
 -- row: serving.billing.payments.rows.Method
-SELECT method_id, customer_id, provider, provider_ref, label, created_at, removed_at
-FROM payment_method WHERE removed_at <= %(before)s AND provider_ref IS NOT NULL ORDER BY removed_at LIMIT %(limit)s
+-- Removed ones that their providers keep still, with pauses as `claim_payments` has them.
+UPDATE payment_method SET asked_at = %(at)s WHERE method_id IN (
+    SELECT method_id FROM payment_method
+    WHERE removed_at <= %(before)s AND provider_ref IS NOT NULL
+      AND coalesce(asked_at, removed_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+          least(greatest(%(after)s, (coalesce(asked_at, removed_at) - removed_at) / 2), interval '1 hour') END
+    ORDER BY coalesce(asked_at, removed_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+RETURNING method_id, customer_id, provider, provider_ref, label, created_at, removed_at
 
 -- name: reserve
 UPDATE payment SET refunded_minor = refunded_minor + %(amount)s WHERE payment_id = %(payment_id)s
@@ -128,6 +134,14 @@ SELECT (i.total_minor - i.credited_minor - coalesce((
 ), 0))::bigint AS left_minor
 FROM invoice i WHERE i.invoice_id = %(invoice_id)s
 
+-- name: credited
+-- What of an invoice was given to the balance and did not go on to the bank.
+SELECT greatest(i.credited_minor - coalesce((
+    SELECT sum(r.amount_minor) FROM payment p JOIN refund r USING (payment_id)
+    WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND r.state = 'succeeded'
+), 0), 0)::bigint AS kept_minor
+FROM invoice i WHERE i.invoice_id = %(invoice_id)s
+
 -- name: disputes_of
 -- row: serving.billing.payments.rows.Dispute
 SELECT dispute_id, payment_id, provider, provider_ref, amount_minor, currency, fee_minor, reason, state, opened_at,
@@ -146,13 +160,16 @@ WHERE dispute_id = %(dispute_id)s AND state = 'open'
 
 -- name: claim_payments
 -- Not settled for a while: asked about again after pauses that grow with their age, an hour at most; or at once
--- (`after` 0). Who takes them marks them, so that two sweeps do not ask twice.
+-- (`after` 0). Who takes them marks them, so that two sweeps do not ask twice. What was asked about longest ago comes
+-- first, so that each has its turn. `charges`: what the clock charges too, which renewal runs ask about themselves.
 UPDATE payment SET asked_at = %(at)s WHERE payment_id IN (
     SELECT payment_id FROM payment
     WHERE state IN ('created', 'pending') AND created_at <= %(before)s
+      AND (%(charges)s OR method_id IS NULL OR NOT EXISTS (
+          SELECT FROM invoice i WHERE i.invoice_id = payment.invoice_id AND i.reason IN ('renewal', 'resume')))
       AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
           least(greatest(%(after)s, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour') END
-    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    ORDER BY coalesce(asked_at, created_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING payment_id
 
 -- name: claim_refunds
@@ -161,7 +178,7 @@ UPDATE refund SET asked_at = %(at)s WHERE refund_id IN (
     WHERE state IN ('created', 'pending') AND created_at <= %(before)s
       AND coalesce(asked_at, created_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
           least(greatest(%(after)s, (coalesce(asked_at, created_at) - created_at) / 2), interval '1 hour') END
-    ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    ORDER BY coalesce(asked_at, created_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING refund_id
 
 -- name: abandoned

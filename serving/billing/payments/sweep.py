@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -43,11 +44,16 @@ class Swept:
     failed: int = 0
 
 
-async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
+async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int | None = None) -> Swept:
     """Ask about payments and refunds that are not settled for `after` (then with growing pauses; 0: about all, now),
     hear notices that nobody could use, take back invoices that nobody paid for a day, have providers forget removed
-    methods."""
-    asked = {"at": at, "after": after, "before": at - after, "limit": _BATCH}
+    methods.
+
+    `most`: of each sort no more, and none of the clock's charges, which renewal runs ask about: for processes that
+    have other work too. After an outage thousands may wait.
+    """
+    limit = min(_BATCH, most or _BATCH)
+    asked = {"at": at, "after": after, "before": at - after, "limit": limit, "charges": most is None}
 
     async def settle(one: dict[str, Any]) -> bool:
         return (await core.settle(desk, one["payment_id"], at)).settled
@@ -68,12 +74,13 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
         await together(desk, lambda connection: _abandoned(connection, one["invoice_id"], at))
         return True
 
-    payments = await _all(desk, "claim_payments", asked, settle)
-    given = await _all(desk, "claim_refunds", asked, give_back)
-    heard = await _some(await _found(desk, webhooks.QUERIES["events_waiting"], asked), hear)
-    day_ago = {"before": at - core.PAGE_LIFE - _CLOCKS_DIFFER, "limit": _BATCH}
+    batches = None if most is None else 1
+    payments = await _all(desk, QUERIES["claim_payments"], asked, settle, batches)
+    given = await _all(desk, QUERIES["claim_refunds"], asked, give_back, batches)
+    heard = await _all(desk, webhooks.QUERIES["claim_events"], asked, hear, batches)
+    day_ago = {"before": at - core.PAGE_LIFE - _CLOCKS_DIFFER, "limit": limit}
     left = await _some(await _found(desk, QUERIES["abandoned"], day_ago), take_back)
-    gone = await _some(await _found(desk, QUERIES["methods_to_forget"], asked), forget)
+    gone = await _all(desk, QUERIES["claim_methods"], asked, forget, batches)
     async with desk.transaction() as connection:
         await idempotency.prune(connection, at)
     counts = [payments, given, heard, left, gone]
@@ -81,17 +88,22 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER) -> Swept:
 
 
 async def _all(
-    desk: Desk, query: str, asked: dict[str, Any], work: Callable[[dict[str, Any]], Awaitable[bool]]
+    desk: Desk,
+    query: Any,
+    asked: dict[str, Any],
+    work: Callable[[dict[str, Any]], Awaitable[bool]],
+    batches: int | None,
 ) -> tuple[int, int]:
-    """Batch after batch; what was asked about is marked, and comes once."""
+    """Batch after batch, or so many; what was asked about is marked, and comes once."""
     done = failed = 0
     seen: set[str] = set()
-    while some := await _found(desk, QUERIES[query], asked):
+    for _ in count() if batches is None else range(batches):
+        some = await _found(desk, query, asked)
         new = [each for each in some if next(iter(each.values())) not in seen]
         seen |= {next(iter(each.values())) for each in new}
         more_done, more_failed = await _some(new, work)
         done, failed = done + more_done, failed + more_failed
-        if len(new) < _BATCH:
+        if len(new) < asked["limit"]:
             break
     return done, failed
 
@@ -106,7 +118,9 @@ async def _some(some: Sequence[dict[str, Any]], work: Callable[[dict[str, Any]],
                 return await work(each)
             except (MatineeError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
                 log.warning("sweep of %s: %s", next(iter(each.values())), error)
-                return None
+            except Exception:  # a defect met by one must not keep all others waiting
+                log.exception("sweep of %s stumbled over a defect", next(iter(each.values())))
+            return None
 
     ended = await asyncio.gather(*(one(each) for each in some))
     return sum(end is True for end in ended), sum(end is None for end in ended)

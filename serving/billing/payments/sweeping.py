@@ -14,6 +14,7 @@ from serving.tasks import end
 
 _EVERY_S = 60.0
 _WARM_S = 2.0  # after the API is live
+_MOST = 50  # of each sort at once: requests come first, and each takes some hundredth of a second
 log = logging.getLogger("matinee.billing")
 
 
@@ -39,7 +40,7 @@ class Sweeping:
             from serving.billing.payments.sweep import sweep
 
             try:
-                done = await sweep(self._desk, self._desk.clock.now())
+                done = await sweep(self._desk, self._desk.clock.now(), most=_MOST)
             except (MatineeError, psycopg.Error, psycopg_pool.PoolTimeout) as error:
                 log.warning("the sweep of payments has to wait: %s", error)
                 continue

@@ -9,7 +9,7 @@ left `created` is settled by the next sweep.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -121,8 +121,7 @@ async def _step(desk: Desk, at: datetime, batch: int) -> Renewed:
         return await _put_off(desk, at)
     heard = await _asked(desk, work.charges)
     settled = await _settled(desk, heard, at)
-    for payment in work.begun:
-        settled.append(await _again(desk, payment, at))
+    settled += await _again(desk, work.begun, at)
     states = [payment.state for payment in settled]
     return Renewed(
         turned=work.taken, paid=states.count("succeeded"), refused=states.count("failed") + work.refused,
@@ -186,8 +185,7 @@ async def _written(
 
 
 async def _asked(desk: Desk, charges: Sequence[tuple[Payment, Order]]) -> list[Heard]:
-    names = {payment.provider for payment, _ in charges}
-    slots = {name: asyncio.Semaphore(AT_ONCE_OF.get(name, AT_ONCE)) for name in names}
+    slots = _slots(payment for payment, _ in charges)
 
     async def one(payment: Payment, order: Order) -> Heard:
         async with slots[payment.provider]:
@@ -216,13 +214,27 @@ async def _settled(desk: Desk, heard: Sequence[Heard], at: datetime) -> list[Pay
         return [payment for one in heard for payment in await _settled(desk, [one], at)]
 
 
-async def _again(desk: Desk, payment: Payment, at: datetime) -> Payment:
-    """Ask what became of a charge of before; a provider that is away is asked by the sweep."""
-    try:
-        return await payments.settle(desk, payment.payment_id, at)
-    except MatineeError as error:
-        log.warning("payment %s: %s", payment.payment_id, error)
-        return payment
+async def _again(desk: Desk, begun: Sequence[Payment], at: datetime) -> list[Payment]:
+    """Ask what became of charges of before; a provider that is away is asked by the sweep."""
+    slots = _slots(begun)
+
+    async def one(payment: Payment) -> Payment:
+        async with slots[payment.provider]:
+            try:
+                return await payments.settle(desk, payment.payment_id, at)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                raise
+            except MatineeError as error:
+                log.warning("payment %s: %s", payment.payment_id, error)
+            except Exception:  # a defect in one must not end this run, and each later one at the same place
+                log.exception("payment %s: nobody knows what became of it", payment.payment_id)
+            return payment
+
+    return await asyncio.gather(*(one(payment) for payment in begun))
+
+
+def _slots(asked: Iterable[Payment]) -> dict[str, asyncio.Semaphore]:
+    return {name: asyncio.Semaphore(AT_ONCE_OF.get(name, AT_ONCE)) for name in {each.provider for each in asked}}
 
 
 async def _put_off(desk: Desk, at: datetime) -> Renewed:

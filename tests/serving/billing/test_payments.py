@@ -584,3 +584,46 @@ async def test_an_invoice_is_charged_once_by_its_owner_and_the_clock(shop: Shop,
         assert (await shop.renew()).paid == 1
     assert books.execute("SELECT count(*) FROM sandbox.payment").fetchone() == (2,)
     assert books.execute("SELECT state FROM subscription").fetchone() == ("active",)
+
+
+async def test_what_nobody_can_forget_or_use_keeps_no_other_waiting(shop: Shop, books: Books) -> None:
+    payment = await shop.subscriber()
+    long_ago = shop.clock.now() - timedelta(days=2)
+    books.execute(  # of a provider that is used no more
+        "INSERT INTO payment_method SELECT 'old' || n, customer_id, 'stripe', 'pm_' || n, '', created_at, %s "
+        "FROM payment_method, generate_series(1, 60) n", (long_ago,),
+    )  # fmt: skip
+    books.execute(
+        "INSERT INTO provider_event SELECT 'sandbox', 'of nobody ' || n, 'payment', NULL, "
+        "'{\"name\": \"x\", \"payment_id\": \"nobody\"}', %s FROM generate_series(1, 60) n", (long_ago,),
+    )  # fmt: skip
+    page = await shop.page(await shop.order())
+    body = webhook("of somebody", "payment.succeeded", page)
+    shop.sandbox.faults = Faults(before=1.0)
+    header = {HEADER: sign(shop.desk.settings, body, shop.clock.now())}
+    await webhooks.receive(shop.desk, "sandbox", header, body, "127.0.0.1")
+    await methods.remove(shop.desk, payment.customer_id, payment.saved_id or "", shop.clock.now())
+    shop.sandbox.faults = Faults()
+    shop.clock.advance(timedelta(minutes=2))
+    for _ in range(2):
+        await sweep(shop.desk, shop.clock.now(), most=50)
+    assert books.execute("SELECT provider_ref FROM payment_method WHERE provider = 'sandbox'").fetchall() == [(None,)]
+    heard = books.execute("SELECT event_id FROM provider_event WHERE handled_at IS NOT NULL").fetchall()
+    assert heard == [("of somebody",)]
+    # The longer something failed, the rarer it is tried.
+    for minutes, failed in ((2, 0), (61, 50), (61, 10), (61, 0)):
+        done = await sweep(shop.desk, shop.clock.now() + timedelta(minutes=minutes), most=50)
+        assert (minutes, done.failed) == (minutes, failed)
+
+
+async def test_an_outage_leaves_renewals_to_their_run(shop: Shop, books: Books) -> None:
+    paid = await shop.subscriber()
+    shop.clock.advance(MONTH)
+    shop.sandbox.faults = Faults(before=1.0)
+    assert (await shop.renew()).pending == 1
+    shop.sandbox.faults = Faults()
+    shop.clock.advance(timedelta(minutes=2))
+    assert (await sweep(shop.desk, shop.clock.now(), most=50)).payments == 0
+    books.execute("UPDATE payment SET state = 'created' WHERE payment_id <> %s", (paid.payment_id,))
+    shop.clock.advance(timedelta(hours=1))
+    assert (await shop.renew()).paid == 1
