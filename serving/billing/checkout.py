@@ -22,7 +22,8 @@ from serving.billing.views import amount, language_of
 from serving.context import Context
 from serving.links import site
 from serving.problems import Problem
-from serving.profiles.core import ANONYMOUS, Viewer, grown_up
+from serving.profiles import core as profiles
+from serving.profiles.core import ANONYMOUS, Viewer
 from serving.rights.region import region_of
 
 # (connection, customer, at) -> what is to be paid; None: nothing
@@ -41,10 +42,10 @@ async def adult(context: Context, claims: Claims) -> None:
     """Let pass who may spend the account's money.
 
     Raises:
-        Problem: 403 `pin_required`, a child's profile.
+        Problem: 403 `pin_required` or `childs_profile`.
     """
     async with context.transaction() as connection:
-        await grown_up(connection, claims.account_id, claims.session_id)
+        await profiles.adult(connection, claims.account_id, claims.session_id)
 
 
 async def viewer(request: Request, context: Context, claims: Claims | None, profile_id: str | None = None) -> Viewer:

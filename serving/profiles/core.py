@@ -137,6 +137,18 @@ async def grown_up(
         raise pin_required()
 
 
+async def adult(connection: AsyncConnection, account_id: str, session_id: str | None) -> None:
+    """Let pass who is not in a child's profile, for what costs money: PIN or not.
+
+    Raises:
+        Problem: 403 `pin_required`, or `childs_profile` where no PIN keeps anybody in it.
+    """
+    await grown_up(connection, account_id, session_id)
+    place = await row(connection, QUERIES["sign_in_place"], {"account_id": account_id, "session_id": session_id})
+    if place is not None and place["kids_limit"] is not None:
+        raise Problem(403, "childs_profile", "money is for grown-ups: enter a profile that is not a child's first")
+
+
 async def create(connection: AsyncConnection, account_id: str, session_id: str, profile: NewProfile) -> str:
     """Add a profile; returns its id.
 

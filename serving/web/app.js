@@ -96,7 +96,7 @@ async function route() {
 }
 
 async function refused(refusal) {
-  if (refusal.code === "pin_required" || refusal.code === "unknown_profile") {
+  if (["pin_required", "childs_profile", "unknown_profile"].includes(refusal.code)) {
     await loadAccount();
     bar();
     return show(chooser().nodes);

@@ -13,7 +13,7 @@ from serving.billing.documents.model import Sheet
 from serving.billing.types import Invoices, InvoiceView
 from serving.context import Context, Ctx
 from serving.db import Row
-from serving.profiles.core import grown_up
+from serving.profiles.core import adult
 
 router = APIRouter(prefix="/api/billing", tags=["billing"])
 InvoiceId = Annotated[str, Path(max_length=64, pattern=r"^[0-9A-Za-z-]+$")]
@@ -37,7 +37,7 @@ async def list_invoices(
         issued_at, invoice_id = context.cursors.open(purpose, cursor)
         before = datetime.fromisoformat(issued_at), invoice_id
     async with context.transaction() as connection:
-        await grown_up(connection, claims.account_id, claims.session_id)
+        await adult(connection, claims.account_id, claims.session_id)
         found = await core.listed(connection, claims.account_id, limit, before)
     last = found[-1] if len(found) == limit else None
     return Invoices(
@@ -86,5 +86,5 @@ async def _sheet(
     context: Context, account_id: str, session_id: str, invoice_id: str, language: str | None
 ) -> Sheet:  # fmt: skip
     async with context.transaction() as connection:
-        await grown_up(connection, account_id, session_id)
+        await adult(connection, account_id, session_id)
         return await core.paper(connection, context.settings, account_id, invoice_id, language)

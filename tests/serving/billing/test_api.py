@@ -259,17 +259,19 @@ async def test_a_plan_is_changed_cancelled_kept_and_paused(app, ada, clock, prob
 
 async def test_nobody_spends_from_a_childs_profile(app, ada, problem):
     kid = await ada.kid()
-    assert (await ada.put("/api/profile/pin", json={"pin": "4711"})).status_code == 204
-    assert (await ada.post(f"/api/profile/{kid}/enter", json={})).status_code == 200
-    assert (await ada.get("/api/billing/plans")).status_code == 200
-    for verb, path, body in (
-        ("GET", "/api/billing", None), ("GET", "/api/billing/invoices", None),
-        ("POST", "/api/billing/checkout", {"price_id": "standard-month-eur"}),
-        ("POST", "/api/billing/purchase", {"title_id": "x", "kind": "rent"}),
-        ("POST", "/api/billing/preview", {"price_id": "standard-month-eur"}),
-        ("POST", "/api/billing/subscription/cancel", None),
-    ):  # fmt: skip
-        assert problem(await ada.request(verb, path, json=body, headers=key())) == (403, "pin_required"), path
+    for pin, told in ((None, "childs_profile"), ("4711", "pin_required")):
+        if pin:
+            assert (await ada.put("/api/profile/pin", json={"pin": pin})).status_code == 204
+        assert (await ada.post(f"/api/profile/{kid}/enter", json={})).status_code == 200
+        assert (await ada.get("/api/billing/plans")).status_code == 200
+        for verb, path, body in (
+            ("GET", "/api/billing", None), ("GET", "/api/billing/invoices", None),
+            ("POST", "/api/billing/checkout", {"price_id": "standard-month-eur"}),
+            ("POST", "/api/billing/purchase", {"title_id": "x", "kind": "rent"}),
+            ("POST", "/api/billing/preview", {"price_id": "standard-month-eur"}),
+            ("POST", "/api/billing/subscription/cancel", None),
+        ):  # fmt: skip
+            assert problem(await ada.request(verb, path, json=body, headers=key())) == (403, told), path
 
 
 async def test_a_wish_that_is_none_is_refused(ada, problem):
