@@ -8,7 +8,7 @@
     refund       receivable +amount | clearing -amount
     dispute      disputed +amount | clearing -amount
     dispute_won  clearing +amount  | disputed -amount
-    dispute_lost loss +amount +fee | disputed -amount, clearing -fee
+    dispute_lost loss +amount +fee, receivable +what the customer had back already | disputed -amount, clearing -fee
     payout       bank +amount      | clearing -amount
 
 All are pure; amounts are above zero and in minor units.
@@ -94,9 +94,16 @@ def dispute_won(dispute_id: str, provider: str, money: Money, at: datetime) -> T
     return _move("dispute_won", dispute_id, at, money, ("clearing", provider), ("disputed", provider))
 
 
-def dispute_lost(dispute_id: str, provider: str, money: Money, fee_minor: int, at: datetime) -> Transaction:
-    """The amount is gone, and the provider's fee for it."""
+def dispute_lost(
+    dispute_id: str, provider: str, money: Money, fee_minor: int, at: datetime, *, customer_id: str = "",
+    owed_minor: int = 0,
+) -> Transaction:  # fmt: skip
+    """The amount is gone, and the provider's fee for it. `owed_minor` of it went to the customer's balance before: that
+    is owed."""
     lost = _move("dispute_lost", dispute_id, at, money, ("loss", provider), ("disputed", provider))
+    if owed_minor:
+        entries = [("loss", provider, money.minor - owed_minor), ("receivable", customer_id, owed_minor)]
+        lost = replace(lost, postings=_postings(money.currency, [*entries, ("disputed", provider, -money.minor)]))
     if not fee_minor:
         return lost
     extra = _move(

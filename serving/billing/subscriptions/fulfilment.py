@@ -270,7 +270,8 @@ async def withdrawn(
 ) -> None:
     """What the current period was paid with went back in full: it ends now. Of a past period: nothing.
 
-    A change within a period that went back is undone, unless the payment was disputed.
+    A change within a period that went back is undone, unless the payment was disputed; what was changed once more
+    stays, and a later change sets off less.
     """
     asked = {"subscription_id": _whose(invoice)}
     await rows(connection, QUERIES["lock_open_invoices"], asked)
@@ -278,15 +279,17 @@ async def withdrawn(
     moment = moment_of(whose, at)
     if whose.state not in (State.TRIALING, State.ACTIVE, State.PAST_DUE) or whose.paid_until is None:
         return
-    if invoice.period is None or end_at(invoice.period) < whose.paid_until:
+    if not _is_current(whose, invoice):
         return
-    if whose.state is not State.PAST_DUE and end_at(invoice.period) <= moment and why == "refunded":
+    if whose.state is not State.PAST_DUE and whose.paid_until <= moment and why == "refunded":
         return
     known = await book(connection, [whose.country], at)
     was = _line(invoice, "unused")
     left = max(whose.worth_minor - invoice.total_minor, 0)
     if was and why == "refunded" and known.prices[was].months == known.price(whose).months:
-        await save(connection, [_undone(whose, known.prices[was], left, invoice, at)], known, at)
+        is_last = whose.paid_price_id == _line(invoice, "plan")
+        undone = _undone(whose, known.prices[was], left, invoice, at)
+        await save(connection, [undone if is_last else Move(whose, replace(whose, worth_minor=left))], known, at)
         return
     rest = drafts.worth_of(replace(whose, worth_minor=left)).unused(moment)
     found = await rows(connection, QUERIES["open_invoices"], {"subscription_ids": [whose.subscription_id]})
@@ -294,6 +297,11 @@ async def withdrawn(
     if why == "refunded":
         await give_credit(connection, whose, rest, "change", at)
     await save(connection, [_taken(whose, why, invoice, at)], known, at)
+
+
+def _is_current(whose: Subscription, invoice: Invoice) -> bool:
+    """Whether what is paid for now was paid by the invoice: of its own period, or because a change set that off."""
+    return invoice.period is not None and whose.worth_from is not None and end_at(invoice.period) > whose.worth_from
 
 
 def _undone(whose: Subscription, price: Price, worth: int, invoice: Invoice, at: datetime) -> Move:
@@ -322,10 +330,7 @@ def _taken(whose: Subscription, why: str, invoice: Invoice, at: datetime) -> Mov
 async def reduced(connection: AsyncConnection, invoice: Invoice, amount_minor: int, at: datetime) -> None:
     """Some of what was paid for the current period went back, and the period stays: a later change sets off less."""
     whose = (await held(connection, [_whose(invoice)]))[_whose(invoice)]
-    is_current = (
-        invoice.period is not None and whose.paid_until is not None and end_at(invoice.period) >= whose.paid_until
-    )
-    if is_current and whose.worth_minor:
+    if _is_current(whose, invoice) and whose.worth_minor:
         after = replace(whose, worth_minor=max(whose.worth_minor - amount_minor, 0))
         known = await book(connection, [whose.country], at)
         await save(connection, [Move(whose, after)], known, at)

@@ -261,6 +261,10 @@ class Model:
         self.owed = self.again = self.code = self.card = self.next_price = None
         self.tries = 0
 
+    def pays_for(self, order: Order) -> bool:
+        """Whether the order's period, or a change that set it off, is what is paid for now."""
+        return order.until is not None and self.worth_from is not None and order.until > self.worth_from
+
     def taken_back(self, order: Order, at: datetime, *, disputed: bool) -> None:
         """All of what an order was paid with went back."""
         if order.title is not None:
@@ -268,13 +272,11 @@ class Model:
             return
         if order.life != self.life or self.until is None or self.state not in ("trial", "active", "past_due"):
             return
-        if order.until is None or order.until < self.until:
-            return
-        if self.state != "past_due" and order.until <= at and not disputed:
+        if not self.pays_for(order) or (self.state != "past_due" and self.until <= at and not disputed):
             return
         left = max(self.worth - order.total, 0)
         if order.of is not None and not disputed and self.price and order.of.months == self.price.months:
-            self.worth, self.price = left, order.of
+            self.worth, self.price = left, order.of if order.price == self.price else self.price
             return
         if self.state == "trial":
             self.until, self.worth, self.next_price, self.price = None, 0, None, None

@@ -455,8 +455,8 @@ class Life(RuleBasedStateMachine):
         if part != "goodwill" and is_all:
             self.model.taken_back(order, self.now, disputed=False)
             return
-        model, is_last = self.model, order.until and self.model.until and order.until >= self.model.until
-        if order.title is None and order.life == model.life and is_last:
+        model = self.model
+        if order.title is None and order.life == model.life and model.pays_for(order):
             model.worth = max(model.worth - made.amount_minor, 0)
 
     @precondition(lambda self: self.took)

@@ -48,8 +48,8 @@ async def test_more_refunded_there_than_the_invoice_has_left_stops_nothing(shop:
     assert (await shop.settle(payment)).refunded_minor == by_hand
     assert books.execute("SELECT state FROM dispute").fetchall() == [("lost",)]
     assert state(books) == ["expired"]
-    async with shop.desk.transaction() as connection:  # what went to the balance, less what went to the bank as well
-        assert await invoices.balance(connection, payment.customer_id, "EUR") == payment.amount_minor - by_hand < kept
+    async with shop.desk.transaction() as connection:  # all that was paid is at the bank: nothing of it on the balance
+        assert await invoices.balance(connection, payment.customer_id, "EUR") == 0 < kept
     assert (await reconcile(shop.desk, "sandbox", None)).agrees
 
 
@@ -69,3 +69,17 @@ async def test_a_surplus_on_its_way_back_takes_nothing_of_a_downgrade(shop: Shop
     assert books.execute("SELECT credited_minor > 0 FROM invoice WHERE purpose <> 'credit'").fetchall() == [(True,)]
     books.execute("DELETE FROM refund")
     books.execute("DELETE FROM payment WHERE payment_id = 'second'")
+
+
+async def test_a_second_plan_paid_by_somebody_who_has_one_goes_back_to_the_card(shop: Shop, books: Books) -> None:
+    someone = shop.customer()
+    orders = [await shop.order(someone), await shop.order(someone, "basic-month-eur")]
+    pages = [await shop.page(order) for order in orders]
+    for page in pages:
+        await shop.sandbox.submit(page.provider_ref or "", BY_NAME["good"])
+    done = [await shop.settle(page) for page in pages]
+    assert sorted(payment.surplus for payment in done) == [False, True]
+    given = books.execute("SELECT state, reason FROM refund").fetchall()
+    assert given == [("succeeded", "surplus")]
+    async with shop.desk.transaction() as connection:
+        assert await invoices.balance(connection, someone, "EUR") == 0

@@ -1,0 +1,130 @@
+"""What goes back takes back what it paid for: nobody has money and plan both, however they changed before."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from matinee.settings import Settings
+from serving.billing.invoices import core as invoices
+from serving.billing.invoices.core import Invoice
+from serving.billing.payments import core as payments
+from serving.billing.payments.rows import Payment
+from serving.billing.reconcile.verify import verify
+from serving.billing.subscriptions import core as subscriptions
+from tests.serving.billing.world import World
+
+
+@dataclass
+class Buyer:
+    """Somebody who pays by card, at once, and what they have."""
+
+    world: World
+
+    def order(self, price: str, code: str | None = None, card: str = "good") -> Payment:
+        world = self.world
+        made = world.do(
+            lambda connection: subscriptions.start(
+                connection, world.customer_id, price, world.now, language="en", country="DE", promo=code
+            )
+        )
+        return self.pay(made, card)
+
+    def change(self, price: str) -> Payment | None:
+        world, one = self.world, self.row()["subscription_id"]
+        made = world.do(lambda connection: subscriptions.change(connection, one, price, world.now, now=True))
+        if made is not None and made.due_minor == 0:
+            world.do(lambda connection: payments.closed(connection, made, world.now))
+            return None
+        return self.pay(made) if made else None
+
+    def pay(self, invoice: Invoice, card: str = "good") -> Payment:
+        payment = self.world.page(invoice)
+        self.world.give_card(payment, card)
+        return self.world.hear(payment.payment_id)
+
+    def refund(self, payment: Payment | None) -> int:
+        assert payment is not None
+        world = self.world
+        made = world.run(payments.refund(world.desk, payment.payment_id, None, "asked", world.now, asked_by=None))
+        return made.amount_minor
+
+    def dispute(self, payment: Payment) -> str:
+        ref = self.world.run(self.world.bank.dispute(payment.provider_ref))
+        self.world.hear(payment.payment_id)
+        return ref
+
+    def lose(self, payment: Payment, ref: str) -> None:
+        self.world.run(self.world.bank.close_dispute(ref, won=False))
+        self.world.hear(payment.payment_id)
+
+    def row(self) -> dict[str, Any]:
+        return self.world.rows("SELECT * FROM subscription ORDER BY created_at DESC LIMIT 1")[0]
+
+    def balance(self) -> int:
+        return self.world.do(lambda connection: invoices.balance(connection, self.world.customer_id, "EUR"))
+
+
+@pytest.fixture
+def buyer(settings: Settings, whole: Any) -> Iterator[Buyer]:
+    world = World(settings)
+    world.begin(trial_days=0)
+    yield Buyer(world)
+    whole(world.books)
+    assert world.do(verify).findings == ()
+    world.close()
+
+
+def test_what_went_to_the_balance_is_owed_when_the_bank_gives_it_back_too(buyer: Buyer) -> None:
+    payment = buyer.order("premium-year-eur")
+    buyer.change("basic-month-eur")
+    assert buyer.balance() == 13_990 - 599
+    buyer.lose(payment, buyer.dispute(payment))
+    assert (buyer.balance(), buyer.world.plans()) == (0, [])
+    again = buyer.order("premium-month-eur")
+    assert again.amount_minor == 1_399
+
+
+def test_who_spent_it_meanwhile_owes_it(buyer: Buyer) -> None:
+    payment = buyer.order("premium-year-eur")
+    buyer.change("basic-month-eur")
+    buyer.change("premium-month-eur")  # of the balance
+    spent = 13_990 - 599 - buyer.balance()
+    assert spent == 1_399 - 599
+    buyer.lose(payment, buyer.dispute(payment))
+    assert (buyer.balance(), buyer.world.plans()) == (-spent, [])
+    again = buyer.order("basic-month-eur")
+    assert (again.amount_minor, buyer.balance()) == (599, -spent), "the next one costs what it costs"
+
+
+def test_of_what_is_disputed_nothing_goes_to_the_balance(buyer: Buyer) -> None:
+    payment = buyer.order("premium-year-eur")
+    ref = buyer.dispute(payment)
+    buyer.change("basic-month-eur")
+    assert buyer.balance() == 0
+    buyer.lose(payment, ref)
+    assert (buyer.balance(), buyer.world.plans()) == (0, [])
+
+
+@pytest.mark.parametrize("by", ["refund", "dispute"])
+def test_the_month_that_a_year_set_off_takes_the_year_with_it(buyer: Buyer, by: str) -> None:
+    month = buyer.order("premium-month-eur")
+    year = buyer.change("premium-year-eur")
+    assert year is not None
+    assert year.amount_minor == 13_990 - 1_399
+    buyer.world.advance(days=40)
+    if by == "refund":
+        assert buyer.refund(month) == 1_399
+        assert 10_000 < buyer.balance() < year.amount_minor, "what is unused of the rest"
+    else:
+        buyer.lose(month, buyer.dispute(month))
+    assert buyer.world.plans() == []
+
+
+def test_a_refunded_upgrade_leaves_the_one_after_it(buyer: Buyer) -> None:
+    buyer.order("basic-month-eur")
+    first = buyer.change("standard-month-eur")
+    buyer.change("premium-month-eur")
+    assert buyer.refund(first) == 400
+    assert (buyer.world.plans(), buyer.row()["worth_minor"]) == (["premium"], 1_399 - 400)
