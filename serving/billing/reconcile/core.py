@@ -1,6 +1,7 @@
 """Our books against a provider: what differs is asked about, what it alone knows is booked, the rest is named."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -181,13 +182,16 @@ def _only_there(
 
 
 async def _posted(desk: Desk, written: tuple[ledger.Transaction, ...]) -> tuple[ledger.Transaction, ...]:
-    """Write them; none where another run has written some of them meanwhile, or a dispute costs a second time."""
-    try:
-        async with desk.transaction() as connection:
-            await ledger.post(connection, written)
-    except AlreadyPostedError:
-        return ()
-    return written
+    """Write them, but for those that another run has written meanwhile, or of a dispute that costs a second time: such
+    a one stays a difference, and keeps no other from being written."""
+    posted = []
+    async with desk.transaction() as connection:
+        for each in written:
+            with suppress(AlreadyPostedError):
+                async with connection.transaction():
+                    await ledger.post(connection, [each])
+                posted.append(each)
+    return tuple(posted)
 
 
 def _of_dispute(difference: Difference, disputes: Sequence[Row], state: str) -> str | None:

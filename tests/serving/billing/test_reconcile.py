@@ -1,6 +1,6 @@
 """The books against themselves and against the provider: what was broken on purpose is found and named."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -196,12 +196,16 @@ async def test_what_somebody_did_past_us_is_named(
 class Keeps(Sandbox):
     """A provider that takes its fee when a dispute is opened, and keeps it whoever wins; and one for its services."""
 
+    later: Sequence[tuple[str, str | None]] = ()
+
     async def listed(self, since: datetime, until: datetime) -> AsyncIterator[Movement]:
         async for each in super().listed(since, until):
             yield each
             if each.kind == "dispute" and each.money.minor < 0:
                 yield Movement("kept", "fee", Money(-1500, "EUR"), each.at, each.payment_id)
                 yield Movement("monthly", "fee", Money(-700, "EUR"), each.at)
+                for name, payment_id in self.later:
+                    yield Movement(name, "fee", Money(-1500, "EUR"), each.at, payment_id)
 
 
 async def test_fees_that_only_the_provider_knows_are_booked(
@@ -212,7 +216,7 @@ async def test_fees_that_only_the_provider_knows_are_booked(
     await payments.settle(office, paid.payment_id, clock.now())
     clock.advance(timedelta(hours=1))
     async with desk(settings, clock) as keeping:
-        keeping._providers["sandbox"] = Keeps(settings, clock)
+        keeping._providers["sandbox"] = provider = Keeps(settings, clock)
         made = await compared(keeping)
         assert ([each.source for each in made.booked], made.differences) == (["monthly"], ())
         assert await balance(office, "fee") == 145 + 700  # what an open dispute costs is booked with its end
@@ -220,7 +224,15 @@ async def test_fees_that_only_the_provider_knows_are_booked(
         made = await compared(keeping)
         assert ([each.postings[0].amount_minor for each in made.booked], made.differences) == ([1500], ())
         assert (await compared(keeping)).booked == ()
-    assert await balance(office, "fee") == 145 + 700 + 1500
+        # A second fee of one dispute is for people; it holds up no other.
+        provider.later = [("twice", paid.payment_id), ("yearly", None)]
+        for booked in (["yearly"], []):
+            made = await compared(keeping)
+            assert [each.source for each in made.booked] == booked
+            assert [(each.kind, each.id, each.lacking) for each in made.differences] == [
+                ("fee", paid.payment_id, -1500)
+            ]
+    assert await balance(office, "fee") == 145 + 700 + 2 * 1500
     assert (await checked(office)).findings == ()
 
 
