@@ -22,6 +22,7 @@ from matinee.settings import Settings
 
 _SQL = load(Path(__file__).parent / "accounts")
 _SCAN = 2_000
+_TRIES = 3
 # How many rows of a table hang on accounts, by what its foreign key refers to.
 _COUNT: dict[str, LiteralString] = {
     "account": "SELECT count(*) FROM {table} WHERE {column} = ANY(%s)",
@@ -98,6 +99,11 @@ def leave_money(settings: Settings, accounts: Sequence[str], at: datetime) -> Ma
         async with await psycopg.AsyncConnection.connect(settings.database()) as connection:
             return await billing.erase(connection, accounts, at)
 
+    for _ in range(_TRIES - 1):
+        try:
+            return asyncio.run(leave())
+        except psycopg.errors.DeadlockDetected:  # with somebody who pays: nothing of it was done
+            continue
     return asyncio.run(leave())
 
 

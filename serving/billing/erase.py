@@ -23,6 +23,7 @@ async def erase(connection: AsyncConnection, accounts: Sequence[str], at: dateti
 
     It goes before the accounts themselves, whose rows are what leads to their customers.
     """
+    await rows(connection, QUERIES["lock_payments_of"], {"accounts": list(accounts)})
     found = await rows(connection, QUERIES["customers_of"], {"accounts": list(accounts)})
     asked = {"customers": [each["customer_id"] for each in found], "accounts": list(accounts), "at": at}
     owed = [each["invoice_id"] for each in await rows(connection, QUERIES["lock_owed"], asked)]

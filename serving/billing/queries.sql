@@ -96,6 +96,11 @@ WHERE a.origin = ANY(%(origins)s) AND p.plan_version IS NULL AND p.state IN ('ac
 -- row: serving.billing.adopt.TaxRate
 SELECT country, rate_bp, valid FROM tax_rate
 
+-- name: lock_payments_of
+-- Always before their invoices: who settles a payment holds it first.
+SELECT payment_id FROM payment WHERE customer_id IN (SELECT customer_id FROM customer WHERE account_id = ANY(%(accounts)s))
+ORDER BY payment_id FOR NO KEY UPDATE
+
 -- name: customers_of
 SELECT customer_id FROM customer WHERE account_id = ANY(%(accounts)s) ORDER BY customer_id FOR NO KEY UPDATE
 

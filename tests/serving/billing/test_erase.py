@@ -1,6 +1,8 @@
 """An erased account and its money: the books stay whole, nothing charges it, no word of it is left in a table."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -133,3 +135,19 @@ def test_nobody_is_charged_who_is_shut_out(world: World, how: str) -> None:
     assert world.do(verify).findings == ()
     world.books.execute("UPDATE account SET disabled_at = NULL")
     assert subscribe(world).state == "succeeded"
+
+
+def test_erasing_waits_for_a_payment_that_settles(world: World) -> None:
+    world.begin(trial_days=0)
+    order = world.do(lambda c: subscriptions.start(c, world.customer_id, PRICE, world.now, language="en", country="DE"))
+    payment = world.page(order)
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with psycopg.connect(world.settings.database()) as settling, ThreadPoolExecutor(1) as pool:
+        settling.execute("SELECT FROM payment WHERE payment_id = %s FOR NO KEY UPDATE", (payment.payment_id,))
+        erasing = pool.submit(serving.erase.leave_money, world.settings, [world.account_id], world.now)
+        while not world.books.execute(waiting).fetchall():
+            assert not erasing.done()
+            time.sleep(0.01)
+        settling.execute("SELECT FROM invoice WHERE invoice_id = %s FOR NO KEY UPDATE NOWAIT", (order.invoice_id,))
+        settling.commit()
+        assert erasing.result(10)["invoices void"] == 1
