@@ -52,12 +52,20 @@ WITH gone AS (
 UPDATE promo SET used = used - freed.uses FROM freed JOIN locked USING (promo_id) WHERE promo.promo_id = freed.promo_id
 
 -- name: carried
--- The code of each subscription that has one, and what its invoices so far left of it.
-SELECT DISTINCT ON (r.subscription_id) r.subscription_id, p.promo_id, p.code, p.kind, p.value, p.currency, p.plans,
-       p.titles, p.first_time, p.used, r.periods_left, coalesce(r.repeats, r.redemption_id) AS repeats
-FROM promo_redemption r JOIN promo p USING (promo_id)
-WHERE r.subscription_id = ANY (%(subscription_ids)s::text[]) AND r.state <> 'released'
-ORDER BY r.subscription_id, r.periods_left NULLS LAST
+-- The code of the order that each subscription began with, if it had one, and what its invoices so far left of it. Of
+-- orders that were paid for (in a trial: one, given back, and another) the last counts that was not given back.
+WITH begun AS (
+    SELECT DISTINCT ON (subscription_id) subscription_id, invoice_id FROM invoice
+    WHERE subscription_id = ANY (%(subscription_ids)s::text[]) AND reason = 'start' AND state = 'paid' AND credits IS NULL
+    ORDER BY subscription_id, credited_minor = total_minor AND total_minor > 0, paid_at DESC, number DESC
+)
+SELECT DISTINCT ON (b.subscription_id) b.subscription_id, p.promo_id, p.code, p.kind, p.value, p.currency, p.plans,
+       p.titles, p.first_time, p.used, r.periods_left, o.redemption_id AS repeats
+FROM begun b JOIN promo_redemption o ON o.invoice_id = b.invoice_id
+JOIN promo_redemption r ON r.subscription_id = b.subscription_id AND o.redemption_id IN (r.redemption_id, r.repeats)
+JOIN promo p ON p.promo_id = o.promo_id
+WHERE r.state <> 'released'
+ORDER BY b.subscription_id, r.periods_left NULLS LAST
 
 -- name: add
 INSERT INTO promo (promo_id, code, kind, value, currency, periods, plans, titles, first_time, limit_total, limit_person,

@@ -64,7 +64,7 @@ async def changed_to(connection: AsyncConnection, whose: Subscription, price_id:
         raise Problem(
             422, "currency", f"you pay in {current.money.currency}: cancel, and begin anew in {price.money.currency}"
         )
-    if set(price.regions) != set(current.regions):
+    if price_id not in {each.price_id for each in await products.on_sale(connection, whose.country, at)}:
         raise Problem(422, "not_sold", f"the price {price_id!r} is not sold in your region")
     if price.price_id == current.price_id and whose.next_price_id in (None, price.price_id):
         raise Problem(409, "same_plan", "that is what you have")

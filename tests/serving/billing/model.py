@@ -193,7 +193,7 @@ class Model:
         done = self._paid(order, at)
         if done and order.reason not in ("rent", "buy"):
             self.card = card or self.card
-            if order.code is not None:
+            if order.code is not None or order.reason == "start":
                 self.code = order.code
         return done
 

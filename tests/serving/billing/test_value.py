@@ -9,10 +9,16 @@ import pytest
 from matinee.settings import Settings
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
+from serving.billing.ledger.money import Money
 from serving.billing.payments import core as payments
 from serving.billing.payments.rows import Payment
+from serving.billing.products.pricing import NewPrice, set_price
+from serving.billing.promo import core as promos
+from serving.billing.promo.core import NewPromo
 from serving.billing.reconcile.verify import verify
+from serving.billing.renewals.core import renew
 from serving.billing.subscriptions import core as subscriptions
+from serving.problems import Problem
 from tests.serving.billing.world import World
 
 
@@ -58,6 +64,11 @@ class Buyer:
     def lose(self, payment: Payment, ref: str) -> None:
         self.world.run(self.world.bank.close_dispute(ref, won=False))
         self.world.hear(payment.payment_id)
+
+    def renew(self) -> None:
+        """The next moment that means something, and the run after it."""
+        self.world.clock.moment = self.row()["due_at"]
+        self.world.run(renew(self.world.desk, self.world.now))
 
     def row(self) -> dict[str, Any]:
         return self.world.rows("SELECT * FROM subscription ORDER BY created_at DESC LIMIT 1")[0]
@@ -128,3 +139,33 @@ def test_a_refunded_upgrade_leaves_the_one_after_it(buyer: Buyer) -> None:
     buyer.change("premium-month-eur")
     assert buyer.refund(first) == 400
     assert (buyer.world.plans(), buyer.row()["worth_minor"]) == (["premium"], 1_399 - 400)
+
+
+@pytest.mark.parametrize(("second", "then"), [(None, [599, 599]), ("HALF3", [299, 299, 299, 599])])
+def test_the_code_of_an_order_that_was_given_back_is_over(buyer: Buyer, second: str | None, then: list[int]) -> None:
+    world = buyer.world
+    world.begin(trial_days=14)
+    for new in (NewPromo("FOREVER", "percent", 9_000, periods=None), NewPromo("HALF3", "percent", 5_000, periods=3)):
+        world.do(lambda connection, new=new: promos.add(connection, new, world.now))
+    buyer.refund(buyer.order("basic-month-eur", "FOREVER"))
+    buyer.order("basic-month-eur", second)
+    buyer.renew()  # the trial is over
+    for _ in then[1:]:
+        buyer.renew()
+    paid = world.rows("SELECT total_minor FROM invoice WHERE reason IN ('start', 'renewal') AND credited_minor = 0 "
+                      "AND credits IS NULL ORDER BY number")  # fmt: skip
+    assert [one["total_minor"] for one in paid] == then
+
+
+def test_a_price_list_that_was_cut_anew_locks_nobody_out_nor_in(buyer: Buyer) -> None:
+    world = buyer.world
+    buyer.order("basic-month-eur")
+    for minor, regions in ((1_499, ["DE"]), (999, ["FR"])):
+        new = NewPrice("premium", 1, Money(minor, "EUR"), regions=regions)
+        made = world.do(lambda connection, new=new: set_price(connection, new, world.now, existing=None))
+        if regions == ["DE"]:
+            assert buyer.change(made.price_id) is not None
+            assert world.plans() == ["premium"]
+        else:
+            with pytest.raises(Problem, match="region"):
+                buyer.change(made.price_id)
