@@ -6,7 +6,8 @@ SELECT g.name || ' on ' || g.place AS id, CASE WHEN t.tgname IS NULL THEN 'missi
 FROM (VALUES ('posting_balances', 'posting'), ('ledger_keeps', 'posting'), ('ledger_keeps', 'ledger_transaction'),
              ('ledger_keeps', 'ledger_account'), ('ledger_transaction_posted', 'ledger_transaction'),
              ('customer_keeps', 'customer'), ('invoice_keeps', 'invoice'), ('invoice_keeps', 'invoice_line'),
-             ('invoice_stays', 'invoice'), ('invoice_stays', 'invoice_line')) AS g (name, place)
+             ('invoice_stays', 'invoice'), ('invoice_stays', 'invoice_line'),
+             ('invoice_lines_fit', 'invoice_line')) AS g (name, place)
 LEFT JOIN pg_trigger t ON t.tgrelid = g.place::regclass AND t.tgname = g.name
 WHERE t.tgenabled IS DISTINCT FROM 'O'
 

@@ -171,6 +171,8 @@ CHEATS = [
     "TRUNCATE customer CASCADE",
     "UPDATE invoice_line SET amount_minor = amount_minor + 1",
     "UPDATE invoice_line SET names = '{}'",
+    "INSERT INTO invoice_line SELECT invoice_id, 9, kind, NULL, NULL, NULL, NULL, NULL, 5, 1 FROM invoice_line",
+    "INSERT INTO invoice_line SELECT invoice_id, 9, kind, NULL, NULL, NULL, NULL, NULL, 0, 0 FROM invoice_line",
     "DELETE FROM invoice_line",
     "TRUNCATE invoice_line",
 ]

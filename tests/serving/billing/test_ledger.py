@@ -58,6 +58,15 @@ CHEATS: dict[str, tuple[LiteralString, str]] = {
         ),
         "is closed",
     ),
+    "more of an old fact, behind a table of the same name": (
+        (
+            "CREATE TEMPORARY TABLE posting (LIKE public.posting); "
+            "INSERT INTO pg_temp.posting SELECT transaction_id, p.* FROM ledger_transaction, "
+            "(VALUES (3, 'bank', 'sandbox', 'EUR', 5), (4, 'bank', 'sandbox', 'EUR', -5)) AS p; "
+            "INSERT INTO public.posting SELECT * FROM pg_temp.posting"
+        ),
+        "is closed",
+    ),
     "nobody's receivable": (
         _FACT + "(VALUES (1, 'bank', 'sandbox', 'EUR', 5), (2, 'receivable', 'nobody', 'EUR', -5)) AS p",
         "party nobody does not fit ledger receivable",
