@@ -90,12 +90,15 @@ async def charged(provider: Provider, payment: Payment, order: Order, *, present
 
 
 async def closed_page(provider: Provider, payment: Payment, ref: str, failure: str) -> Heard:
-    """Close a page on which nobody paid; what was paid meanwhile is heard of."""
+    """Close a page on which nobody paid; what was paid meanwhile is heard of.
+
+    Some pages cannot be closed, or are being paid: while the provider says so, nothing was given up.
+    """
     try:
         await provider.cancel(ref)
         found = await provider.look(payment.payment_id, ref)
     except ProviderAwayError:
         return Heard(payment.payment_id)
-    if found is not None and found.state is State.succeeded:
+    if found is not None and found.state is not State.failed:
         return Heard(payment.payment_id, found)
     return Heard(payment.payment_id, failure=failure)

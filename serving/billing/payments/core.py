@@ -24,7 +24,7 @@ from serving.billing.payments.ids import Way, by_owner, payment_id_of
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import QUERIES, Method, Payment, PaymentError
 from serving.billing.payments.settling import apply, as_json, together
-from serving.billing.providers.base import ProviderAwayError, ProviderRefusedError, State
+from serving.billing.providers.base import SILENCE, ProviderAwayError, ProviderRefusedError, State
 from serving.db import row, rows
 from serving.problems import Problem
 
@@ -169,6 +169,8 @@ async def _unheard_of(desk: Desk, payment: Payment, at: datetime) -> Payment:
         invoice = await invoices.get(connection, payment.invoice_id)
         found = await row(connection, QUERIES["methods"], {"methods": [payment.method_id]})
     if invoice.state != "open" or found is None or found["removed_at"] is not None:
+        if at - payment.created_at < SILENCE:  # it may be at work on what it was asked
+            return payment
         return await _applied(desk, Heard(payment.payment_id, failure="not_asked"), at)
     return await charge(desk, invoice, Method(**found), payment.attempt, at, present=by_owner(invoice, payment))
 

@@ -26,7 +26,7 @@ SELECT payment_id, invoice_id, customer_id, provider, provider_ref, state, amoun
 FROM payment WHERE invoice_id = %(invoice_id)s ORDER BY attempt
 
 -- name: lock_invoices
-SELECT invoice_id, state FROM invoice WHERE invoice_id = ANY(%(invoices)s) ORDER BY invoice_id FOR NO KEY UPDATE
+SELECT invoice_id, state, reason FROM invoice WHERE invoice_id = ANY(%(invoices)s) ORDER BY invoice_id FOR NO KEY UPDATE
 
 -- name: put
 UPDATE payment p SET state = n.state, provider_ref = n.provider_ref, checkout_url = n.checkout_url, failure = n.failure,

@@ -20,8 +20,10 @@ from serving.billing.payments.desk import Desk
 from serving.billing.payments.forward import Heard, forward
 from serving.billing.payments.fulfilment import fulfil_many, refused_many
 from serving.billing.payments.rows import QUERIES, Payment, PaymentError
+from serving.billing.subscriptions import core as subscriptions
 from serving.db import rows
 
+_ORDERS = ("start", "change", "resume")  # of subscriptions; what people do between an order and its payment may end it
 _TRIES = 5  # of a transaction that another one stood in the way of
 T = TypeVar("T")
 log = logging.getLogger("matinee.billing")
@@ -76,7 +78,7 @@ async def apply(connection: AsyncConnection, heard: Sequence[Heard], at: datetim
     if missing := set(by_id) - set(known):
         raise PaymentError(f"there is no payment {min(missing)!r}")
     moves = [_Move(known[name], forward(known[name], each, at), each) for name, each in by_id.items()]
-    moves = await _surplus_marked(connection, moves)
+    moves = await _surplus_marked(connection, moves, at)
     moves = await _methods_saved(connection, moves, at)
     changed = {"payments": as_json([asdict(move.now) for move in moves]), "payment_ids": list(by_id)}
     await connection.execute(QUERIES["put"], changed)
@@ -88,13 +90,20 @@ async def apply(connection: AsyncConnection, heard: Sequence[Heard], at: datetim
     return Applied([move.now for move in moves], [refund["refund_id"] for refund in refunds])
 
 
-async def _surplus_marked(connection: AsyncConnection, moves: list[_Move]) -> list[_Move]:
-    """Of payments that succeeded now, the first of each open invoice pays it; the others are surplus."""
+async def _surplus_marked(connection: AsyncConnection, moves: list[_Move], at: datetime) -> list[_Move]:
+    """Of payments that succeeded now, the first of each open invoice pays it; the others are surplus, and so is what
+    would open nothing any more (a second subscription)."""
     wanted = sorted({move.now.invoice_id for move in moves if move.succeeded or move.failed})
     if not wanted:
         return moves
     states = await rows(connection, QUERIES["lock_invoices"], {"invoices": wanted})
     needed = {each["invoice_id"] for each in states if each["state"] == "open"}
+    taken = {move.now.invoice_id for move in moves if move.succeeded}
+    orders = [
+        each["invoice_id"] for each in states if each["reason"] in _ORDERS and each["invoice_id"] in needed & taken
+    ]
+    if orders:
+        needed -= await subscriptions.give_up_useless(connection, await invoices.get_many(connection, orders), at)
     marked = []
     for move in moves:
         if move.succeeded and move.now.invoice_id not in needed:

@@ -15,7 +15,15 @@ from serving.billing.invoices.core import Invoice
 from serving.billing.products import core as products
 from serving.billing.subscriptions.changing import change
 from serving.billing.subscriptions.clock import Charge, Due, due, resuming, turn, turn_many
-from serving.billing.subscriptions.fulfilment import paid, paid_many, reduced, refused, refused_many, withdrawn
+from serving.billing.subscriptions.fulfilment import (
+    give_up_useless,
+    paid,
+    paid_many,
+    reduced,
+    refused,
+    refused_many,
+    withdrawn,
+)
 from serving.billing.subscriptions.looking import Preview, of_customer, preview, upcoming
 from serving.billing.subscriptions.machine import Event, MoveError, State, move
 from serving.billing.subscriptions.moves import book, expired, moment_of, moved, save
@@ -28,9 +36,9 @@ from serving.problems import Problem
 LONGEST_PAUSE = timedelta(days=90)
 
 __all__ = [
-    "Charge", "Due", "Preview", "Subscription", "cancel", "cancel_of", "change", "change_method", "due", "keep",
-    "method_gone", "of_customer", "paid", "paid_many", "pause", "preview", "reduced", "refused", "refused_many",
-    "resume", "start", "turn", "turn_many", "upcoming", "withdrawn",
+    "Charge", "Due", "Preview", "Subscription", "cancel", "cancel_of", "change", "change_method", "due",
+    "give_up_useless", "keep", "method_gone", "of_customer", "paid", "paid_many", "pause", "preview", "reduced",
+    "refused", "refused_many", "resume", "start", "turn", "turn_many", "upcoming", "withdrawn",
 ]  # fmt: skip
 
 

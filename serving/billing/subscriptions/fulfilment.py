@@ -53,7 +53,8 @@ async def paid(connection: AsyncConnection, invoice: Invoice, payment: Payment |
 async def paid_many(connection: AsyncConnection, settled: Sequence[Settled], at: datetime) -> None:
     """Open what these invoices are for; they are marked as paid already. No payment: nothing was due.
 
-    What comes too late to be of use (a second subscription, a change of what has changed since) goes to the balance.
+    What comes too late to be of use (a second subscription, a change of what has changed since) goes to the balance;
+    money that was taken for it does not come here (see `give_up_useless`).
     """
     for part in _rounds(settled):
         subscriptions = await held(connection, [_whose(invoice) for invoice, _ in part])
@@ -67,6 +68,23 @@ async def paid_many(connection: AsyncConnection, settled: Sequence[Settled], at:
             elif left := invoice.total_minor - invoice.credited_minor:
                 await invoices.credit(connection, invoice.invoice_id, left, "too_late", at)
         await save(connection, moves, known, at)
+
+
+async def give_up_useless(connection: AsyncConnection, wanted: Sequence[Invoice], at: datetime) -> set[str]:
+    """Take back those of these open invoices that would open nothing if they were paid now; returns their ids.
+
+    So that what was paid for them is given back to where it came from.
+    """
+    subscriptions = await held(connection, [_whose(invoice) for invoice in wanted])
+    countries = {each.country for each in subscriptions.values()} | {invoice.country for invoice in wanted}
+    known = await book(connection, sorted(countries), at)
+    useless = [
+        invoice.invoice_id
+        for invoice in wanted
+        if await _paid(connection, subscriptions[_whose(invoice)], invoice, None, known, at) is None
+    ]
+    await void_all(connection, useless, at)
+    return set(useless)
 
 
 def _whose(invoice: Invoice) -> str:

@@ -107,7 +107,7 @@ class Life(RuleBasedStateMachine):
         since = max(at, model.trial_until) if model.state == "trial" and model.trial_until else at
         self._issued(made, Order(
             made.invoice_id, "start", wanted.minor - (promo.off(wanted) if promo else 0), at, wanted, since,
-            months_after(since, wanted.months), code=promo.after(wanted) if promo else None, life=model.life,
+            months_after(since, wanted.months), code=promo.after(wanted) if promo else None, life=model.life, defaulted=model.left_owing,
         ))  # fmt: skip
 
     def _used(self, code: str | None, dropped: str, *, busy: bool = False) -> tuple[int, bool]:
@@ -148,10 +148,13 @@ class Life(RuleBasedStateMachine):
             self.world.do(lambda connection: payments.closed(connection, invoice, self.now))
             self._paid(order, None)
 
-    def _paid(self, order: Order, card: str | None) -> None:
+    def _paid(self, order: Order, card: str | None) -> bool:
+        """Whether it was of use."""
         model = self.model
-        if model.paid(order, card, self.now) and order.reason in ("start", "resume"):  # it begins when it was paid
+        done = model.paid(order, card, self.now)
+        if done and order.reason in ("start", "resume"):  # it begins when it was paid
             self.orders[order.invoice_id] = replace(order, life=model.life, since=model.since, until=model.until)
+        return done
 
     @rule(title=st.sampled_from(TITLES), kind=st.sampled_from(["rent", "buy"]), code=codes, pays=st.booleans())
     def take(self, title: str, kind: Any, code: str | None, pays: bool) -> None:
@@ -242,10 +245,11 @@ class Life(RuleBasedStateMachine):
         if after.state != "succeeded" or before["state"] == "succeeded":
             return
         self.took = True
-        assert after.surplus == (before["invoice"] != "open")
-        if not after.surplus:
-            assert after.saved_id or after.method_id
-            self._paid(self.orders[after.invoice_id], self.cards[payment_id])
+        if before["invoice"] != "open":
+            assert after.surplus
+            return
+        assert after.surplus or after.saved_id or after.method_id
+        assert self._paid(self.orders[after.invoice_id], self.cards[payment_id]) is not after.surplus
 
     # The clock
 

@@ -1,12 +1,17 @@
 """Money on its way back where balances, disputes and other people's hands were there before."""
 
+from datetime import timedelta
+
+import pytest
+
 from serving.billing.invoices import core as invoices
 from serving.billing.ledger.money import Money
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import Payment
+from serving.billing.providers.sandbox.cards import BY_NAME
 from serving.billing.reconcile.core import reconcile
 from serving.billing.subscriptions import core as subscriptions
-from tests.serving.billing.test_payments import Books, Shop, shop
+from tests.serving.billing.test_payments import PRICE, Books, Shop, shop, state_of
 
 __all__ = ["shop"]  # the fixture
 
@@ -73,8 +78,7 @@ async def test_a_surplus_on_its_way_back_takes_nothing_of_a_downgrade(shop: Shop
 
 async def test_a_second_plan_paid_by_somebody_who_has_one_goes_back_to_the_card(shop: Shop, books: Books) -> None:
     someone = shop.customer()
-    orders = [await shop.order(someone), await shop.order(someone, "basic-month-eur")]
-    pages = [await shop.page(order) for order in orders]
+    pages = [await shop.page(await shop.order(someone, price)) for price in (PRICE, "basic-month-eur")]
     for page in pages:
         await shop.sandbox.submit(page.provider_ref or "", BY_NAME["good"])
     done = [await shop.settle(page) for page in pages]
@@ -83,3 +87,18 @@ async def test_a_second_plan_paid_by_somebody_who_has_one_goes_back_to_the_card(
     assert given == [("succeeded", "surplus")]
     async with shop.desk.transaction() as connection:
         assert await invoices.balance(connection, someone, "EUR") == 0
+
+
+async def test_a_page_that_cannot_be_closed_is_asked_about_until_it_is(
+    shop: Shop, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def not_offered(ref: str) -> None: ...  # as providers without a way to close a page have it
+
+    monkeypatch.setattr(shop.sandbox, "cancel", not_offered)
+    payment = await shop.page(await shop.order())
+    books.execute("UPDATE sandbox.payment SET expires_at = expires_at + interval '9 days'")
+    shop.clock.advance(timedelta(hours=25))
+    assert (await shop.settle(payment)).state == "pending"
+    await shop.sandbox.submit(payment.provider_ref or "", BY_NAME["good"])
+    await shop.sweep()
+    assert state_of(books, payment) == ("paid", "active", "succeeded", False)
