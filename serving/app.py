@@ -103,7 +103,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(itself: FastAPI) -> AsyncIterator[None]:
-        context.billing.provider()  # what its settings lack is told now, not to the first buyer
+        context.billing.check()  # what its settings lack is told now, not to the first buyer
         telling = sandbox.telling(itself)
         await context.open()
         try:

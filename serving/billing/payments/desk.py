@@ -9,6 +9,7 @@ from matinee.clock import Clock, SystemClock
 from matinee.db.connect import pool
 from matinee.errors import SettingsError
 from matinee.settings import Settings
+from serving.billing.providers import keys
 from serving.billing.providers.base import Provider
 
 
@@ -33,6 +34,17 @@ class Desk:
         if wanted not in self._providers:
             self._providers[wanted] = provider_of(self.settings, wanted, self.clock)
         return self._providers[wanted]
+
+    def check(self) -> None:
+        """Tell what the settings of new payments lack, before anybody pays; imports no provider's heavy library.
+
+        Raises:
+            SettingsError: as `provider`.
+        """
+        if self.settings.payments == "stripe":
+            keys.stripe(self.settings)
+        else:
+            self.provider()
 
     def uses(self, name: str) -> bool:
         """Whether that provider can be asked: not, where payments were taken by another one before, or simulated."""

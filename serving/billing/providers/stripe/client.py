@@ -4,13 +4,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import stripe
 from stripe import StripeObject
 
-from matinee.errors import SettingsError
 from matinee.settings import Settings
+from serving.billing.providers import keys
 from serving.billing.providers.base import ProviderAwayError, ProviderError, ProviderRefusedError
 
 T = TypeVar("T")
@@ -26,14 +25,9 @@ class Client:
         Raises:
             SettingsError: there is no secret key, or it would go over the network in the clear.
         """
-        if not settings.stripe_secret_key:
-            raise SettingsError("MATINEE_STRIPE_SECRET_KEY is not set: take it from Stripe's dashboard (sk_… or rk_…)")
-        url = settings.stripe_url or "https://api.stripe.com"
-        if url.startswith("http://") and urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise SettingsError(f"MATINEE_STRIPE_URL={url}: the key goes by https:// only, except on this machine")
+        url, self._secret_key = keys.stripe(settings)
         stripe.enable_telemetry = False
         logging.getLogger("stripe").setLevel(logging.WARNING)  # below, it writes addresses with e-mails in them
-        self._secret_key = settings.stripe_secret_key
         self._patience_s = settings.payments_patience_s
         self._http = stripe.HTTPXClient(timeout=self._patience_s)
         # The library tries once: what nobody heard of stays pending and is asked about.
