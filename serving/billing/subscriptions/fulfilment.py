@@ -185,7 +185,7 @@ def _renewed(whose: Subscription, invoice: Invoice, price: Price, known: Book, a
     return moved(
         whose, Event.PAID, at, price_id=price.price_id, next_price_id=scheduled, anchor=anchor, elapsed=elapsed,
         period=invoice.period, paid_until=invoice.period.upper, worth_minor=invoice.total_minor,
-        worth_from=invoice.period.lower, due_at=invoice.period.upper, attempts=0,
+        worth_from=invoice.period.lower, due_at=invoice.period.upper, attempts=0, defaulted=False,
     )  # fmt: skip
 
 
@@ -275,7 +275,8 @@ def _tried_again(
     if invoice.reason == "renewal" and invoice.period is not None:
         anchor, elapsed = drafts.renewed(whose, known.prices[whose.price_id], invoice.period)
         after = replace(after, period=invoice.period, anchor=anchor, elapsed=elapsed)
-    until = again + GRACE if after.state is State.PAST_DUE else moment_of(whose, at)
+    is_open = after.state is State.PAST_DUE and not after.defaulted
+    until = again + GRACE if is_open else moment_of(whose, at)
     letter = Letter("payment_failed", whose.price_id, {"again": again.isoformat(), "until": until.isoformat()})
     return Move(whose, after, Event.REFUSED, "payment", details, letter)
 

@@ -78,9 +78,11 @@ ORDER BY opened
 -- name: add
 WITH begun AS (
     INSERT INTO subscription (subscription_id, customer_id, state, price_id, next_price_id, zone, country, anchor, elapsed,
-                              period, due_at, created_at, moved_at)
+                              period, due_at, created_at, moved_at, defaulted)
     VALUES (%(subscription_id)s, %(customer_id)s, %(state)s, %(price_id)s, NULL, %(zone)s, %(country)s, %(anchor)s, 0,
-            %(period)s, %(due_at)s, %(at)s, %(at)s)
+            %(period)s, %(due_at)s, %(at)s, %(at)s,
+            EXISTS (SELECT FROM subscription s JOIN subscription_event e USING (subscription_id)
+                    WHERE s.customer_id = %(customer_id)s AND e.was = 'past_due' AND e.became = 'expired'))
     RETURNING subscription_id, created_at, state
 )
 INSERT INTO subscription_event (subscription_id, at, event, became)
@@ -91,7 +93,8 @@ UPDATE subscription s SET
     state = n.state, price_id = n.price_id, next_price_id = n.next_price_id, zone = n.zone, country = n.country,
     anchor = n.anchor, elapsed = n.elapsed, period = n.period, paid_until = n.paid_until, ends = n.ends,
     pauses = n.pauses, resumes_at = n.resumes_at, attempts = n.attempts, due_at = n.due_at, method_id = n.method_id,
-    ended_at = n.ended_at, worth_minor = n.worth_minor, worth_from = n.worth_from, moved_at = n.moved_at
+    ended_at = n.ended_at, worth_minor = n.worth_minor, worth_from = n.worth_from, moved_at = n.moved_at,
+    defaulted = n.defaulted
 FROM jsonb_populate_recordset(NULL::subscription, %(rows)s) n
 WHERE s.subscription_id = ANY(%(subscription_ids)s) AND s.subscription_id = n.subscription_id
 

@@ -36,7 +36,8 @@ class Subscription:
     """The table's columns, and whose it is (None: the account was erased; `shut`: it is disabled).
 
     During a trial `price_id` is that of what is tried, and `next_price_id` of what was paid for (`paid_until` then is
-    not None). `worth_minor` was paid for the time from `worth_from` to `paid_until`.
+    not None). `worth_minor` was paid for the time from `worth_from` to `paid_until`. `defaulted`: an earlier one of the
+    customer ended past due, and this one was never renewed.
     """
 
     subscription_id: str
@@ -61,6 +62,7 @@ class Subscription:
     worth_minor: int
     worth_from: datetime | None
     moved_at: datetime | None
+    defaulted: bool = False
     account_id: str | None = None
     email: str | None = None
     language: str | None = None

@@ -3,7 +3,8 @@
 Access ends by itself when nobody runs the renewals: a stretch is written with its end. Where the end is known (a trial,
 a cancellation, a pause, no way to pay) that is the period's end; where a renewal is to come, it is `GRACE` later, and a
 renewal that comes in time moves it on. While a refused renewal is tried again, access lasts `GRACE` beyond the next
-try.
+try; but nothing is open then for who left an earlier subscription with a renewal owed and has not renewed this one yet:
+else every paid month would bring three free weeks.
 """
 
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def standing(
             return (_stretch("paused", price, rate_bp, moment),)
         case State.ACTIVE:
             return (_running(subscription, price, rate_bp, moment),)
+        case State.PAST_DUE if subscription.defaulted:
+            return ()
         case State.PAST_DUE:
             assert subscription.due_at is not None, "a refused renewal is tried again"
             until = max(subscription.due_at, moment) + GRACE

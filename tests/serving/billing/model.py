@@ -101,6 +101,7 @@ class Order:
     code: Code | None = None  # what of it is left for the periods after
     title: str | None = None
     life: int = 0  # of which of the subscriber's subscriptions
+    defaulted: bool = False  # when it was ordered
 
 
 @dataclass
@@ -135,6 +136,8 @@ class Model:
     owed: Order | None = None  # the renewal that is tried again
     code: Code | None = None
     life: int = 0
+    defaulted: bool = False  # an earlier life ended past due, and this one was not renewed
+    left_owing: bool = False
     titles: list[Titled] = field(default_factory=list)
 
     # What is open
@@ -143,6 +146,8 @@ class Model:
         if self.state == "trial" and self.trial_until is not None and at < self.trial_until:
             return ["standard"]
         if self.price is None or self.state in ("none", "paused") or (self.state == "trial" and self.until is None):
+            return []
+        if self.state == "past_due" and self.defaulted:
             return []
         last = self.again + GRACE if self.state == "past_due" and self.again is not None else self._last()
         return [self.price.plan] if at < last else []
@@ -205,6 +210,7 @@ class Model:
         match order.reason, self.state:
             case "start", "none":
                 self.life += 1
+                self.defaulted = order.defaulted
                 self.card = self.code = self.next_price = None
                 self._run(order, at)
             case "start", "trial" if self.until is None and order.life == self.life:
@@ -237,6 +243,7 @@ class Model:
         self.until, self.worth = months_after(begins, order.price.months), order.total
 
     def _renewed(self, order: Order) -> None:
+        self.defaulted = False
         if self.next_price == order.price:
             self.next_price = None
         self.state, self.price, self.tries, self.again, self.owed = "active", order.price, 0, None, None
@@ -257,6 +264,7 @@ class Model:
         self.ends, self.pauses, self.resumes_at, self.next_price = False, False, None, None
 
     def over(self) -> None:
+        self.left_owing = self.left_owing or self.state == "past_due"
         self.state, self.until, self.ends, self.pauses, self.resumes_at = "none", None, False, False, None
         self.owed = self.again = self.code = self.card = self.next_price = None
         self.tries = 0

@@ -107,7 +107,8 @@ class Life(RuleBasedStateMachine):
         since = max(at, model.trial_until) if model.state == "trial" and model.trial_until else at
         self._issued(made, Order(
             made.invoice_id, "start", wanted.minor - (promo.off(wanted) if promo else 0), at, wanted, since,
-            months_after(since, wanted.months), code=promo.after(wanted) if promo else None, life=model.life, defaulted=model.left_owing,
+            months_after(since, wanted.months), code=promo.after(wanted) if promo else None, life=model.life,
+            defaulted=model.left_owing,
         ))  # fmt: skip
 
     def _used(self, code: str | None, dropped: str, *, busy: bool = False) -> tuple[int, bool]:

@@ -169,3 +169,28 @@ def test_a_price_list_that_was_cut_anew_locks_nobody_out_nor_in(buyer: Buyer) ->
         else:
             with pytest.raises(Problem, match="region"):
                 buyer.change(made.price_id)
+
+
+@pytest.mark.parametrize("leaves", ["waits", "cancels"])
+def test_free_weeks_of_refused_renewals_come_once(buyer: Buyer, leaves: str) -> None:
+    world = buyer.world
+
+    def owes() -> bool:
+        """Whether anything is open once the renewal was refused."""
+        buyer.order("basic-month-eur", card="later_poor")
+        buyer.renew()
+        assert buyer.row()["state"] == "past_due"
+        return bool(world.plans())
+
+    assert owes()
+    if leaves == "cancels":
+        one = buyer.row()["subscription_id"]
+        world.do(lambda connection: subscriptions.cancel(connection, one, world.now))
+    while buyer.row()["state"] != "expired":
+        buyer.renew()
+    assert not owes()
+    (due,) = world.rows("SELECT invoice_id FROM invoice WHERE state = 'open'")
+    buyer.pay(world.do(lambda connection: invoices.get(connection, due["invoice_id"])), "later_poor")
+    assert world.plans() == ["basic"]
+    buyer.renew()
+    assert (buyer.row()["state"], world.plans()) == ("past_due", ["basic"]), "a renewal was paid"
