@@ -9,14 +9,17 @@ connections, queues and pools are closed. A second signal closes the door at onc
 
 import argparse
 import asyncio
+import gc
 import signal
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
-from fastapi import FastAPI
 
-from matinee.settings import Settings
-from serving.context import context_of
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from matinee.settings import Settings
 
 FINISH_S = 5
 # Longer than the gateway keeps an idle connection: else it might use one that is just being closed.
@@ -26,7 +29,9 @@ KEEP_ALIVE_S = 75
 class Server(uvicorn.Server):
     """Uvicorn's, which first tells that it is about to go."""
 
-    def __init__(self, app: FastAPI, settings: Settings, port: int, *, host: str = "127.0.0.1") -> None:
+    def __init__(self, app: "FastAPI", settings: "Settings", port: int, *, host: str = "127.0.0.1") -> None:
+        from serving.context import context_of
+
         super().__init__(
             uvicorn.Config(
                 app,
@@ -52,7 +57,7 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().call_later(self._drain_s, super().handle_exit, signal.SIGTERM, None)
 
 
-def trusted(settings: Settings) -> str:
+def trusted(settings: "Settings") -> str:
     """Whose X-Forwarded-For and X-Forwarded-Proto are believed: the settings' proxies, and the gateway."""
     given = settings.trusted_proxies
     ours = settings.gateway and given != "*" and "127.0.0.1" not in given.split(",")
@@ -60,13 +65,17 @@ def trusted(settings: Settings) -> str:
 
 
 def main() -> None:
+    gc.disable()  # imports leave no garbage, and looking for it takes a fifth of the start
     from serving.app import main_app
+    from serving.context import context_of
 
     parser = argparse.ArgumentParser(prog="python -m serving.run")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
     app = main_app()
+    gc.freeze()  # nor does what lives as long as the process have to be looked through again and again
+    gc.enable()
     Server(app, context_of(app).settings, given.port, host=given.host).run()
 
 
