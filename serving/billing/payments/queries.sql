@@ -181,6 +181,19 @@ UPDATE refund SET asked_at = %(at)s WHERE refund_id IN (
     ORDER BY coalesce(asked_at, created_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING refund_id
 
+-- name: surplus_kept
+-- What came too much and is here still, as its refund was refused: tried again after an hour, then after pauses that
+-- double, a week at most; or at once (`after` 0). Not while a bank has it, or may, nor what people have corrected.
+SELECT p.payment_id FROM payment p CROSS JOIN LATERAL (
+    SELECT count(*) AS tries, max(settled_at) AS last FROM refund r
+    WHERE r.payment_id = p.payment_id AND r.state = 'failed') tried
+WHERE p.surplus AND p.refunded_minor < p.amount_minor AND p.state = 'succeeded' AND tried.tries > 0
+  AND tried.last <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+      least(interval '1 hour' * 2 ^ least(tried.tries - 1, 10), interval '7 days') END
+  AND NOT EXISTS (SELECT FROM dispute d WHERE d.payment_id = p.payment_id AND d.state <> 'won')
+  AND NOT EXISTS (SELECT FROM ledger_transaction t WHERE t.kind = 'correction' AND t.source = p.payment_id)
+ORDER BY p.created_at LIMIT %(limit)s
+
 -- name: abandoned
 -- Invoices that nobody pays: the process died before the payment was begun, or the payment came to nothing.
 SELECT i.invoice_id FROM invoice i

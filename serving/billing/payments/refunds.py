@@ -24,7 +24,7 @@ from serving.billing.payments.asking import receipt_of
 from serving.billing.payments.desk import Desk
 from serving.billing.payments.fulfilment import told_refund
 from serving.billing.payments.rows import QUERIES, Payment, PaymentError, Refund
-from serving.billing.payments.settling import as_json, together
+from serving.billing.payments.settling import as_json, surplus_refund, together
 from serving.billing.providers.base import (
     REPEATABLE,
     Provider,
@@ -86,6 +86,26 @@ async def push(desk: Desk, refund_id: str, at: datetime) -> Refund:
     return await together(desk, lambda connection: _settled(connection, refund_id, outcome, failure, at))
 
 
+async def surplus_again(desk: Desk, payment_id: str, at: datetime) -> bool:
+    """Give back what came too much and whose refund was refused; whether it is settled now. Not while a bank has it, or
+    may, nor by a provider that is not used any more."""
+
+    async def reserved(connection: AsyncConnection) -> str | None:
+        payment = await _locked(connection, payment_id)
+        left = payment.amount_minor - payment.refunded_minor
+        if not (payment.surplus and payment.state == "succeeded" and left and desk.uses(payment.provider)):
+            return None
+        if await _is_disputed(connection, payment_id):
+            return None
+        again = surplus_refund(payment, at, 1 + len(await of_payment(connection, payment_id)), left)
+        await execute(connection, QUERIES["reserve"], {"payment_id": payment_id, "amount": left})
+        await connection.execute(QUERIES["add_refunds"], {"refunds": as_json([again])})
+        return again["refund_id"]
+
+    refund_id = await together(desk, reserved)
+    return refund_id is not None and (await push(desk, refund_id, at)).state == "succeeded"
+
+
 async def of_payment(connection: AsyncConnection, payment_id: str) -> list[Refund]:
     """Its refunds, the first one first."""
     return [Refund(**each) for each in await rows(connection, QUERIES["refunds_of"], {"payment_id": payment_id})]
@@ -111,8 +131,7 @@ async def _reserve(
         return
     if payment.state != "succeeded":
         raise Problem(409, "not_paid", f"payment {payment_id} is {payment.state}: only what was paid goes back")
-    disputed = await rows(connection, QUERIES["disputes_of"], {"payment_id": payment_id})
-    if any(dispute["state"] != "won" for dispute in disputed):
+    if await _is_disputed(connection, payment_id):
         raise Problem(409, "payment_disputed", f"the bank has payment {payment_id} back, or may: it cannot go twice")
     left = await _left(connection, payment)
     amount = left if amount_minor is None else amount_minor
@@ -126,6 +145,12 @@ async def _reserve(
         keeps_right=keeps_right, asked_by=asked_by, asked_at=at,
     )  # fmt: skip
     await connection.execute(QUERIES["add_refunds"], {"refunds": as_json([asdict(new)])})
+
+
+async def _is_disputed(connection: AsyncConnection, payment_id: str) -> bool:
+    """Whether the bank has it back, or may."""
+    found = await rows(connection, QUERIES["disputes_of"], {"payment_id": payment_id})
+    return any(dispute["state"] != "won" for dispute in found)
 
 
 async def _left(connection: AsyncConnection, payment: Payment) -> int:

@@ -140,12 +140,18 @@ async def _methods_saved(connection: AsyncConnection, moves: list[_Move], at: da
     ]
 
 
-def surplus_refund(payment: Payment, at: datetime) -> dict[str, Any]:
-    """The whole of a payment that nothing is to be bought by."""
+def surplus_refund(payment: Payment, at: datetime, *again: int) -> dict[str, Any]:
+    """The whole of a payment that nothing is to be bought by. Tried again, of how many refunds it is the next one, and
+    what is left of the payment."""
+    moment, amount = int(payment.created_at.timestamp() * 1000), payment.amount_minor
+    name = content_uuid7(moment, "surplus", payment.payment_id)
+    if again:
+        count, amount = again
+        name = content_uuid7(moment, "surplus", payment.payment_id, str(count))
     return {
-        "refund_id": content_uuid7(int(payment.created_at.timestamp() * 1000), "surplus", payment.payment_id),
+        "refund_id": name,
         "payment_id": payment.payment_id,
-        "amount_minor": payment.amount_minor,
+        "amount_minor": amount,
         "currency": payment.currency,
         "reason": "surplus",
         "keeps_right": True,

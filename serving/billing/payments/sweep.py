@@ -46,6 +46,7 @@ class Swept:
 
 async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int | None = None) -> Swept:
     """Ask about payments and refunds that are not settled for `after` (then with growing pauses; 0: about all, now),
+    give back once more what came too much,
     hear notices that nobody could use, take back invoices that nobody paid for a day, have providers forget removed
     methods.
 
@@ -60,6 +61,9 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int
 
     async def give_back(one: dict[str, Any]) -> bool:
         return (await refunds.push(desk, one["refund_id"], at)).settled
+
+    async def give_again(one: dict[str, Any]) -> bool:
+        return await refunds.surplus_again(desk, one["payment_id"], at)
 
     async def hear(one: dict[str, Any]) -> bool:
         return await webhooks.handle(desk, one["provider"], one["event_id"], at)
@@ -77,6 +81,8 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int
     batches = None if most is None else 1
     payments = await _all(desk, QUERIES["claim_payments"], asked, settle, batches)
     given = await _all(desk, QUERIES["claim_refunds"], asked, give_back, batches)
+    again = await _all(desk, QUERIES["surplus_kept"], asked, give_again, batches)
+    given = (given[0] + again[0], given[1] + again[1])
     heard = await _all(desk, webhooks.QUERIES["claim_events"], asked, hear, batches)
     day_ago = {"before": at - core.PAGE_LIFE - _CLOCKS_DIFFER, "limit": limit}
     left = await _some(await _found(desk, QUERIES["abandoned"], day_ago), take_back)

@@ -36,6 +36,9 @@ REMEDIES = {
     "payout": f"compare with the bank's statement, {_CORRECT}",
     "other": f"compare with the provider's statement, {_CORRECT}",
 }
+_CAME_BACK = (  # a card that was closed meanwhile, say: some providers call a refund made, and failed days later
+    f"the refund failed there after all, and the customer has nothing: give it back in another way, {_CORRECT}"
+)
 _NOT_THERE = f"the provider knows nothing of it: look for it there by its amount and time, {_CORRECT}"
 
 
@@ -63,6 +66,8 @@ class Reconciled:
 
 def remedy(difference: Difference) -> str:
     """What a person does about it."""
+    if difference.kind == "refund" and difference.lacking > 0 and difference.there is not None:
+        return _CAME_BACK
     return _NOT_THERE if difference.wrong == "missing there" else REMEDIES[difference.kind]
 
 

@@ -116,6 +116,16 @@ WHERE r.state = 'succeeded' AND NOT p.surplus AND n.total_minor IS DISTINCT FROM
                SELECT coalesce(sum(w.amount_minor), 0) FROM payment o JOIN refund w USING (payment_id)
                WHERE o.invoice_id = i.invoice_id AND NOT o.surplus AND w.state IN ('created', 'pending')))
 
+-- name: surplus
+-- Tried three times at least; what a bank has, or may, and what people have corrected is no more to be given back.
+SELECT p.payment_id AS id, 'of ' || p.amount_minor || ' ' || p.currency || ' only ' || p.refunded_minor
+    || ' are given back or on their way' AS detail
+FROM payment p
+WHERE p.surplus AND p.refunded_minor < p.amount_minor AND p.state = 'succeeded'
+  AND (SELECT count(*) FROM refund r WHERE r.payment_id = p.payment_id AND r.state = 'failed') >= 3
+  AND NOT EXISTS (SELECT FROM dispute d WHERE d.payment_id = p.payment_id AND d.state <> 'won')
+  AND NOT EXISTS (SELECT FROM ledger_transaction t WHERE t.kind = 'correction' AND t.source = p.payment_id)
+
 -- name: owed
 -- Who owes more than their open invoices, and what a bank, or a refund by hand, gave them a second time.
 SELECT o.party AS id, o.amount_minor || ' ' || o.currency || ' owed, open invoices have ' || coalesce(sum(i.total_minor

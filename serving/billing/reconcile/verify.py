@@ -24,6 +24,10 @@ CHECKS = {
     "movements": ("a payment, refund or dispute and the ledger differ", "write a correction"),
     "refunds": ("more goes back than was paid", "stop the refund at the provider"),
     "notes": ("a refund has no credit note of its amount", "credit the invoice by what was refunded"),
+    "surplus": (
+        "money that came too much was refused to go back three times",
+        "look why at the provider; refund it there, or otherwise, and write a correction under this id",
+    ),
     "owed": ("a customer owes beyond open invoices", "look at their payments and refunds, then write a correction"),
     "disputed": ("what is held back is not what open disputes are about", "ask the provider about its disputes"),
 }

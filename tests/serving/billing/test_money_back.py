@@ -8,6 +8,7 @@ from serving.billing.invoices import core as invoices
 from serving.billing.ledger.money import Money
 from serving.billing.payments.refunds import refund
 from serving.billing.payments.rows import Payment
+from serving.billing.payments.sweep import sweep
 from serving.billing.providers.sandbox.cards import BY_NAME
 from serving.billing.reconcile.core import reconcile
 from serving.billing.subscriptions import core as subscriptions
@@ -102,3 +103,24 @@ async def test_a_page_that_cannot_be_closed_is_asked_about_until_it_is(
     await shop.sandbox.submit(payment.provider_ref or "", BY_NAME["good"])
     await shop.sweep()
     assert state_of(books, payment) == ("paid", "active", "succeeded", False)
+
+
+async def test_a_surplus_whose_refund_was_refused_goes_back_when_its_dispute_is_won(shop: Shop, books: Books) -> None:
+    invoice = await shop.order()
+    payment = await shop.page(invoice)
+    ref = payment.provider_ref or ""
+    await shop.sandbox.submit(ref, BY_NAME["good"])
+    async with shop.desk.transaction() as connection:
+        await invoices.void(connection, invoice.invoice_id, shop.clock.now())
+    dispute = await shop.sandbox.dispute(ref)  # before we heard of the money
+    assert (await shop.settle(payment)).surplus
+    assert books.execute("SELECT state FROM refund").fetchall() == [("failed",)]
+    assert (await shop.sweep()).refunds == 0
+    await shop.sandbox.close_dispute(dispute or "", won=True)
+    await shop.settle(payment)
+    assert (await sweep(shop.desk, shop.clock.now())).refunds == 0  # it was refused a moment ago
+    shop.clock.advance(timedelta(hours=1))
+    assert (await sweep(shop.desk, shop.clock.now())).refunds == 1
+    assert books.execute("SELECT state FROM refund ORDER BY created_at").fetchall() == [("failed",), ("succeeded",)]
+    assert books.execute("SELECT sum(amount_minor) FROM posting WHERE ledger = 'receivable'").fetchall() == [(0,)]
+    assert (await shop.sweep()).refunds == 0

@@ -71,6 +71,13 @@ def test_what_both_tell_agrees(facts: list[Booked], movements: list[Movement], w
     assert [(each.kind, each.here, each.there, each.wrong) for each in found] == wrong
 
 
+def test_a_refund_that_failed_after_it_was_made_is_named() -> None:
+    told = [moved("refund", -900, "r"), moved("refund", 900, "r")]
+    (found,) = compare.differences(compare.here([fact("refund", -900, "r")]), compare.there(told), AT, LATER)
+    assert found == Difference("refund", "r", "EUR", None, 900)
+    assert "failed there after all" in remedy(found)
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3)), max_size=8), st.data())
 def test_order_is_no_matter_and_one_more_is_seen(told: list[tuple[str, int]], data: st.DataObject) -> None:
     facts = [fact("payment", minor, name) for name, minor in told]
@@ -253,6 +260,10 @@ BROKEN = {
     "UPDATE payment SET fee_minor = 77 WHERE payment_id = %(payment)s": {"movements"},
     "UPDATE payment SET provider = 'stripe' WHERE payment_id = %(payment)s": {"movements"},
     "UPDATE refund SET note_id = NULL": {"notes"},
+    """WITH refused AS (
+        INSERT INTO refund (refund_id, payment_id, state, amount_minor, currency, reason, created_at, settled_at)
+        SELECT n::text, %(payment)s, 'failed', 1, 'EUR', 'surplus', now(), now() FROM generate_series(1, 3) n)
+    UPDATE payment SET surplus = true WHERE payment_id = %(payment)s""": {"surplus", "paid"},
     "UPDATE refund SET amount_minor = 501": {"notes", "movements", "refunds"},
     "DELETE FROM refund": {"movements"},
     "DELETE FROM posting WHERE transaction_id IN (SELECT transaction_id FROM ledger_transaction WHERE kind = 'credit')":

@@ -83,6 +83,7 @@ OWN: dict[str, dict[str, Any]] = {
     "billing/payments/claim_methods": {"after": timedelta(minutes=1), "before": NOW},
     "billing/payments/claim_payments": {"after": timedelta(minutes=1), "before": NOW, "charges": False},
     "billing/payments/claim_refunds": {"after": timedelta(minutes=1), "before": NOW},
+    "billing/payments/surplus_kept": {"after": timedelta(minutes=1)},
     "billing/payments/close_dispute": {"state": "won"},
     "billing/payments/add_dispute": {"dispute_id": "new"},
     "billing/products/add_version": {"version": 9},
@@ -104,7 +105,7 @@ _VERIFY = "once a day, the whole ledger against everything that it is of"
 WHOLE: dict[str, str] = {
     **{f"billing/reconcile/{name}": _VERIFY for name in (
         "guards", "unbalanced", "empty", "lines", "charges", "credited", "paid", "unpaid", "movements", "refunds",
-        "notes", "owed", "disputed", "balances", "total", "clearing", "first_booked")},
+        "notes", "surplus", "owed", "disputed", "balances", "total", "clearing", "first_booked")},
     "billing/customers_to_adopt": "once, for simulated viewers",
     "billing/adoptable": "once, for simulated viewers",
     "billing/forget_notices": "when an account is erased: notices name payments within what providers said",
