@@ -84,15 +84,14 @@ class Till:
             invoice = await self._ordered(claim, order, how, at)
             if promo is not None:
                 await context.limits.refund(limits.PROMO, claims.account_id)
-            done = await _paid(context, invoice, how, language_of(self.request), at)
-            return Answer(200, orjson.dumps(done.model_dump(mode="json")))
+            return _answer(await _paid(context, invoice, how, language_of(self.request), at))
 
         route = f"{self.request.method} {self.request.url.path}"
         asked = Asked(claims.account_id, route, key, await self.request.body())
         return (await idempotency.once(context.billing, asked, work)).response()
 
     async def _ordered(self, claim: Claim, order: Ordering, how: How, at: datetime) -> Invoice | None:
-        """The order, or that of a try before that died; paid already, where nothing of it is due."""
+        """The order, or that of a try before that died; paid already, and answered, where nothing of it is due."""
         async with self.context.transaction() as connection:
             if claim.subject is not None:
                 return await invoices.get(connection, claim.subject)
@@ -100,20 +99,35 @@ class Till:
             if how.method_id is not None:
                 await methods.get(connection, customer_id, how.method_id)
             invoice = await order(connection, customer_id, at)
-            if invoice is None:
-                return None
-            await claim.made(connection, invoice.invoice_id)
-            if invoice.state == "open" and not invoice.due_minor:
-                return await payments.closed(connection, invoice, at)
+            if invoice is not None:
+                await claim.made(connection, invoice.invoice_id)
+                if invoice.state == "open" and not invoice.due_minor:
+                    invoice = await payments.closed(connection, invoice, at)
+            if invoice is None or invoice.state == "paid":
+                # Here: a process that dies after this leaves nothing by which another could tell that it was done.
+                await claim.done(connection, _answer(_shown(invoice, None, language_of(self.request))), at)
             return invoice
 
 
 async def _paid(context: Context, invoice: Invoice | None, how: How, language: str, at: datetime) -> Order:
     if invoice is None:
-        return Order(invoice_id=None, total=None, paid=True, payment=None)
-    payment = None
+        return _shown(None, None, language)
     if invoice.state == "open":
-        payment = await pay(context, invoice, how, at)
+        return _shown(invoice, await pay(context, invoice, how, at), language)
+    async with context.transaction() as connection:  # of a try before: by what it was paid, or why it is void
+        tried = await payments.of_invoice(connection, invoice.invoice_id)
+    last = max(tried, key=lambda payment: (payment.state == "succeeded", payment.created_at), default=None)
+    return _shown(invoice, last, language)
+
+
+def _answer(order: Order) -> Answer:
+    return Answer(200, orjson.dumps(order.model_dump(mode="json")))
+
+
+def _shown(invoice: Invoice | None, payment: Payment | None, language: str) -> Order:
+    """No invoice: nothing was to be paid."""
+    if invoice is None:
+        return Order(invoice_id=None, total=None, paid=True, payment=None)
     total = amount(invoice.total_minor, invoice.currency, language)
     is_paid = invoice.state == "paid" or (payment is not None and payment.state == "succeeded")
     shown = payment_view(payment, invoice, language) if payment else None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +50,54 @@ async def subscribed(app: FastAPI, person: Any, price_id: str = "standard-month-
     settled = await person.get(f"/api/billing/payments/{answer.json()['payment']['payment_id']}")
     assert settled.json()["state"] == "succeeded", settled.text
     return settled.json()
+
+
+async def trial_over(app: FastAPI, person: Any, clock: ManualClock) -> None:
+    clock.advance(timedelta(days=14, minutes=1))
+    async with app.state.context.transaction() as connection:
+        await subscriptions.turn_many(connection, await subscriptions.due(connection, clock.now(), 10), clock.now())
+    await person.post("/api/auth/refresh")
+
+
+async def dies_before_it_answers(
+    app: FastAPI, person: Any, transactions: int, path: str, body: dict[str, Any]
+) -> dict[str, str]:
+    """A request whose process ends with what it did written and its answer not; the key with which to ask again."""
+    billing, mine, count = app.state.context.billing, key(), 0
+    through = billing.transaction
+
+    @asynccontextmanager
+    async def fails() -> AsyncIterator[psycopg.AsyncConnection]:
+        nonlocal count
+        count += 1
+        if count > transactions:
+            raise psycopg.OperationalError("the server closed the connection")
+        async with through() as connection:
+            yield connection
+
+    billing.transaction = fails
+    assert (await person.post(path, json=body, headers=mine)).status_code == 503
+    billing.transaction = through
+    return mine
+
+
+async def test_who_asks_again_hears_what_became_of_a_request_that_died(app, ada, books, clock):
+    wanted = {"price_id": "standard-month-eur"}
+    mine = await dies_before_it_answers(app, ada, 3, "/api/billing/checkout", wanted)
+    ((payment_id, ref),) = books.execute("SELECT payment_id, provider_ref FROM payment").fetchall()
+    await app.state.context.billing.provider("sandbox").submit(ref, BY_NAME["good"], save=True)
+    await ada.get(f"/api/billing/payments/{payment_id}")
+    clock.advance(timedelta(seconds=31))
+    order = (await ada.post("/api/billing/checkout", json=wanted, headers=mine)).json()
+    assert (order["paid"], order["payment"]["payment_id"], order["payment"]["state"]) == (True, payment_id, "succeeded")
+    await trial_over(app, ada, clock)
+    change = {"price_id": "basic-month-eur", "now": False}
+    mine = await dies_before_it_answers(app, ada, 1, "/api/billing/subscription/change", change)
+    clock.advance(timedelta(seconds=31))
+    moved = books.execute("SELECT count(*) FROM subscription_event").fetchall()
+    again = await ada.post("/api/billing/subscription/change", json=change, headers=mine)
+    assert again.json() == {"invoice_id": None, "total": None, "paid": True, "payment": None}
+    assert books.execute("SELECT count(*) FROM subscription_event").fetchall() == moved
 
 
 async def test_plans_are_those_of_the_region_in_the_words_of_the_reader(app, client, browser):
@@ -227,10 +275,7 @@ async def test_codes_are_made_by_staff_and_refused_for_a_reason(app, ada, books,
 async def test_a_plan_is_changed_cancelled_kept_and_paused(app, ada, clock, problem):
     context = app.state.context
     await subscribed(app, ada)
-    clock.advance(timedelta(days=14, minutes=1))
-    async with context.transaction() as connection:
-        await subscriptions.turn_many(connection, await subscriptions.due(connection, clock.now(), 10), clock.now())
-    await ada.post("/api/auth/refresh")
+    await trial_over(app, ada, clock)
     mine = (await ada.get("/api/billing")).json()["subscription"]
     assert (mine["state"], mine["plan"]["plan_id"], mine["until"][:10]) == ("active", "standard", "2026-04-24")
     move = "/api/billing/subscription"
