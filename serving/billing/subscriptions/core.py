@@ -26,7 +26,7 @@ from serving.billing.subscriptions.fulfilment import (
 )
 from serving.billing.subscriptions.looking import Preview, of_customer, preview, upcoming
 from serving.billing.subscriptions.machine import Event, MoveError, State, move
-from serving.billing.subscriptions.moves import book, expired, moment_of, moved, save
+from serving.billing.subscriptions.moves import announced, book, expired, moment_of, moved, save
 from serving.billing.subscriptions.ordering import start
 from serving.billing.subscriptions.rows import QUERIES, Move, Subscription, hold_one, live
 from serving.billing.subscriptions.settling import void_all
@@ -94,7 +94,9 @@ async def keep(connection: AsyncConnection, subscription_id: str, at: datetime) 
         next_price_id=whose.next_price_id if whose.state is State.TRIALING else None,
     )  # fmt: skip
     known = await book(connection, [whose.country], at)
-    await save(connection, [Move(whose, after, Event.KEPT)], known, at)
+    dropped = whose.next_price_id is not None and after.next_price_id is None
+    letter = announced(whose, whose.price_id, known) if dropped else None
+    await save(connection, [Move(whose, after, Event.KEPT, letter=letter)], known, at)
     return after
 
 

@@ -17,7 +17,7 @@ from serving.billing.invoices.core import Invoice
 from serving.billing.products.core import Price
 from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.machine import Event, State
-from serving.billing.subscriptions.moves import Book, book, expired, moment_of, moved, save
+from serving.billing.subscriptions.moves import Book, announced, book, expired, moment_of, moved, save
 from serving.billing.subscriptions.periods import start_of
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Period, Subscription, end_at, held, live, start_at
 from serving.billing.subscriptions.settling import give_credit, void_all
@@ -133,7 +133,8 @@ async def _paid(
     method = (payment.saved_id or payment.method_id) if payment else None
     details = {"invoice": invoice.invoice_id, "payment": payment.payment_id if payment else None}
     event = Event.CHANGED if invoice.reason == "change" else Event.PAID
-    return Move(whose, replace(after, method_id=method or whose.method_id), event, why, details)
+    letter = announced(whose, price.price_id, known) if invoice.reason in ("start", "change") else None
+    return Move(whose, replace(after, method_id=method or whose.method_id), event, why, details, letter)
 
 
 def _line(invoice: Invoice, kind: str) -> str:

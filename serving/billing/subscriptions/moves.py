@@ -9,10 +9,11 @@ from psycopg import AsyncConnection
 
 from matinee.db import outbox
 from matinee.ids import uuid7
+from serving.billing.ledger.money import show
 from serving.billing.products import core as products
 from serving.billing.products.core import Price
 from serving.billing.subscriptions.machine import Event, State, move
-from serving.billing.subscriptions.rows import QUERIES, Move, Subscription, json, write
+from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Subscription, json, write
 from serving.billing.subscriptions.standing import Rewriting, Stretch, rewritten, standing
 from serving.db import Row, rows
 
@@ -58,6 +59,22 @@ def expired(subscription: Subscription, event: Event, at: datetime) -> Subscript
         subscription, event, at, ended_at=moment, due_at=None, ends=False, pauses=False, resumes_at=None,
         next_price_id=None, worth_minor=0,
     )  # fmt: skip
+
+
+def announced(subscription: Subscription, price_id: str, known: Book) -> Letter | None:
+    """What was written to everybody who paid a price when its end was announced, for who comes to it afterwards."""
+    price = known.prices[price_id]
+    if price.succeeded_by is None or price.succeeds_at is None:
+        return None
+    becomes, language = known.prices[price.succeeded_by].money, subscription.language or "en"
+    if becomes == price.money:
+        return None
+    data = {
+        "was": show(price.money, language),
+        "becomes": show(becomes, language),
+        "from": price.succeeds_at.isoformat(),
+    }
+    return Letter("price_change", price_id, data)
 
 
 async def save(connection: AsyncConnection, moves: Sequence[Move], known: Book, at: datetime) -> None:

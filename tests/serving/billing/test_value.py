@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -194,3 +195,39 @@ def test_free_weeks_of_refused_renewals_come_once(buyer: Buyer, leaves: str) -> 
     assert world.plans() == ["basic"]
     buyer.renew()
     assert (buyer.row()["state"], world.plans()) == ("past_due", ["basic"]), "a renewal was paid"
+
+
+def test_who_comes_to_a_price_after_its_end_was_announced_is_told_too(buyer: Buyer) -> None:
+    world = buyer.world
+
+    def order(connection: Any) -> Any:
+        return subscriptions.start(
+            connection, world.customer_id, "basic-month-eur", world.now, language="en", country="DE"
+        )
+
+    def told() -> list[str]:
+        found = world.rows("SELECT payload->'data'->>'becomes' AS becomes FROM outbox "
+                           "WHERE payload->>'template' = 'price_change'")  # fmt: skip
+        return [one["becomes"] for one in found]
+
+    def dearer(plan: str, minor: int) -> None:
+        new, later = NewPrice(plan, 1, Money(minor, "EUR")), world.now + timedelta(days=31)
+        world.do(lambda connection: set_price(connection, new, world.now, existing=later))
+
+    ordered = world.do(order)
+    dearer("basic", 799)
+    assert told() == []
+    buyer.pay(ordered)
+    assert told() == ["€7.99"]
+    one = buyer.row()["subscription_id"]
+    upgrade = world.do(
+        lambda connection: subscriptions.change(connection, one, "premium-month-eur", world.now, now=True)
+    )
+    dearer("premium", 1_599)
+    assert upgrade is not None
+    buyer.pay(upgrade)
+    assert told() == ["€7.99", "€15.99"]
+    world.do(lambda connection: subscriptions.change(connection, one, "standard-month-eur", world.now, now=False))
+    dearer("premium", 1_699)
+    world.do(lambda connection: subscriptions.keep(connection, one, world.now))
+    assert told() == ["€7.99", "€15.99", "€16.99"]
