@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -296,14 +297,9 @@ def _add_catalogue() -> Any:
     return add_catalogue
 
 
-@pytest.fixture(scope="session")
-def built(base: Settings) -> Iterator[Settings]:
-    """A home with three days of viewing, loaded, exported, built and tested. Look, copy, but do not change."""
-    from warehouse import dbt
-    from warehouse.export import export_tables
-    from warehouse.load import load_days
-    from warehouse.report.site import _scripts
-
+@contextmanager
+def home_of_its_own(base: Settings) -> Iterator[Settings]:
+    """A home with a database, for longer than one test."""
     name, root = f"built_{uuid.uuid4().hex}", Path(tempfile.mkdtemp(prefix="matinee-built-"))
     admin = psycopg.conninfo.make_conninfo(base.database(), dbname="postgres")
     with psycopg.connect(admin, autocommit=True) as connection:
@@ -314,6 +310,22 @@ def built(base: Settings) -> Iterator[Settings]:
     own = Settings.model_validate({"MATINEE_HOME": root, "database_url": url, "redis_url": base.redis()})
     own.home.create()
     try:
+        yield own
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def built(base: Settings) -> Iterator[Settings]:
+    """A home with three days of viewing, loaded, exported, built and tested. Look, copy, but do not change."""
+    from warehouse import dbt
+    from warehouse.export import export_tables
+    from warehouse.load import load_days
+    from warehouse.report.site import _scripts
+
+    with home_of_its_own(base) as own:
         add_catalogue(own)
         landing = Landing(own)
         for day, rows in days_of_viewing(seed=1, days=3).items():
@@ -329,10 +341,15 @@ def built(base: Settings) -> Iterator[Settings]:
         result = dbt.build(own, unit_tests=False)
         assert result.success, [(node.name, node.message) for node in result.failed]
         yield own
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-        with psycopg.connect(admin, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def take_over(built: Settings, own: Settings) -> None:
+    """Its build file, and what takes seconds to make and is the same everywhere."""
+    own.lake.build_file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(built.lake.build_file, own.lake.build_file)
+    for made in ("dbt/target/manifest.json", "reports/assets/vega.js"):
+        own.home.root.joinpath(made).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built.home.root / made, own.home.root / made)
 
 
 @pytest.fixture
@@ -340,11 +357,7 @@ def copy_of_built(built: Settings, tmp_path: Path) -> Settings:
     """The built warehouse in a home of its own, to be changed at will. It has no database."""
     own = Settings.load(home=tmp_path / "copy")
     own.home.create()
-    own.lake.build_file.parent.mkdir(parents=True)
-    shutil.copyfile(built.lake.build_file, own.lake.build_file)
-    for made in ("dbt/target/manifest.json", "reports/assets/vega.js"):  # seconds each, and the same everywhere
-        own.home.root.joinpath(made).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(built.home.root / made, own.home.root / made)
+    take_over(built, own)
     return own
 
 

@@ -67,16 +67,20 @@ class World:
     def now(self) -> datetime:
         return self.clock.now()
 
-    def begin(self, *, trial_days: int) -> None:
+    def begin(self, *, trial_days: int, at: datetime = BEGIN) -> None:
         """An empty world with a new account."""
         self.books.execute(_EMPTY)  # pyright: ignore[reportArgumentType] - several statements in one
-        self.clock.moment = BEGIN
+        self.clock.moment = at
+        self.join(trial_days=trial_days)
+
+    def join(self, *, trial_days: int, email: str = "ada@example.org") -> None:
+        """A new account, which everything is about from now on."""
         self.account_id = uuid7()
 
         async def register(connection: AsyncConnection) -> str:
             await connection.execute(
-                "INSERT INTO account (account_id, email, country) VALUES (%s, 'ada@example.org', %s)",
-                (self.account_id, self.country),
+                "INSERT INTO account (account_id, email, country) VALUES (%s, %s, %s)",
+                (self.account_id, email, self.country),
             )
             trial = Trial("standard", trial_days) if trial_days else None
             await welcome(connection, self.account_id, self.country, self.now, trial)

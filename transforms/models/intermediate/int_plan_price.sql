@@ -38,11 +38,12 @@ priced as (
         plans.plan_id as plan,
         plans.currency,
         cast(plans.period_from as date) as from_day,
-        -- Until the next one begins: a change takes the place of what was paid for.
+        -- Until the plan's next one begins. Another plan's lies beside it: who has a change refunded goes on with what
+        -- was paid before.
         least(
             cast(plans.period_until as date),
             lead(cast(plans.period_from as date)) over (
-                partition by plans.customer_key
+                partition by plans.customer_key, plans.plan_id
                 order by plans.period_from, plans.issued_at, plans.invoice_key, plans.line
             )
         ) as until_day,
