@@ -273,7 +273,6 @@ async def test_codes_are_made_by_staff_and_refused_for_a_reason(app, ada, books,
 
 
 async def test_a_plan_is_changed_cancelled_kept_and_paused(app, ada, clock, problem):
-    context = app.state.context
     await subscribed(app, ada)
     await trial_over(app, ada, clock)
     mine = (await ada.get("/api/billing")).json()["subscription"]

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -414,17 +415,8 @@ async def test_a_renewal_that_cannot_be_made_holds_up_no_other(shop: Shop, books
     assert (await shop.renew()).paid == 1
 
 
-@pytest.mark.parametrize("lost", [1, 2, 3])
-async def test_a_charge_is_one_charge_wherever_the_database_went_away(shop: Shop, books: Books, lost: int) -> None:
-    """Each transaction of a charge fails in turn, the one after the provider took the money too."""
-    first = await shop.subscriber("later_poor")
-    shop.clock.advance(MONTH)
-    await shop.renew()
-    books.execute("UPDATE sandbox.method SET card = 'good'")
-    async with shop.desk.transaction() as connection:
-        (method,) = await methods.listed(connection, first.customer_id)
-        open_ = await rows(connection, "SELECT invoice_id FROM invoice WHERE state = 'open'")
-        invoice = await invoices.get(connection, open_[0]["invoice_id"])
+async def breaks(shop: Shop, lost: int, work: Callable[[Desk], Awaitable[object]]) -> bool:
+    """Whether work ended where its `lost`-th transaction could not be committed: it has so many."""
     count, through = 0, shop.desk.transaction
 
     @asynccontextmanager
@@ -438,11 +430,71 @@ async def test_a_charge_is_one_charge_wherever_the_database_went_away(shop: Shop
 
     breaking = Desk(shop.desk.settings, shop.clock, fails)
     try:
-        await core.charge(breaking, invoice, method, 2, shop.clock.now())
+        await work(breaking)
     except psycopg.OperationalError:
-        assert lost < 3
+        return True
     finally:
         await breaking.aclose()
+    return False
+
+
+async def test_a_page_is_one_page_wherever_the_database_went_away(shop: Shop, books: Books) -> None:
+    for lost in (1, 2):
+        invoice = await shop.order()
+        opening = {"return_url": "http://here/{payment_id}", "save_method": True, "at": shop.clock.now()}
+        assert await breaks(shop, lost, lambda desk, of=invoice, how=opening: core.begin(desk, of, **how))
+        page = await shop.page(invoice)
+        assert page.checkout_url
+        assert books.execute("SELECT count(*) FROM sandbox.payment").fetchone() == (lost,)
+
+
+async def test_a_refund_is_one_refund_wherever_the_database_went_away(shop: Shop, books: Books) -> None:
+    lost = broke = 0
+    while lost == broke:
+        lost += 1
+        paid, at = await shop.subscriber(), shop.clock.now()
+        asked: dict[str, Any] = {"asked_by": "staff", "refund_id": f"r{lost}"}
+        giving = partial(refund, payment_id=paid.payment_id, amount_minor=None, reason="x", at=at, **asked)
+        broke += await breaks(shop, lost, giving)
+        assert (await giving(shop.desk)).state == "succeeded"
+        bank = await shop.sandbox.look(paid.payment_id, paid.provider_ref)
+        assert bank is not None
+        assert bank.refunded_minor == paid.amount_minor
+        assert not may_watch(books, paid, shop.clock)
+    assert broke >= 2
+    assert books.execute("SELECT count(*) FROM sandbox.refund").fetchone() == (lost,)
+
+
+async def test_surplus_goes_back_once_wherever_the_database_went_away(shop: Shop, books: Books) -> None:
+    lost = broke = 0
+    while lost == broke:
+        lost += 1
+        page = await shop.page(await shop.order())
+        await shop.sandbox.submit(page.provider_ref or "", BY_NAME["good"])
+        async with shop.desk.transaction() as connection:
+            await invoices.void(connection, page.invoice_id, shop.clock.now())
+        broke += await breaks(shop, lost, partial(core.settle, payment_id=page.payment_id, at=shop.clock.now()))
+        await shop.sweep()
+        assert state_of(books, page)[2:] == ("succeeded", True)
+    assert broke >= 3
+    found = books.execute("SELECT count(*), sum(amount_minor) FROM sandbox.refund").fetchone()
+    assert found == (lost, lost * page.amount_minor)
+    assert books.execute("SELECT state, count(*) FROM refund GROUP BY state").fetchall() == [("succeeded", lost)]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_a_charge_is_one_charge_wherever_the_database_went_away(shop: Shop, books: Books, lost: int) -> None:
+    """Each transaction of a charge fails in turn, the one after the provider took the money too."""
+    first = await shop.subscriber("later_poor")
+    shop.clock.advance(MONTH)
+    await shop.renew()
+    books.execute("UPDATE sandbox.method SET card = 'good'")
+    async with shop.desk.transaction() as connection:
+        (method,) = await methods.listed(connection, first.customer_id)
+        open_ = await rows(connection, "SELECT invoice_id FROM invoice WHERE state = 'open'")
+        invoice = await invoices.get(connection, open_[0]["invoice_id"])
+    broke = await breaks(shop, lost, lambda desk: core.charge(desk, invoice, method, 2, shop.clock.now()))
+    assert broke is (lost < 3)
     done = await core.charge(shop.desk, invoice, method, 2, shop.clock.now())
     assert done.state == "succeeded"
     taken = books.execute("SELECT count(*) FROM sandbox.payment WHERE state = 'succeeded' AND amount_minor > 0")
