@@ -133,7 +133,7 @@ async def begin_checkout(
             promo=body.promo, zone=body.zone,
         )  # fmt: skip
 
-    how = How(body.method_id, body.save_method)
+    how = How(body.method_id, body.save_method, body.expected_minor)
     return await Till(request, context, claims, idempotency_key).once(order, how, body.promo)
 
 
@@ -147,7 +147,7 @@ async def purchase(
     async def order(connection: AsyncConnection, customer_id: str, at: datetime) -> Invoice:
         return await purchases.order(connection, customer_id, who, body.title_id, body.kind, at, promo=body.promo)
 
-    how = How(body.method_id, body.save_method)
+    how = How(body.method_id, body.save_method, body.expected_minor)
     return await Till(request, context, claims, idempotency_key).once(order, how, body.promo)
 
 
@@ -195,7 +195,7 @@ async def change(
 ) -> Response:
     """Change the plan or the interval: at once, charged by the way to pay that it renews by (on the provider's page
     where there is none), or from the next period on."""
-    how = How(await _renews_by(context, claims), save_method=True)
+    how = How(await _renews_by(context, claims), True, body.expected_minor)
 
     async def order(connection: AsyncConnection, customer_id: str, at: datetime) -> Invoice | None:
         subscription_id = await _mine(connection, customer_id)

@@ -32,10 +32,12 @@ Ordering = Callable[[AsyncConnection, str, datetime], Awaitable[Invoice | None]]
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """By a saved way to pay, or (None) on the provider's page, which may keep one."""
+    """By a saved way to pay, or (None) on the provider's page, which may keep one; for no more than `most` (minor
+    units)."""
 
     method_id: str | None = None
     save_method: bool = False
+    most: int | None = None
 
 
 async def adult(context: Context, claims: Claims) -> None:
@@ -70,7 +72,7 @@ class Till:
         """Order and have it paid, once for a key; the same request again hears the same answer.
 
         Raises:
-            Problem: 403, a child; 429; and as `idempotency.once`.
+            Problem: 403, a child; 409 `price_changed`; 429; and as `idempotency.once`.
         """
         context, claims = self.context, self.claims
         await adult(context, claims)
@@ -100,6 +102,7 @@ class Till:
                 await methods.get(connection, customer_id, how.method_id)
             invoice = await order(connection, customer_id, at)
             if invoice is not None:
+                self._agreed(how, invoice)
                 await claim.made(connection, invoice.invoice_id)
                 if invoice.state == "open" and not invoice.due_minor:
                     invoice = await payments.closed(connection, invoice, at)
@@ -107,6 +110,11 @@ class Till:
                 # Here: a process that dies after this leaves nothing by which another could tell that it was done.
                 await claim.done(connection, _answer(_shown(invoice, None, language_of(self.request))), at)
             return invoice
+
+    def _agreed(self, how: How, invoice: Invoice) -> None:
+        if how.most is not None and invoice.due_minor > how.most:
+            due = amount(invoice.due_minor, invoice.currency, language_of(self.request)).text
+            raise Problem(409, "price_changed", f"{due} is due by now: look at it again, nothing was ordered")
 
 
 async def _paid(context: Context, invoice: Invoice | None, how: How, language: str, at: datetime) -> Order:

@@ -1,4 +1,4 @@
-"""What clients send and hear about money. Amounts go out as minor units with their words, and never come in."""
+"""What clients send and hear about money. Amounts go out as minor units with their words; in come those agreed to."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -141,7 +141,13 @@ class Pay(Body):
     save_method: bool = True
 
 
-class Checkout(Body):
+class Agreed(Body):
+    """`expected_minor`: what the buyer was shown as due; where it would be more by now, nothing is ordered (409)."""
+
+    expected_minor: Annotated[int, Field(ge=0, le=10**12)] | None = None
+
+
+class Checkout(Agreed):
     """`method_id`: a saved way to pay, charged at once; null: on the provider's page, which keeps the way to pay
     (`save_method`), so that the plan renews by itself. `zone` (IANA): by whose clocks periods are counted."""
 
@@ -152,7 +158,7 @@ class Checkout(Body):
     zone: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$")] | None = None
 
 
-class Purchase(Body):
+class Purchase(Agreed):
     """`profile_id`: for whom; else as the sign-in watches. `method_id`: as in a checkout."""
 
     title_id: TitleId
@@ -163,7 +169,7 @@ class Purchase(Body):
     save_method: bool = False
 
 
-class Change(Body):
+class Change(Agreed):
     """`now`: at once, what is left of the old plan set off; false: from the next period on."""
 
     price_id: Id

@@ -2,7 +2,7 @@
 
 import { get, post, pressing } from "./api.js";
 import { follow } from "./billing.js";
-import { h } from "./dom.js";
+import { explain, h, notice } from "./dom.js";
 import { choice, form } from "./forms.js";
 import { day, local, t } from "./i18n.js";
 import { isGuarded, named, profileId, state } from "./state.js";
@@ -56,16 +56,17 @@ export async function checkout(asked) {
   const bill = h("div", { "aria-live": "polite" }), pay = h("div");
   const heading = title ? t(`checkout.${wanted.kind}`, { title: local(title.titles) }) : t(changing ? "checkout.change" : "checkout.plan");
   let promo = null;
+  const look = async (typed) => draw(await post("/api/billing/preview", { ...wanted, ...(typed && { promo: typed }) }));
   const draw = (preview) => {
     bill.replaceChildren(...billOf(preview));
-    pay.replaceChildren(payForm(preview, wanted, promo, money, changing), changing && mine.state === "active" && !mine.ends ? later(wanted) : "");
+    pay.replaceChildren(payForm(preview, wanted, promo, money, changing, look), changing && mine.state === "active" && !mine.ends ? later(wanted) : "");
   };
   draw(seen);
   const code = form([h("label", {}, t("promo"), h("input", { name: "code", maxlength: 80, autocapitalize: "characters", autocomplete: "off", spellcheck: "false" }))], t("apply"), async (given) => {
     const typed = given.code.trim() || null;
-    const preview = await post("/api/billing/preview", { ...wanted, ...(typed && { promo: typed }) });
+    const before = promo;
     promo = typed;
-    draw(preview);
+    await look(typed).catch((refusal) => { promo = before; throw refusal; });
   }, { class: "form bare promo" });
   return { nodes: [h("div", { class: "form wide" }, h("h1", {}, heading), bill, !changing && code, pay, h("p", {}, h("a", { href: title ? `#/title/${encodeURIComponent(wanted.title_id)}` : "#/plans" }, t("back"))))] };
 }
@@ -79,7 +80,7 @@ function billOf(preview) {
     credit.minor > 0 && line(t("to_balance"), credit))), until && h("p", { class: "hint" }, until)].filter(Boolean);
 }
 
-function payForm(preview, wanted, promo, money, changing) {
+function payForm(preview, wanted, promo, money, changing, look) {
   const free = preview.due.minor === 0;
   const methods = !free && !changing && money.methods.length > 0 && choice("method", t("pay_by"), [...money.methods.map((one) => [one.method_id, one.label]), ["", t("other_method")]], money.methods[0].method_id);
   const path = changing ? "/api/billing/subscription/change" : wanted.price_id ? "/api/billing/checkout" : "/api/billing/purchase";
@@ -88,8 +89,13 @@ function payForm(preview, wanted, promo, money, changing) {
   const words = changing && free ? t("change_now") : free ? t("start_free") : t("pay", { price: preview.due.text });
   const send = pressing(async (key, given) => {
     const how = changing ? { now: true } : { ...code, ...own, ...(given.method ? { method_id: given.method } : {}), ...(wanted.price_id ? {} : { save_method: Boolean(given.save) }) };
-    const order = await post(path, { ...wanted, ...how }, { key });
-    follow(order);
+    try {
+      follow(await post(path, { ...wanted, ...how, expected_minor: preview.due.minor }, { key }));
+    } catch (refusal) {
+      if (refusal.code !== "price_changed") throw refusal;
+      await look(promo);
+      notice(explain(refusal));
+    }
   });
   const save = !free && !wanted.price_id && h("label", { class: "tick" }, h("input", { type: "checkbox", name: "save" }), t("save_method"));
   const renews = wanted.price_id && !changing && h("p", { class: "hint" }, t("renews_text"));

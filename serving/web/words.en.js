@@ -71,7 +71,7 @@ export default {
   "error.weak_password.common": "This password is one of the most common ones: take another.", "error.weak_password.breached": "This password has leaked somewhere: take another.",
   "error.weak_password.personal": "This password is too much like your e-mail: take another.", "error.weak_password": "This password is easy to guess: take another.",
   "error.weak_pin": "This PIN is too easy to guess.", "error.wrong_pin": "The PIN is wrong.", "error.pin_required": "This needs the PIN.",
-  "error.childs_profile": "Money is for grown-ups: open a grown-up’s profile first.",
+  "error.price_changed": "The price has changed: look at it again. Nothing was charged.", "error.childs_profile": "Money is for grown-ups: open a grown-up’s profile first.",
   "error.last_profile": "The last profile stays. You may delete the account instead.", "error.too_many_attempts": "Too many attempts. Try again in {seconds} s.",
   "error.fresh_required": "Confirm first that it is you.", "error.unknown_profile": "There is no such profile any more.", "error.cross_site": "This page may not do that.",
   "error.taken_over": "Another device goes on with this film.", "error.streams": "As many devices are playing as your plan allows.", "error.unauthenticated": "Log in first.",

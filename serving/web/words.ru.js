@@ -69,7 +69,7 @@ export default {
   "error.weak_password.common": "Это один из самых частых паролей: возьмите другой.", "error.weak_password.breached": "Этот пароль уже утекал: возьмите другой.",
   "error.weak_password.personal": "Пароль слишком похож на вашу почту: возьмите другой.", "error.weak_password": "Этот пароль легко подобрать: возьмите другой.",
   "error.weak_pin": "Этот PIN легко угадать.", "error.wrong_pin": "Неверный PIN.", "error.pin_required": "Здесь нужен PIN.",
-  "error.childs_profile": "Покупки — для взрослых: сначала откройте взрослый профиль.",
+  "error.price_changed": "Цена изменилась: посмотрите ещё раз. Ничего не списано.", "error.childs_profile": "Покупки — для взрослых: сначала откройте взрослый профиль.",
   "error.last_profile": "Последний профиль остаётся. Можно удалить весь аккаунт.", "error.too_many_attempts": "Слишком много попыток. Попробуйте через {seconds} с.",
   "error.fresh_required": "Сначала подтвердите, что это вы.", "error.unknown_profile": "Такого профиля больше нет.", "error.cross_site": "Эта страница так не может.",
   "error.taken_over": "Этот фильм идёт дальше на другом устройстве.", "error.streams": "Смотрит столько устройств, сколько позволяет подписка.", "error.unauthenticated": "Сначала войдите.",

@@ -121,6 +121,8 @@ async def test_a_plan_is_ordered_once_for_a_key_and_opens_when_it_is_paid(app, a
     order = same[0].json()
     assert (order["paid"], order["payment"]["state"], order["total"]["minor"]) == (False, "pending", 999)
     assert books.execute("SELECT count(*) FROM invoice").fetchone() == (1,)
+    less = await ada.post("/api/billing/checkout", json={**wanted, "expected_minor": 998}, headers=key())
+    assert problem(less) == (409, "price_changed")
     other = await ada.post("/api/billing/checkout", json={"price_id": "basic-month-eur"}, headers=mine)
     assert problem(other) == (422, "idempotency_key_reused")
     await pay(app, order)
@@ -284,7 +286,10 @@ async def test_a_plan_is_changed_cancelled_kept_and_paused(app, ada, clock, prob
     seen = (await ada.post("/api/billing/preview", json={"price_id": "premium-month-eur"})).json()
     assert [line["kind"] for line in seen["lines"]] == ["plan", "unused"]
     assert 390 <= seen["due"]["minor"] <= 400
-    changed = await ada.post(f"{move}/change", json={"price_id": "premium-month-eur"}, headers=key())
+    wanted = {"price_id": "premium-month-eur", "expected_minor": seen["due"]["minor"] - 1}
+    assert problem(await ada.post(f"{move}/change", json=wanted, headers=key())) == (409, "price_changed")
+    wanted["expected_minor"] += 1
+    changed = await ada.post(f"{move}/change", json=wanted, headers=key())
     assert changed.json()["paid"] is True, "the saved card was charged"
     assert changed.json()["payment"]["amount"] == seen["due"]
     later = await ada.post(f"{move}/change", json={"price_id": "basic-month-eur", "now": False}, headers=key())
