@@ -180,6 +180,13 @@ class Model:
         charged = rounded(price.minor * Fraction((self.until - begins) // _US, (self.until - self.since) // _US))
         return fair(charged, unused, is_less=price.minor <= self.price.minor), unused, begins, self.until
 
+    def unused(self, at: datetime) -> int:
+        """What is left of what was paid for the plan."""
+        if self.state == "none" or self.until is None or self.worth_from is None:
+            return 0
+        left = max(self.until - max(at, self.worth_from), timedelta())
+        return rounded(self.worth * Fraction(left // _US, (self.until - self.worth_from) // _US))
+
     def switched(self, order: Order) -> None:
         assert self.price is not None
         assert self.until is not None

@@ -505,11 +505,26 @@ class Life(RuleBasedStateMachine):
         assert self.world.titles() == self.model.open_titles(self.now), self.model.titles
 
     @invariant()
+    def nobody_has_more_than_they_paid(self) -> None:
+        """What is on the balance or set aside from it, and what is unused of the plan, was paid and never went back."""
+        if not self.world.customer_id:
+            return
+        (money,) = self.world.rows(
+            """SELECT (SELECT coalesce(sum(amount_minor), 0) FROM payment WHERE state = 'succeeded')
+                    - (SELECT coalesce(sum(amount_minor), 0) FROM refund WHERE state = 'succeeded')
+                    - (SELECT coalesce(sum(amount_minor), 0) FROM dispute WHERE state = 'lost') AS kept,
+                      (SELECT coalesce(sum(from_balance), 0) FROM invoice WHERE state = 'open') AS aside"""
+        )
+        balance = self.world.do(lambda connection: invoices.balance(connection, self.world.customer_id, "EUR"))
+        assert balance + money["aside"] + self.model.unused(self.now) <= money["kept"]
+
+    @invariant()
     def nobody_owes_and_nothing_is_kept(self) -> None:
         if not self.world.customer_id:
             return
         wrong = self.world.rows(
-            "SELECT party, sum(amount_minor) AS owed FROM posting WHERE ledger = 'receivable' GROUP BY party "
+            "SELECT party, sum(amount_minor) AS owed FROM posting JOIN ledger_transaction USING (transaction_id) "
+            "WHERE ledger = 'receivable' AND kind <> 'dispute_lost' GROUP BY party "  # what the bank gave a second time
             "HAVING sum(amount_minor) > (SELECT coalesce(sum(total_minor - from_balance), 0) FROM invoice "
             "WHERE state = 'open' AND customer_id = party)"
         )

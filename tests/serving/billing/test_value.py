@@ -12,6 +12,7 @@ from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.ledger.money import Money
 from serving.billing.payments import core as payments
+from serving.billing.payments import refunds
 from serving.billing.payments.rows import Payment
 from serving.billing.products.pricing import NewPrice, set_price
 from serving.billing.promo import core as promos
@@ -231,3 +232,34 @@ def test_who_comes_to_a_price_after_its_end_was_announced_is_told_too(buyer: Buy
     dearer("premium", 1_699)
     world.do(lambda connection: subscriptions.keep(connection, one, world.now))
     assert told() == ["€7.99", "€15.99", "€16.99"]
+
+
+def test_a_change_from_what_was_undone_meanwhile_changes_nothing(buyer: Buyer) -> None:
+    world = buyer.world
+    buyer.order("basic-month-eur")
+    first = buyer.change("standard-month-eur")
+    one = buyer.row()["subscription_id"]
+    second = world.do(
+        lambda connection: subscriptions.change(connection, one, "premium-month-eur", world.now, now=True)
+    )
+    assert second is not None
+    page = world.page(second)
+    buyer.refund(first)
+    assert world.plans() == ["basic"]
+    world.give_card(page, "good")
+    late = world.hear(page.payment_id)
+    assert (world.plans(), late.surplus, late.refunded_minor) == (["basic"], True, late.amount_minor)
+
+
+def test_what_a_refund_on_its_way_will_take_is_not_given_by_a_downgrade(buyer: Buyer) -> None:
+    world = buyer.world
+    payment = buyer.order("premium-month-eur")
+    world.books.execute("UPDATE payment SET refunded_minor = 1000")
+    world.books.execute(
+        "INSERT INTO refund (refund_id, payment_id, state, amount_minor, currency, reason, created_at, asked_at) "
+        "VALUES ('r', %s, 'pending', 1000, 'EUR', 'asked', %s, %s)", (payment.payment_id, world.now, world.now),
+    )  # fmt: skip
+    buyer.change("basic-month-eur")
+    assert buyer.balance() == 399
+    world.run(refunds.push(world.desk, "r", world.now))
+    assert buyer.balance() == 399
