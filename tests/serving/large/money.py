@@ -24,7 +24,7 @@ _PAYMENT = {
 }  # fmt: skip
 _SUBSCRIPTION = {
     "subscription_id": SUBSCRIPTION, "state": "active", "price_id": "basic-month-eur", "zone": "UTC", "country": "",
-    "elapsed": 0, "ends": False, "pauses": False, "attempts": 0, "worth_minor": 0,
+    "elapsed": 0, "ends": False, "pauses": False, "attempts": 0, "worth_minor": 0, "defaulted": False,
 }  # fmt: skip
 _REFUND = {
     "refund_id": "new", "payment_id": PAYMENT, "amount_minor": 1, "currency": "EUR", "reason": "test",
