@@ -58,7 +58,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What is printed: a heading, facts, the lines with a note below the name, sums (the strong one is the total)."""
+    """What is printed: a heading, facts, the lines with a note below the name, sums (the strong one is the total).
+
+    `others`: of each line what else it may be called where the name cannot be printed; the last one always can.
+    """
 
     language: str
     heading: str
@@ -70,6 +73,7 @@ class Sheet:
     foot: str
     issued_at: datetime
     number: str
+    others: Sequence[Sequence[str]]
 
 
 class _Line(Protocol):
@@ -138,6 +142,7 @@ def sheet(found: Document, language: str, zone: str = "UTC") -> Sheet:
         foot=said["foot"].format(seller=found.seller.name),
         issued_at=found.issued_at,
         number=found.number,
+        others=[(*row.names.values(), said[row.kind]) for row in found.rows],
     )
 
 

@@ -1,6 +1,7 @@
 """A sheet as HTML that prints well, and as PDF. The same sheet is the same bytes."""
 
 import logging
+from collections.abc import Container, Sequence
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,11 +101,21 @@ def _head(page: Any, sheet: Sheet) -> None:
     page.ln(8)
 
 
+def printable(name: str, others: Sequence[str], glyphs: Container[int]) -> str:
+    """The name, or what else it is called where the font lacks most of its letters. Pure."""
+
+    def share(text: str) -> float:
+        return sum(ord(letter) in glyphs for letter in text) / max(len(text), 1)
+
+    return name if share(name) > 0.5 else next((each for each in others if share(each) == 1), name)
+
+
 def _table(page: Any, sheet: Sheet) -> None:
     _pair(page, sheet.head[0], sheet.head[1], _SOFT)
     _rule(page)
-    for name, note, amount in sheet.lines:
-        _pair(page, name, amount, _DARK)
+    glyphs = page.fonts["paper"].cmap
+    for (name, note, amount), others in zip(sheet.lines, sheet.others, strict=True):
+        _pair(page, printable(name, others, glyphs), amount, _DARK)
         if note:
             _text(page, note, 8.5, _SOFT, width=_WIDTH - _AMOUNT_WIDTH)
         _rule(page)

@@ -116,5 +116,12 @@ def test_long_and_foreign_names_are_printed_on_as_many_pages_as_they_need():
     drawn = pdf(sheet(document(replace(INVOICE, lines=tuple(lines)), SELLER), "en"))
     assert len(re.findall(rb"/Type /Page\b", drawn)) > 3
     assert pdf_text(drawn).count("a very long name") >= 60
+    for names, printed in (
+        ({"ja": "七人の侍", "en": "Seven Samurai"}, "Seven Samurai"), ({"ja": "七人の侍", "ru": "Самураи"}, "Самураи"),
+        ({"ja": "七人の侍"}, "Rental"),
+    ):  # fmt: skip
+        film = replace(INVOICE, lines=(replace(LINES[0], kind="rent", names=names),))
+        told = sheet(document(film, SELLER), "ja" if "en" in names else "en")
+        assert printed in pdf_text(pdf(told)), names
     yen = replace(INVOICE, currency="JPY", lines=(replace(LINES[0], amount_minor=1290),), total_minor=1290)
     assert "¥1,290" in pdf_text(pdf(sheet(document(yen, SELLER), "en")))
