@@ -10,11 +10,10 @@ CREATE FUNCTION invoice_lines_fit() RETURNS trigger LANGUAGE plpgsql SET search_
 DECLARE
     wrong text;
 BEGIN
-    SELECT i.invoice_id INTO wrong
+    SELECT w.invoice_id INTO wrong
     FROM (SELECT invoice_id, sum(amount_minor) AS amount, sum(tax_minor) AS tax, count(*) AS lines
           FROM written GROUP BY invoice_id) w
-    JOIN invoice i USING (invoice_id)
-    WHERE (w.amount, w.tax) <> (i.total_minor, i.tax_minor)
+    WHERE (w.amount, w.tax) <> (SELECT i.total_minor, i.tax_minor FROM invoice i WHERE i.invoice_id = w.invoice_id)
        OR w.lines <> (SELECT count(*) FROM invoice_line l WHERE l.invoice_id = w.invoice_id) LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'what was issued stays: the lines of invoice % come all at once, and to its total and tax', wrong

@@ -67,8 +67,8 @@ OWN: dict[str, dict[str, Any]] = {
     "billing/idempotency_done": {"body": b"{}"},
     "billing/event_kept": {"event_id": "new"},
     "billing/invoices/add_invoices": {"invoices": json.dumps([_INVOICE])},
-    "billing/invoices/add_lines": {"lines": json.dumps([{"invoice_id": INVOICE, "line": 2, "kind": "plan",
-                                                         "amount_minor": 1, "tax_minor": 0, "names": {}}])},
+    "billing/invoices/add_lines": {"lines": json.dumps([{"invoice_id": "i-a-0000003", "line": 1, "kind": "plan",
+                                                         "amount_minor": 599, "tax_minor": 0, "names": {}}])},
     "billing/ledger/post": {
         "kinds": ["charge"], "sources": ["new"], "moments": [NOW], "places": [1, 1], "lines": [1, 2],
         "ledgers": ["receivable", "rental"], "parties": [CUSTOMER, ""], "currencies": ["EUR", "EUR"],
