@@ -179,7 +179,7 @@ async def _covered(connection: AsyncConnection, whose: Subscription, draft: Draf
 
 
 def _unpaid(whose: Subscription, event: Event, at: datetime) -> Move:
-    if event is Event.RENEWING:
+    if event is Event.RENEWING and whose.state is State.ACTIVE:
         return _ended(whose, at, "payment")
     letter = Letter("subscription_ended", whose.price_id, {"why": "payment"})
     return Move(whose, expired(whose, Event.EXHAUSTED, at), Event.EXHAUSTED, "payment", {"why": "payment"}, letter)

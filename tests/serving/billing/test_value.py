@@ -263,3 +263,16 @@ def test_what_a_refund_on_its_way_will_take_is_not_given_by_a_downgrade(buyer: B
     assert buyer.balance() == 399
     world.run(refunds.push(world.desk, "r", world.now))
     assert buyer.balance() == 399
+
+
+def test_who_owes_a_renewal_and_has_no_card_any_more_is_done_with_by_a_late_run(buyer: Buyer) -> None:
+    world = buyer.world
+    buyer.order("basic-month-eur", card="later_poor")
+    buyer.renew()
+    there = buyer.row()
+    assert there["state"] == "past_due"
+    one = there["subscription_id"]
+    world.do(lambda connection: subscriptions.change_method(connection, one, None, world.now))
+    world.clock.moment = there["due_at"] + timedelta(days=3)
+    world.run(renew(world.desk, world.now))
+    assert buyer.row()["state"] == "expired"
