@@ -3,9 +3,12 @@
 All tables are read as of one moment: nothing comes without its account, no posting without its transaction's others.
 """
 
+import filecmp
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matinee import pseudonyms
 from matinee.clock import Clock, SystemClock
@@ -15,13 +18,15 @@ from matinee.lake import Lake
 from matinee.settings import Settings
 from warehouse import build_file, snapshot
 from warehouse.files import write_whole
-from warehouse.tables import TABLES
+from warehouse.tables import TABLES, Exported, Keys
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+CHUNK = 20_000  # rows in memory at a time
 KEPT = 3  # exports of a table whose content changed
+PEOPLE = {"account": 0, "profile": 1, "subscription": 1}  # tables with people's ids: the column of the account's
 _SQL = load_queries(Path(__file__).parent)
 
 
@@ -41,14 +46,16 @@ def export_tables(settings: Settings, *, clock: Clock | None = None) -> list[Exp
     exported = []
     # All of it with the build file claimed: nobody is erased between reading the tables and loading them.
     with build_file.writing(settings) as warehouse:
-        for name, table in _read(settings).items():
+        for name, rows in _read(settings).items():
             folder = settings.lake.landing_tables / name
-            newest = _newest(folder)
-            changed = newest is None or not _holds(newest, table)
+            newest, draft = _newest(folder), _draft(settings.lake, name)
+            changed = newest is None or not filecmp.cmp(draft, newest, shallow=False)
             path = folder / f"as_of={stamp}" / "part.parquet" if changed or newest is None else newest
             if changed:
-                _write(path, table)
-            exported.append(ExportedTable(name, path, table.num_rows, changed))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, draft.replace)
+            draft.unlink(missing_ok=True)
+            exported.append(ExportedTable(name, path, rows, changed))
         _load(warehouse, settings.lake.root, exported)
         prune(settings.lake)
     return exported
@@ -67,48 +74,53 @@ def prune(lake: Lake, *, keep: int = KEPT) -> list[Path]:
     return gone
 
 
-def _read(settings: Settings) -> "dict[str, pa.Table]":
-    import pyarrow as pa
+def _draft(lake: Lake, name: str) -> Path:
+    return lake.landing_tables / f".{name}.{os.getpid()}"
 
+
+def _read(settings: Settings) -> dict[str, int]:
+    """Write each table's content to its draft, the same content the same file; returns how many rows.
+
+    What has people's ids is read before it gets keys; the rest, among it all the books, goes by in chunks.
+    """
+    import pyarrow.parquet as pq
+
+    counted = {}
+    settings.lake.landing_tables.mkdir(parents=True, exist_ok=True)
     with connect(settings) as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        rows = {name: connection.execute(_SQL[table.query]).fetchall() for name, table in TABLES.items()}
+        people = {name: connection.execute(_SQL[TABLES[name].query]).fetchall() for name in PEOPLE}
+        for name in TABLES.keys() - PEOPLE.keys():
+            table, counted[name] = TABLES[name], 0
+            with (
+                connection.cursor(name="exported") as cursor,
+                pq.ParquetWriter(_draft(settings.lake, name), table.schema, compression="zstd") as writer,
+            ):
+                cursor.execute(_SQL[table.query])
+                while rows := cursor.fetchmany(CHUNK):
+                    writer.write_table(_arrow(table, rows, {}))
+                    counted[name] += len(rows)
     with connect(settings) as connection:
-        keys = pseudonyms.salts(connection, [row[0] for row in rows["account"]])
-    # An account that is being erased has no salt any more, and takes what is its own along.
-    for name, column in (("account", 0), ("profile", 1), ("subscription", 1)):
-        rows[name] = [row for row in rows[name] if row[column] in keys]
-    tables = {}
-    for name, table in TABLES.items():
-        made = [table.row(row, keys) for row in rows[name]]
-        columns = list(zip(*made, strict=True)) or [()] * len(table.schema)
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, table.schema, strict=True)]
-        tables[name] = pa.Table.from_arrays(arrays, schema=table.schema).sort_by(_order(table.schema))
-    return tables
+        keys = pseudonyms.salts(connection, [row[0] for row in people["account"]])
+    for name, column in PEOPLE.items():
+        # An account that is being erased has no salt any more, and takes what is its own along.
+        made = _arrow(TABLES[name], [row for row in people[name] if row[column] in keys], keys)
+        order: list[tuple[str, str]] = [(field, "ascending") for field in made.column_names]
+        pq.write_table(made.sort_by(order), _draft(settings.lake, name), compression="zstd")
+        counted[name] = made.num_rows
+    return {name: counted[name] for name in TABLES}
 
 
-def _order(schema: "pa.Schema") -> list[tuple[str, str]]:
-    """By every plain column, so that the same rows give the same file."""
-    from pyarrow.types import is_nested
+def _arrow(table: Exported, rows: Sequence[Sequence[Any]], keys: Keys) -> "pa.Table":
+    import pyarrow as pa
 
-    return [(field.name, "ascending") for field in schema if not is_nested(field.type)]
+    columns = list(zip(*(table.row(row, keys) for row in rows), strict=True)) or [()] * len(table.schema)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, table.schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=table.schema)
 
 
 def _newest(folder: Path) -> Path | None:
     return max(folder.glob("as_of=*/part.parquet"), default=None)
-
-
-def _holds(path: Path, table: "pa.Table") -> bool:
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(path).read().equals(table)
-
-
-def _write(path: Path, table: "pa.Table") -> None:
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
 
 
 def _load(warehouse: "duckdb.DuckDBPyConnection", lake: Path, exported: list[ExportedTable]) -> None:

@@ -156,3 +156,12 @@ def test_subscriptions_come_with_keys_and_contracts_as_far_as_they_can_be_read(s
         ("t1", 4, None, "EUR", None, None),
         ("t1", 5, None, "EUR", None, day[1]),
     ]
+
+
+def test_what_is_longer_than_a_chunk_comes_whole_and_leaves_no_draft(settings, add_catalogue, rows, monkeypatch):
+    monkeypatch.setattr("warehouse.export.CHUNK", 3)
+    add_catalogue(settings)
+    export_tables(settings)
+    assert rows(settings, "SELECT title_id FROM raw.title") == [("t0",), ("t1",), ("t2",), ("t3",)]
+    assert not any(table.changed for table in export_tables(settings)), "the same rows give the same file"
+    assert list(settings.lake.landing_tables.glob(".*")) == []
