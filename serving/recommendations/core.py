@@ -19,13 +19,13 @@ from models.experiments.assignment import Experiment, assign
 from models.experiments.registry import ACTIVE, HOME_ORDER
 from serving.accounts.memo import Memo, Transaction
 from serving.db import Row, rows
+from serving.gather import Gather
 from serving.metrics import Metrics
 from serving.playback.core import FINISHED
 from serving.profiles.core import Viewer
 from serving.profiles.memo import Viewers
 from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
-from serving.gather import Gather
 from serving.recommendations.live import GoneError, Live
 from serving.recommendations.making import Asker, Makings
 from serving.recommendations.page import Page, Visit, home_page, onboarding_page
