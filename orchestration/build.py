@@ -90,11 +90,23 @@ def build(
 
 @contextmanager
 def _talk_to(log: Path) -> Iterator[None]:
-    """Send what libraries and dbt print to a file; the terminal is for people."""
+    """Send what libraries and dbt print to a file; the terminal is for people.
+
+    Handlers of others are laid aside, not closed: one of them may write to a stream that is not its own.
+    """
     logging.captureWarnings(True)
-    logging.basicConfig(filename=log, level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
-    with log.open("a") as output, redirect_stdout(output):
-        yield
+    root, handler = logging.getLogger(), logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    aside, level = root.handlers, root.level
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    try:
+        with log.open("a") as output, redirect_stdout(output):
+            yield
+    finally:
+        root.handlers = aside
+        root.setLevel(level)
+        handler.close()
 
 
 def pending_days(settings: Settings) -> tuple[date, date]:
