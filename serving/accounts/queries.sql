@@ -238,7 +238,7 @@ RETURNING account_id
 SELECT c.conrelid::regclass::text AS name, a.attname AS column_name, c.confrelid::regclass::text AS parent
 FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
 WHERE c.contype = 'f' AND c.confrelid IN ('account'::regclass, 'profile'::regclass)
-  AND c.confdeltype <> 'n'  -- a customer outlives its account
+  AND (c.confdeltype <> 'n' OR c.confrelid = 'profile'::regclass)  -- a customer outlives its account
 ORDER BY 3, 1
 
 -- name: tables_of_customers

@@ -32,13 +32,13 @@ SELECT refund_id, state, amount_minor, currency, reason, keeps_right, failure, n
 FROM refund WHERE payment_id = %(payment_id)s ORDER BY created_at, refund_id
 
 -- name: disputes
-SELECT d.dispute_id, d.payment_id, c.account_id, d.provider, d.provider_ref, d.amount_minor, d.fee_minor, d.currency,
-       d.reason, d.state, d.opened_at, d.closed_at
-FROM (SELECT * FROM dispute
-      WHERE (%(before)s::text IS NULL OR dispute_id < %(before)s) AND (%(state)s::text IS NULL OR state = %(state)s)
-      ORDER BY dispute_id DESC LIMIT %(limit)s) d
-JOIN payment p USING (payment_id) JOIN customer c USING (customer_id)
-ORDER BY d.dispute_id DESC
+SELECT d.dispute_id, d.payment_id,
+       (SELECT c.account_id FROM payment p JOIN customer c USING (customer_id) WHERE p.payment_id = d.payment_id)
+           AS account_id,
+       d.provider, d.provider_ref, d.amount_minor, d.fee_minor, d.currency, d.reason, d.state, d.opened_at, d.closed_at
+FROM dispute d
+WHERE (%(before)s::text IS NULL OR d.dispute_id < %(before)s) AND (%(state)s::text IS NULL OR d.state = %(state)s)
+ORDER BY d.dispute_id DESC LIMIT %(limit)s
 
 -- name: customer
 SELECT c.customer_id FROM account a LEFT JOIN customer c USING (account_id) WHERE a.account_id = %(account_id)s

@@ -4,6 +4,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
+from matinee.console import console
 from matinee.errors import MatineeError
 from matinee.settings import Settings
 from serving.billing.commands import billing
@@ -19,7 +20,7 @@ CLAIM = """
 def test_what_is_wrong_is_named_corrected_and_agrees(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)  # a table that wraps would hide words
 
     def ask(*words: str) -> Result:
         return CliRunner().invoke(billing, words)
