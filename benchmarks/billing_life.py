@@ -55,7 +55,7 @@ _HAZARDS = {
     "goodwill": 0.0004, "year": 0.0004,
 }  # fmt: skip
 _LIVE = """
-SELECT s.*, c.account_id, a.email, a.language
+SELECT s.*, c.account_id, a.email, a.language, a.disabled_at IS NOT NULL AS shut
 FROM subscription s JOIN customer c USING (customer_id) JOIN account a USING (account_id)
 WHERE s.state NOT IN ('expired', 'incomplete')
 """
@@ -239,7 +239,11 @@ class Lives:
 
     async def wrong(self) -> list[str]:
         """Whoever may watch without a subscription that says so, or the other way round."""
-        open_ = {each.customer_id for each in await self.live() if each.state is not State.PAUSED}
+        open_ = {
+            each.customer_id
+            for each in await self.live()
+            if each.state is not State.PAUSED and not (each.state is State.PAST_DUE and each.defaulted)
+        }
         async with self.desk.transaction() as connection:
             found = await rows_of(
                 connection, "SELECT c.customer_id FROM customer c JOIN subscription_period p USING (account_id) "
