@@ -1,5 +1,6 @@
 """An erased account and its money: the books stay whole, nothing charges it, no word of it is left in a table."""
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,11 @@ def texts(world: World) -> dict[str, str]:
     return found
 
 
+def said(word: str, text: str) -> bool:
+    """Whether the word stands there; digits of a card by themselves, for many an id and time has them within."""
+    return bool(re.search(rf"(?<![\w.-]){word}(?!\w)", text)) if word.isdigit() else word in text
+
+
 def subscribe(world: World) -> Any:
     """Pay for a plan on the provider's page, with a card that is kept."""
     invoice = world.do(
@@ -81,7 +87,7 @@ def test_books_outlive_the_account_and_lead_nowhere(world: World) -> None:
     )
     words = ["ada@example.org", world.account_id, "Ada rang", "4242"]
     before = texts(world)
-    assert all(any(word in text for text in before.values()) for word in words)
+    assert all(any(said(word, text) for text in before.values()) for word in words)
     postings = before["posting"]
 
     with psycopg.connect(world.settings.database()) as connection:
@@ -98,7 +104,7 @@ def test_books_outlive_the_account_and_lead_nowhere(world: World) -> None:
         serving.erase.forget_rows(connection, [world.account_id])
 
     after = texts(world)
-    assert {(table, word) for table, text in after.items() for word in words if word in text} == set()
+    assert {(table, word) for table, text in after.items() for word in words if said(word, text)} == set()
     assert after["posting"].startswith(postings)
     assert world.do(lambda c: customers.account_of(c, world.customer_id)) is None
     assert world.do(lambda c: invoices.get(c, order.invoice_id)).state == "void"
