@@ -36,7 +36,7 @@ RENT, BUY = 399, 1_200
 _EMPTY = """
 SET session_replication_role = replica;
 TRUNCATE account, customer, ledger_transaction, posting, promo, provider_event, idempotency, outbox,
-         subscription_period, sandbox.payment CASCADE;
+         subscription_period, sandbox.method, sandbox.payment, sandbox.notice CASCADE;
 SET session_replication_role = origin
 """
 
