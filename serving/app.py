@@ -45,6 +45,7 @@ from serving.playback.media import media, poster
 from serving.profiles.api import router as profiles
 from serving.profiles.library_api import router as library
 from serving.recommendations.api import recommendations
+from serving.routing import Index
 from serving.search.api import search
 
 WEB = Path(__file__).parent / "web"
@@ -146,8 +147,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> FastAPI:
         papers,
         analytics,
     ):
-        app.include_router(router)
+        # As they are: FastAPI keeps included routers whole and matches each of their routes twice.
+        app.router.routes += router.routes
     app.router.routes.append(Mount("/static", WebFiles(directory=WEB), name="static"))
+    app.router.middleware_stack = Index(app.router)
     problems.install(app)
     describe(app)
     app.add_middleware(Edge, metrics=context.metrics)

@@ -115,9 +115,6 @@ def _methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
     """Every method that some route has for the path (RFC 9110, 10.2.1): one route alone knows only its own."""
     found: set[str] = set()
     for route in routes:
-        included = getattr(route, "original_router", None)  # FastAPI keeps routers whole
-        if included is not None:
-            found |= _methods(included.routes, scope)
-        elif isinstance(route, Route) and route.matches({**scope, "path_params": {}})[0] is not Match.NONE:
+        if isinstance(route, Route) and route.matches({**scope, "path_params": {}})[0] is not Match.NONE:
             found |= route.methods or set()
     return found | ({"HEAD"} if "GET" in found else set())
