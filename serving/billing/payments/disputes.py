@@ -78,7 +78,9 @@ async def _disputed(
     await ledger.post(connection, [lost])
     if not payment.surplus:
         invoice = await invoices.get(connection, payment.invoice_id)
-        await withdrawn(connection, invoice, at, "dispute_lost")
+        refunds = await rows(connection, QUERIES["refunds_of"], {"payment_id": payment.payment_id})
+        before = sum(each["amount_minor"] for each in refunds if each["state"] == "succeeded")
+        await withdrawn(connection, invoice, at, "dispute_lost", before_minor=before)
 
 
 async def _credited(connection: AsyncConnection, invoice_id: str) -> int:

@@ -235,7 +235,7 @@ async def _right(connection: AsyncConnection, done: Refund, payment: Payment, in
         return
     if left := await _creditable(connection, invoice, done):  # what was paid from the balance goes back there
         await invoices.credit(connection, invoice.invoice_id, left, "refund", at, refund_id=done.refund_id)
-    await withdrawn(connection, invoice, at, "refunded")
+    await withdrawn(connection, invoice, at, "refunded", before_minor=gone - done.amount_minor)
 
 
 async def _creditable(connection: AsyncConnection, invoice: Invoice, but: Refund) -> int:
@@ -246,11 +246,12 @@ async def _creditable(connection: AsyncConnection, invoice: Invoice, but: Refund
 
 
 async def withdrawn(
-    connection: AsyncConnection, invoice: Invoice, at: datetime, why: Literal["refunded", "dispute_lost"]
-) -> None:
-    """What the invoice opened ends now."""
+    connection: AsyncConnection, invoice: Invoice, at: datetime, why: Literal["refunded", "dispute_lost"],
+    *, before_minor: int,
+) -> None:  # fmt: skip
+    """What the invoice opened ends now; `before_minor` of its payment went back earlier."""
     if invoice.purpose == "subscription":
-        await subscriptions.withdrawn(connection, invoice, at, why=why)
+        await subscriptions.withdrawn(connection, invoice, at, why=why, before_minor=before_minor)
     else:
         await purchases.withdrawn(connection, invoice, at)
 

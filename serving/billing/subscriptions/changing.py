@@ -1,5 +1,6 @@
 """Changing plan or interval: now, prorated, or with the next period."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from psycopg import AsyncConnection
@@ -12,6 +13,7 @@ from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.fulfilment import switched
 from serving.billing.subscriptions.machine import Event, State
 from serving.billing.subscriptions.moves import Book, book, moment_of, moved, save
+from serving.billing.subscriptions.proration import Change
 from serving.billing.subscriptions.rows import QUERIES, Move, Period, Subscription, hold_one
 from serving.billing.subscriptions.settling import give_credit, void_all
 from serving.db import rows
@@ -47,8 +49,8 @@ async def change(
             rate_bp=known.rate(whose.country), language=whose.language or "en", subscription_id=subscription_id,
         )  # fmt: skip
         return await invoices.issue(connection, whose.customer_id, billed, at)
-    await give_credit(connection, whose, made.credit, "change", at)
-    await _change_now(connection, whose, price, made.charged, period, known, at)
+    credited = await give_credit(connection, whose, made.credit, "change", at)
+    await _change_now(connection, whose, price, made, period, known, at, credited)
     return None
 
 
@@ -92,11 +94,14 @@ async def _change_later(
 
 
 async def _change_now(
-    connection: AsyncConnection, whose: Subscription, price: Price, worth: int, period: Period, known: Book,
-    at: datetime,
+    connection: AsyncConnection, whose: Subscription, price: Price, made: Change, period: Period, known: Book,
+    at: datetime, credited: Mapping[str, int],
 ) -> None:  # fmt: skip
-    after = switched(whose, known.price(whose), price, worth, period, at)
-    details = {"from": whose.paid_price_id, "to": price.price_id, "when": "now"}
+    after = switched(whose, known.price(whose), price, made.charged, period, at)
+    details = {
+        "from": whose.paid_price_id, "to": price.price_id, "when": "now",
+        "unused": made.unused, "worth": whose.worth_minor, "credited": credited,
+    }  # fmt: skip
     await save(connection, [Move(whose, after, Event.CHANGED, "plan_change", details)], known, at)
 
 

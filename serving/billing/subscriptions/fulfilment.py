@@ -21,6 +21,7 @@ from serving.billing.subscriptions.moves import Book, announced, book, expired, 
 from serving.billing.subscriptions.periods import start_of
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Period, Subscription, end_at, held, live, start_at
 from serving.billing.subscriptions.settling import give_credit, void_all
+from serving.billing.subscriptions.stakes import Stake, stake
 from serving.billing.subscriptions.standing import DUNNING, GRACE
 from serving.db import execute, rows
 
@@ -131,8 +132,11 @@ async def _paid(
     if after is None:
         return None
     method = (payment.saved_id or payment.method_id) if payment else None
-    details = {"invoice": invoice.invoice_id, "payment": payment.payment_id if payment else None}
-    event = Event.CHANGED if invoice.reason == "change" else Event.PAID
+    details: dict[str, object] = {"invoice": invoice.invoice_id, "payment": payment.payment_id if payment else None}
+    event = Event.PAID
+    if invoice.reason == "change":
+        unused = -sum(line.amount_minor for line in invoice.lines if line.kind == "unused")
+        event, details = Event.CHANGED, details | {"unused": unused, "worth": whose.worth_minor}
     letter = announced(whose, price.price_id, known) if invoice.reason in ("start", "change") else None
     return Move(whose, replace(after, method_id=method or whose.method_id), event, why, details, letter)
 
@@ -287,11 +291,15 @@ async def withdrawn(
     invoice: Invoice,
     at: datetime,
     why: Literal["refunded", "dispute_lost"] = "refunded",
+    *,
+    before_minor: int = 0,
 ) -> None:
-    """What the current period was paid with went back in full: it ends now. Of a past period: nothing.
+    """A payment went back in full (`before_minor` of it earlier): what runs now, if it stands on it, ends now, and what
+    is unused of other payments for it goes to the balance. It stands on a payment that changes set off, too, however
+    long ago that was; not on one whose period was used up.
 
-    A change within a period that went back is undone, unless the payment was disputed; what was changed once more
-    stays, and a later change sets off less.
+    A change to a plan of the same interval that went back is undone instead, unless the payment was disputed; what was
+    changed once more stays, and a later change sets off less.
     """
     asked = {"subscription_id": _whose(invoice)}
     await rows(connection, QUERIES["lock_open_invoices"], asked)
@@ -299,13 +307,14 @@ async def withdrawn(
     moment = moment_of(whose, at)
     if whose.state not in (State.TRIALING, State.ACTIVE, State.PAST_DUE) or whose.paid_until is None:
         return
-    if not _is_current(whose, invoice):
+    staked = (await _stake(connection, invoice)).of(invoice.total_minor - before_minor)
+    if not staked:
         return
     if whose.state is not State.PAST_DUE and whose.paid_until <= moment and why == "refunded":
         return
     known = await book(connection, [whose.country], at)
     was = _line(invoice, "unused")
-    left = max(whose.worth_minor - invoice.total_minor, 0)
+    left = max(whose.worth_minor - staked, 0)
     if was and why == "refunded" and known.prices[was].months == known.price(whose).months:
         is_last = whose.paid_price_id == _line(invoice, "plan")
         undone = _undone(whose, known.prices[was], left, invoice, at)
@@ -314,14 +323,13 @@ async def withdrawn(
     rest = drafts.worth_of(replace(whose, worth_minor=left)).unused(moment)
     found = await rows(connection, QUERIES["open_invoices"], {"subscription_ids": [whose.subscription_id]})
     await void_all(connection, [each["invoice_id"] for each in found], at)
-    if why == "refunded":
-        await give_credit(connection, whose, rest, "change", at)
+    await give_credit(connection, whose, rest, "change", at)
     await save(connection, [_taken(whose, why, invoice, at)], known, at)
 
 
-def _is_current(whose: Subscription, invoice: Invoice) -> bool:
-    """Whether what is paid for now was paid by the invoice: of its own period, or because a change set that off."""
-    return invoice.period is not None and whose.worth_from is not None and end_at(invoice.period) > whose.worth_from
+async def _stake(connection: AsyncConnection, invoice: Invoice) -> Stake:
+    found = await rows(connection, QUERIES["events"], {"subscription_id": _whose(invoice)})
+    return stake(found, invoice.invoice_id)
 
 
 def _undone(whose: Subscription, price: Price, worth: int, invoice: Invoice, at: datetime) -> Move:
@@ -350,7 +358,8 @@ def _taken(whose: Subscription, why: str, invoice: Invoice, at: datetime) -> Mov
 async def reduced(connection: AsyncConnection, invoice: Invoice, amount_minor: int, at: datetime) -> None:
     """Some of what was paid for the current period went back, and the period stays: a later change sets off less."""
     whose = (await held(connection, [_whose(invoice)]))[_whose(invoice)]
-    if _is_current(whose, invoice) and whose.worth_minor:
-        after = replace(whose, worth_minor=max(whose.worth_minor - amount_minor, 0))
+    gone = Stake((await _stake(connection, invoice)).part).of(amount_minor)
+    if gone and whose.worth_minor:
+        after = replace(whose, worth_minor=max(whose.worth_minor - gone, 0))
         known = await book(connection, [whose.country], at)
         await save(connection, [Move(whose, after)], known, at)

@@ -104,6 +104,11 @@ SELECT subscription_id, at, event, was, became, details
 FROM jsonb_to_recordset(%(events)s) AS e (subscription_id text, at timestamptz, event text, was text, became text,
                                           details jsonb)
 
+-- name: events
+-- What tells how a subscription was paid for.
+SELECT event, details FROM subscription_event
+WHERE subscription_id = %(subscription_id)s AND event IN ('paid', 'changed', 'withdrawn') ORDER BY event_id
+
 -- name: periods
 -- The last rows of each: what runs, what comes, and what was before.
 SELECT p.period_id, p.subscription_id, p.plan, p.plan_version, p.state, p.monthly_minor, p.currency, p.opened, p.closed,

@@ -24,17 +24,21 @@ async def void_all(connection: AsyncConnection, invoice_ids: Sequence[str], at: 
 
 async def give_credit(
     connection: AsyncConnection, whose: Subscription, amount_minor: int, reason: str, at: datetime
-) -> None:
-    """Give some of what was paid for the subscription to its customer's balance, of the newest invoice first.
+) -> dict[str, int]:
+    """Give some of what was paid for the subscription to its customer's balance, of the newest invoice first; returns
+    how much of which.
 
     What refunds have taken, or are about to take, of those invoices is not given once more.
     """
+    given: dict[str, int] = {}
     for found in await rows(connection, QUERIES["creditable"], {"subscription_id": whose.subscription_id}):
         if amount_minor <= 0:
-            return
+            return given
         part = min(amount_minor, found["left_minor"])
         await invoices.credit(connection, found["invoice_id"], part, reason, at)
+        given[found["invoice_id"]] = part
         amount_minor -= part
     if amount_minor > 0:
         log.warning("subscription %s: %s (minor units) are unused, and its invoices have no more to give back",
                     whose.subscription_id, amount_minor)  # fmt: skip
+    return given

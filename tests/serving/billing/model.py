@@ -7,6 +7,7 @@ a rental waits thirty days for its first play and lasts 48 hours from there; wha
 """
 
 import calendar
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -127,6 +128,7 @@ class Model:
     elapsed: int = 0
     worth: int = 0
     worth_from: datetime | None = None
+    stakes: dict[str, tuple[Fraction, Fraction]] = field(default_factory=dict)  # invoice -> part, less what it gave
     ends: bool = False
     pauses: bool = False
     resumes_at: datetime | None = None
@@ -187,10 +189,15 @@ class Model:
         left = max(self.until - max(at, self.worth_from), timedelta())
         return rounded(self.worth * Fraction(left // _US, (self.until - self.worth_from) // _US))
 
-    def switched(self, order: Order) -> None:
+    def switched(self, order: Order, unused: int, credited: Mapping[str, int]) -> None:
+        """`credited`: what the change gave of which invoices to the balance."""
         assert self.price is not None
         assert self.until is not None
         assert order.price is not None
+        left = Fraction(min(unused, self.worth), self.worth) if self.worth else Fraction(0)
+        self.stakes = {
+            name: (part * left, gave * left + credited.get(name, 0)) for name, (part, gave) in self.stakes.items()
+        } | {order.invoice_id: (Fraction(1), Fraction(0))}
         self.worth, self.worth_from = order.charged, order.since
         if order.price.months != self.price.months:
             if self.state == "active":
@@ -232,7 +239,7 @@ class Model:
             case "change", "active" | "trial" if order.life == self.life and self.until and order.of == self.price:
                 if at >= self.until:
                     return False
-                self.switched(order)
+                self.switched(order, order.charged - order.total, {})
             case _:
                 return False
         return True
@@ -248,6 +255,7 @@ class Model:
         self.anchor, self.elapsed = begins, 0
         self.since = self.worth_from = begins
         self.until, self.worth = months_after(begins, order.price.months), order.total
+        self.stakes = {order.invoice_id: (Fraction(1), Fraction(0))}
 
     def _renewed(self, order: Order) -> None:
         self.defaulted = False
@@ -257,6 +265,7 @@ class Model:
         self.anchor, self.elapsed, self.worth = order.anchor, order.elapsed, order.total
         self.since = self.worth_from = order.since
         self.until = order.until
+        self.stakes = {order.invoice_id: (Fraction(1), Fraction(0))}
 
     def cancel(self, at: datetime) -> None:
         is_over = self.state == "active" and not self.ends and self.until is not None and at >= self.until
@@ -276,20 +285,28 @@ class Model:
         self.owed = self.again = self.code = self.card = self.next_price = None
         self.tries = 0
 
-    def pays_for(self, order: Order) -> bool:
-        """Whether the order's period, or a change that set it off, is what is paid for now."""
-        return order.until is not None and self.worth_from is not None and order.until > self.worth_from
+    def pays_for(self, order: Order, minor: int) -> int:
+        """What of so much of an order's money is in what is paid for now."""
+        part, gave = self.stakes.get(order.invoice_id, (Fraction(0), Fraction(0)))
+        return max(rounded(part * minor - gave), 0)
 
-    def taken_back(self, order: Order, at: datetime, *, disputed: bool) -> None:
-        """All of what an order was paid with went back."""
+    def reduced(self, order: Order, minor: int) -> None:
+        """Some of what an order was paid with went back, and what it opened stays."""
+        if order.title is None and order.life == self.life:
+            part, _ = self.stakes.get(order.invoice_id, (Fraction(0), Fraction(0)))
+            self.worth = max(self.worth - rounded(part * minor), 0)
+
+    def taken_back(self, order: Order, at: datetime, *, before: int, disputed: bool) -> None:
+        """All of what an order was paid with went back, some of it before."""
         if order.title is not None:
             self.titles = [one for one in self.titles if one.invoice_id != order.invoice_id]
             return
         if order.life != self.life or self.until is None or self.state not in ("trial", "active", "past_due"):
             return
-        if not self.pays_for(order) or (self.state != "past_due" and self.until <= at and not disputed):
+        staked = self.pays_for(order, order.total - before)
+        if not staked or (self.state != "past_due" and self.until <= at and not disputed):
             return
-        left = max(self.worth - order.total, 0)
+        left = max(self.worth - staked, 0)
         if order.of is not None and not disputed and self.price and order.of.months == self.price.months:
             self.worth, self.price = left, order.of if order.price == self.price else self.price
             return

@@ -52,10 +52,10 @@ class Buyer:
         self.world.give_card(payment, card)
         return self.world.hear(payment.payment_id)
 
-    def refund(self, payment: Payment | None) -> int:
+    def refund(self, payment: Payment | None, minor: int | None = None) -> int:
         assert payment is not None
         world = self.world
-        made = world.run(payments.refund(world.desk, payment.payment_id, None, "asked", world.now, asked_by=None))
+        made = world.run(payments.refund(world.desk, payment.payment_id, minor, "asked", world.now, asked_by=None))
         return made.amount_minor
 
     def dispute(self, payment: Payment) -> str:
@@ -103,9 +103,10 @@ def test_who_spent_it_meanwhile_owes_it(buyer: Buyer) -> None:
     payment = buyer.order("premium-year-eur")
     buyer.change("basic-month-eur")
     buyer.change("premium-month-eur")  # of the balance
-    spent = 13_990 - 599 - buyer.balance()
-    assert spent == 1_399 - 599
+    assert 13_990 - 599 - buyer.balance() == 1_399 - 599
+    buyer.world.advance(days=31 / 4)
     buyer.lose(payment, buyer.dispute(payment))
+    spent = (1_399 - 599) // 4  # what was watched of it; what is unused is the balance's again
     assert (buyer.balance(), buyer.world.plans()) == (-spent, [])
     again = buyer.order("basic-month-eur")
     assert (again.amount_minor, buyer.balance()) == (599, -spent), "the next one costs what it costs"
@@ -133,6 +134,55 @@ def test_the_month_that_a_year_set_off_takes_the_year_with_it(buyer: Buyer, by: 
     else:
         buyer.lose(month, buyer.dispute(month))
     assert buyer.world.plans() == []
+
+
+@pytest.mark.parametrize("by", ["refund", "dispute"])
+def test_a_month_in_a_year_that_was_changed_since_takes_what_stands_on_it(buyer: Buyer, by: str) -> None:
+    """The month is long over, and half of it was set off by the year, which was changed to another one since."""
+    world = buyer.world
+    month = buyer.order("standard-month-eur")
+    world.advance(days=15.5)
+    buyer.change("standard-year-eur")
+    first = buyer.row()
+    world.clock.moment = first["worth_from"] + (first["paid_until"] - first["worth_from"]) / 2
+    buyer.change("premium-year-eur")
+    world.clock.moment = buyer.row()["worth_from"] + (buyer.row()["paid_until"] - buyer.row()["worth_from"]) / 2
+    if by == "refund":
+        buyer.refund(month)
+    else:
+        buyer.lose(month, buyer.dispute(month))
+    assert world.plans() == []
+    stood = 999 / 2 / 2  # of half the month half of the year was left
+    worth = 13_990 / 2
+    assert buyer.balance() == pytest.approx((worth - stood) / 2, abs=2), "what is unused of what others paid"
+
+
+def test_some_of_a_month_that_a_year_set_off_is_set_off_no_more(buyer: Buyer) -> None:
+    month = buyer.order("standard-month-eur")
+    buyer.world.advance(days=15.5)
+    buyer.change("standard-year-eur")
+    buyer.world.advance(days=40)
+    buyer.refund(month, 400)
+    assert buyer.row()["worth_minor"] == 9_990 - 200, "half of it was used up when the year began"
+    assert buyer.world.plans() == ["standard"]
+
+
+def test_a_month_that_is_used_up_takes_nothing_of_what_runs(buyer: Buyer) -> None:
+    month = buyer.order("standard-month-eur")
+    buyer.renew()
+    buyer.change("premium-month-eur")
+    worth = buyer.row()["worth_minor"]
+    buyer.refund(month)
+    assert (buyer.world.plans(), buyer.row()["worth_minor"]) == (["premium"], worth)
+
+
+def test_a_bank_that_has_an_upgrade_back_leaves_what_was_paid_before_it(buyer: Buyer) -> None:
+    buyer.order("basic-month-eur")
+    upgrade = buyer.change("premium-month-eur")
+    assert upgrade is not None
+    buyer.world.advance(days=15.5)
+    buyer.lose(upgrade, buyer.dispute(upgrade))
+    assert (buyer.world.plans(), buyer.balance()) == ([], 300), "half of the basic month was not disputed"
 
 
 def test_a_refunded_upgrade_leaves_the_one_after_it(buyer: Buyer) -> None:
