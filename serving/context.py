@@ -109,9 +109,7 @@ class Context:
         self.tracking = Tracking(self.quick)
         live = Live(Online(self.quick, clock), self.tracking)
         self.exposures = Exposures(self.quick, self.log, clock)
-        self.home = Homes(
-            self.transaction, self.viewers, catalogues, self.systems, live, self.exposures, self.metrics, clock
-        )
+        self.home = Homes(self.transaction, catalogues, self.systems, live, self.exposures, self.metrics, clock)
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
         self.streams = Streams(self.read, self.transaction, self.slots, clock, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)

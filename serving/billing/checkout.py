@@ -1,7 +1,7 @@
 """From what somebody wants to a payment under way: an order in one transaction, then the provider, then the answer."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
@@ -24,7 +24,7 @@ from serving.links import site
 from serving.problems import Problem
 from serving.profiles import core as profiles
 from serving.profiles.core import ANONYMOUS, Viewer
-from serving.rights.region import region_of
+from serving.rights.region import placed
 
 # (connection, customer, at) -> what is to be paid; None: nothing
 Ordering = Callable[[AsyncConnection, str, datetime], Awaitable[Invoice | None]]
@@ -52,11 +52,10 @@ async def adult(context: Context, claims: Claims) -> None:
 
 async def viewer(request: Request, context: Context, claims: Claims | None, profile_id: str | None = None) -> Viewer:
     """Who looks at prices: of the region that a trusted gateway names, else of the account's country."""
-    region = region_of(request, context.settings)
     found = ANONYMOUS
     if claims is not None:
         found = await context.viewers.of(claims.account_id, claims.session_id, profile_id)
-    return found if region is None else replace(found, region=region)
+    return placed(found, request, context.settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,14 @@ from serving.etag import answer
 from serving.limits import SEARCH, address
 from serving.problems import Problem
 from serving.profiles.core import ANONYMOUS, Viewer
+from serving.rights.region import placed
 
 _STAFF = ("moderator", "admin")
 _MAX_CURSOR = 1_000
 
 
 async def viewer_of(request: Request, context: Context) -> Viewer:
-    """Who asks, as the address names the profile.
+    """Who asks and from where, as the address names the profile.
 
     Raises:
         Problem: as `identify` and `profiles.core.viewer`.
@@ -36,9 +37,10 @@ async def viewer_of(request: Request, context: Context) -> Viewer:
     if claims is None:
         if profile_id is not None:
             raise Problem(401, "unauthenticated", "sign in to use a profile")
-        return ANONYMOUS
+        return placed(ANONYMOUS, request, context.settings)
     await context.streams.settle(claims.account_id)
-    return await context.viewers.of(claims.account_id, claims.session_id, profile_id)
+    known = await context.viewers.of(claims.account_id, claims.session_id, profile_id)
+    return placed(known, request, context.settings)
 
 
 async def titles(request: Request) -> Response:

@@ -1,7 +1,6 @@
 """HTTP of playing: /api/watch. Heartbeats are a plain Starlette route, for there are many of them."""
 
 import re
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from serving.playback.tokens import Grant, browser_cookie, cookie_name, expiry, 
 from serving.playback.types import Position, Stop, WatchRequest
 from serving.problems import Problem
 from serving.rights import Device, Refusal
-from serving.rights.region import region_of
+from serving.rights.region import placed
 
 router = APIRouter(prefix="/api/watch", tags=["playback"])
 _TITLE_ID = re.compile(TITLE_ID_PATTERN)
@@ -50,9 +49,8 @@ async def watch(request: Request) -> Response:
         body.device.name,
         body.take_over,
     )
-    viewer = await context.viewers.of(claims.account_id, claims.session_id, body.profile_id)
-    if region := region_of(request, context.settings):
-        viewer = replace(viewer, region=region)
+    known_as = await context.viewers.of(claims.account_id, claims.session_id, body.profile_id)
+    viewer = placed(known_as, request, context.settings)
     try:
         playback = await core.watch(context.openings, context.streams, viewer, title_id, asked)
     except Exception:

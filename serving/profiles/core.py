@@ -4,7 +4,7 @@
 that a client sends or leaves out leads out of a child's profile.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ OWN = frozenset({"language", "colour", "audio_language", "subtitle_language", "a
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks at the catalogue. `region` is the account's country; `profile_key` names the profile in the lake.
+    """Who looks at the catalogue. `region` is the account's country, or where a
+    trusted gateway says that the request comes from; `profile_key` names the profile in the lake.
 
     `age`: full years of the account's holder, where told; `entitlements`: what the account may watch by.
     """
@@ -62,12 +63,9 @@ async def viewer(
     *,
     session_id: str | None,
     now: datetime,
-    region: str | None = None,
 ) -> Viewer:
     """The viewer behind a request of a sign-in, in one query: the profile that is named, else the one that the sign-in
-    has entered, else the account's first; without an account, anonymous.
-
-    `region`: where a trusted gateway says that the request comes from; it wins over the account's country.
+    has entered, else the account's first; without an account, anonymous. Where a request comes from is `rights.region`.
 
     Raises:
         Problem: 401, a profile is named without signing in; 404, the account has no such profile; 403 `pin_required`.
@@ -75,7 +73,7 @@ async def viewer(
     if account_id is None:
         if profile_id is not None:
             raise Problem(401, "unauthenticated", "sign in to use a profile")
-        return ANONYMOUS if region is None else replace(ANONYMOUS, region=region)
+        return ANONYMOUS
     found = await _find(connection, account_id, profile_id, session_id, now)
     if not Door.of(found).is_open(now):
         raise pin_required()
@@ -85,7 +83,7 @@ async def viewer(
         found["profile_id"],
         found["maturity"],
         found["language"],
-        region or found["country"],
+        found["country"],
         Salt(bytes(salt)).key(found["profile_id"]) if salt else None,
         found["kids"],
         parse(found["entitlements"]),

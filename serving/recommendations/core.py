@@ -23,7 +23,6 @@ from serving.gather import Gather
 from serving.metrics import Metrics
 from serving.playback.core import FINISHED
 from serving.profiles.core import Viewer
-from serving.profiles.memo import Viewers
 from serving.recommendations.catalogue import Catalogues, Shelf
 from serving.recommendations.exposures import Exposures
 from serving.recommendations.live import GoneError, Live
@@ -65,7 +64,6 @@ class Homes:
     def __init__(
         self,
         transaction: Transaction,
-        viewers: Viewers,
         catalogues: Catalogues,
         systems: Systems,
         live: Live,
@@ -75,7 +73,6 @@ class Homes:
     ) -> None:
         self._transaction, self._catalogues, self._systems, self._live = transaction, catalogues, systems, live
         self._exposures, self._metrics, self._clock = exposures, metrics, clock
-        self._viewers = viewers
         self._positions: Gather[str, list[Row]] = Gather(self._read_positions)
         self._recent: Memo[str, Sequence[Row]] = Memo(clock, POSITIONS_S)
         self._pages, self._done = Pages(), Done()
@@ -88,18 +85,13 @@ class Homes:
     async def page(
         self,
         surface: str,
-        account_id: str,
+        viewer: Viewer,
         session_id: str,
-        profile_id: str | None,
         request_id: str,
         bot: Callable[[], str | None] = lambda: None,
     ) -> bytes:
-        """The JSON of a surface for a profile (None: the account's first).
-
-        Raises:
-            Problem: 404, the account has no such profile; 403 `pin_required`, it is not open to the sign-in.
-        """
-        viewer = await self._viewers.of(account_id, session_id, profile_id, keyed=True)
+        """The JSON of a surface for a viewer who has signed in."""
+        account_id = str(viewer.account_id)
         variants = self._assigned(account_id)
         await self._systems.found()
         asker = Asker(surface, viewer, variants)

@@ -301,15 +301,58 @@ async def test_a_plan_and_a_device_limit_the_rungs(timed, catalogue, browser, cl
                 assert status == (200 if rung in rungs else 404), (rung, watched)
 
 
-async def test_the_gateway_says_where_a_viewer_is(catalogue, running, browser, problem):
-    own = catalogue.model_copy(update={"region_header": "CF-IPCountry"})
-    async with running(own) as app, browser(app) as client:
+ELSEWHERE = {"cf-ipcountry": "FR"}
+
+
+async def places(client, title_id, where) -> dict[str, bool]:
+    """Each place that shows titles, or plays them, and whether it opens this one to whoever asks from there."""
+    profile = f"/api/profile/{client.profile_id}"
+    named = {"profile_id": client.profile_id}
+
+    async def ids(path, **more) -> set[str]:
+        answer = await client.get(path, params={**named, **more}, headers=where)
+        assert answer.status_code == 200, answer.text
+        return {item["title_id"] for item in answer.json()["items"]}
+
+    home = (await client.get("/api/recommendations", params=named, headers=where)).json()
+    drama = {one["value"]: one["titles"] for one in (
+        await client.get("/api/media/facets", params={**named, "q": title_id}, headers=where)
+    ).json().get("genre", ())}  # fmt: skip
+    genres = (await client.get("/api/media/genres", params=named, headers=where)).json()
+    watched = await client.post(f"/api/watch/{title_id}", json=named, headers=where)
+    return {
+        "list": title_id in await ids("/api/media"),
+        "search": title_id in await ids("/api/search", q=title_id),
+        "facets": drama == {"drama": 1},
+        "genres": next(one["titles"] for one in genres if one["genre"] == "drama") == 4,
+        "title": (await client.get(f"/api/media/{title_id}", params=named, headers=where)).status_code == 200,
+        "similar": (await client.get(f"/api/media/{title_id}/similar", params=named, headers=where)).status_code == 200,
+        "recommendations": title_id in {item["title_id"] for row in home["rows"] for item in row["items"]},
+        "favourites": title_id in await ids(f"{profile}/favourites"),
+        "favour": (await client.put(f"{profile}/favourites/{title_id}", headers=where)).status_code == 204,
+        "play": watched.status_code == 200,
+    }
+
+
+async def test_everything_judges_by_the_region_that_the_gateway_names(catalogue, running, browser, problem):
+    """`abroad` is offered in France alone: an account of another country sees and plays it from there, and only there."""
+    own = catalogue.model_copy(update={"region_header": "CF-IPCountry", "limits_scale": 0})
+    async with running(own) as app, browser(app) as client, browser(app) as nobody:
         await client.sign_up(country="US")
-        in_france = {"cf-ipcountry": "FR"}
-        assert problem(await client.post("/api/watch/abroad", headers=in_france)) == (403, "region"), "no proxy"
-        client._transport.client = ("203.0.113.7", 0)
+        assert set((await places(client, "abroad", ELSEWHERE)).values()) == {False}, (
+            "whoever is no proxy is not believed"
+        )
+        for one in (client, nobody):
+            one._transport.client = ("203.0.113.7", 0)
+        for where in ({}, {"cf-ipcountry": "DE"}, {"cf-ipcountry": "T1"}):
+            assert set((await places(client, "abroad", where)).values()) == {False}, where
+        await places(client, "abroad", ELSEWHERE)  # which makes it a favourite
+        assert set((await places(client, "abroad", ELSEWHERE)).values()) == {True}
+        assert set((await places(client, "abroad", {"cf-ipcountry": "US"})).values()) == {False}
+        assert [(await nobody.get("/api/media/abroad", headers=h)).status_code for h in (ELSEWHERE, {})] == [200, 403]
+        regions = [(await c.get("/api/billing/plans", headers=ELSEWHERE)).json()["region"] for c in (client, nobody)]
+        assert regions == ["FR", "FR"]
         assert problem(await client.post("/api/watch/abroad")) == (403, "region")
-        assert (await client.post("/api/watch/abroad", headers=in_france)).status_code == 200
 
 
 async def test_without_redis_rights_and_keys_are_still_checked(catalogue, running, browser, problem, tmp_path):
