@@ -9,11 +9,11 @@ left `created` is settled by the next sweep.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -37,11 +37,13 @@ QUERIES = load(Path(__file__).parent)
 BATCH = 500
 LANES = 2  # batches under way at once: one is written while the other one's charges are
 # Charges under way in a lane: real providers bear some (Stripe 100 requests a second), the embedded one gathers them.
+# What needs transactions of ours too is never more than `AT_ONCE`: it waits in line for the desk's few connections.
 AT_ONCE, AT_ONCE_OF = 16, {"sandbox": 500}
 PUT_OFF = timedelta(hours=1)  # a subscription that nothing can be made of, before it is tried again
 log = logging.getLogger("matinee.billing")
 
 Told = Callable[[int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ async def renew(
         return done
 
     total = Renewed()
-    for done in await asyncio.gather(*(lane() for _ in range(lanes))):
+    for done in await _all(lane() for _ in range(lanes)):
         total += done
     return total
 
@@ -216,10 +218,10 @@ async def _settled(desk: Desk, heard: Sequence[Heard], at: datetime) -> list[Pay
 
 async def _again(desk: Desk, begun: Sequence[Payment], at: datetime) -> list[Payment]:
     """Ask what became of charges of before; a provider that is away is asked by the sweep."""
-    slots = _slots(begun)
+    slots = asyncio.Semaphore(AT_ONCE)
 
     async def one(payment: Payment) -> Payment:
-        async with slots[payment.provider]:
+        async with slots:
             try:
                 return await payments.settle(desk, payment.payment_id, at)
             except (psycopg.OperationalError, psycopg.InterfaceError):
@@ -230,7 +232,17 @@ async def _again(desk: Desk, begun: Sequence[Payment], at: datetime) -> list[Pay
                 log.exception("payment %s: nobody knows what became of it", payment.payment_id)
             return payment
 
-    return await asyncio.gather(*(one(payment) for payment in begun))
+    return await _all(one(payment) for payment in begun)
+
+
+async def _all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What they return. Where one fails the others are stopped before it is told: they use what the caller closes."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _slots(asked: Iterable[Payment]) -> dict[str, asyncio.Semaphore]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.billing_renewals import world
 from matinee.clock import ManualClock
 from matinee.settings import Settings
 from serving.billing import webhooks
@@ -34,7 +35,7 @@ from serving.billing.providers.sandbox.faults import Faults
 from serving.billing.providers.sandbox.notices import HEADER, sign
 from serving.billing.reconcile.core import reconcile
 from serving.billing.reconcile.verify import verify
-from serving.billing.renewals.core import Renewed, renew
+from serving.billing.renewals.core import AT_ONCE, LANES, Renewed, renew
 from serving.billing.subscriptions import core as subscriptions
 from serving.db import rows
 from serving.problems import Problem
@@ -511,6 +512,32 @@ async def test_renewals_by_two_runs_at_once_and_again_are_billed_once(shop: Shop
     assert await shop.renew() == Renewed()
     assert books.execute("SELECT count(*) FROM invoice WHERE reason = 'renewal' AND state = 'paid'").fetchone() == (8,)
     assert books.execute("SELECT count(*) FROM sandbox.payment").fetchone() == (16,)
+
+
+async def test_charges_of_a_run_that_died_wait_in_line_for_the_few_connections(shop: Shop, books: Books) -> None:
+    now = shop.clock.now()
+    world(shop.desk.settings, 60, now)
+    shop.sandbox.faults = Faults(before=1.0)
+    assert (await shop.renew()).pending == 60
+    shop.sandbox.faults = Faults()
+    books.execute("UPDATE payment SET state = 'created'")
+    books.execute("UPDATE subscription SET due_at = %s", (now,))
+    wanted: set[object] = set()
+    most = 0
+
+    @asynccontextmanager
+    async def counted() -> AsyncIterator[psycopg.AsyncConnection]:
+        nonlocal most
+        wanted.add(one := object())
+        most = max(most, len(wanted))
+        async with shop.desk.transaction() as connection:
+            yield connection
+        wanted.remove(one)
+
+    office = Desk(shop.desk.settings, shop.clock, counted)
+    assert (await renew(office, now)).paid == 60
+    await office.aclose()
+    assert most <= LANES * AT_ONCE
 
 
 async def test_notices_in_any_order_twice_or_lost_end_in_the_same_state(shop: Shop, books: Books) -> None:
