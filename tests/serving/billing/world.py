@@ -140,13 +140,21 @@ class World:
 
     def plans(self, at: datetime | None = None) -> list[str]:
         """The plans that are open at a moment."""
-        at = at or self.now
-        return sorted(plan.plan_id for plan in self.rights(at).plans_at(at))
+        return opened(self.rights(at), at or self.now)[0]
 
     def titles(self, at: datetime | None = None) -> list[tuple[str, str]]:
         """(title, kind) of what is open at a moment."""
-        at = at or self.now
-        return sorted((one.title_id, one.kind) for one in self.rights(at).titles if one.window.holds(at))
+        return opened(self.rights(at), at or self.now)[1]
+
+    def one(self, query: str) -> dict[str, Any]:
+        """The row of a query about the subscriber, now."""
+        asked = {
+            "account_id": self.account_id, "at": self.now, "customers": [self.customer_id], "currencies": ["EUR"],
+        }  # fmt: skip
+        with self.books.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(query, asked).fetchone()  # pyright: ignore[reportArgumentType,reportCallIssue] - ours
+        assert found is not None
+        return found
 
     def rows(self, query: str, *given: Any) -> list[dict[str, Any]]:
         with self.books.cursor(row_factory=dict_row) as cursor:
@@ -154,6 +162,12 @@ class World:
 
     def advance(self, **life: float) -> None:
         self.clock.advance(timedelta(**life))
+
+
+def opened(held: Entitlements, at: datetime) -> tuple[list[str], list[tuple[str, str]]]:
+    """The plans, and the (title, kind), that are open at a moment."""
+    plans = sorted(plan.plan_id for plan in held.plans_at(at))
+    return plans, sorted((one.title_id, one.kind) for one in held.titles if one.window.holds(at))
 
 
 async def _opened(settings: Settings) -> Any:
