@@ -242,7 +242,7 @@ def _accounts(settings: Settings, count: int = 3_000) -> Iterator[tuple[str, str
         yield f"p{number}", issue_token(settings, f"p{number}", "viewer", timedelta(hours=1))
 
 
-@pytest.mark.parametrize("cycles", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cycles", [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(1_800)])])
 def test_no_acknowledged_payment_is_lost_and_none_is_made_twice(town: Town, cycles: int) -> None:
     seed = int(os.environ.get("MATINEE_CHAOS_SEED", time.time_ns() % 1_000_000))
     print(f"seed {seed}: repeat with MATINEE_CHAOS_SEED={seed}")
