@@ -16,6 +16,7 @@ from serving.billing.checkout import How, Till
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.invoices.lines import Line, spent
+from serving.billing.ledger.money import least
 from serving.billing.overview import overview
 from serving.billing.payments import core as payments
 from serving.billing.payments import methods
@@ -113,9 +114,9 @@ async def _title_preview(
     currency = sale.price.currency
     if body.promo is not None:
         promo = await promos.look(connection, body.promo, customer_id, lines, currency, at)
-        lines = apply(promo, lines)
+        lines = apply(promo, lines, least(currency))
     total = sum(each.amount_minor for each in lines)
-    used = spent(total, await invoices.balance(connection, customer_id, currency))
+    used = spent(total, await invoices.balance(connection, customer_id, currency), least(currency))
     return subscriptions.Preview(lines, currency, total, used, 0, at, at)
 
 

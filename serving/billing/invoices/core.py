@@ -17,6 +17,7 @@ from serving.billing.errors import BilledAlreadyError, InvoiceError, VoidInvoice
 from serving.billing.invoices.lines import Draft, Line, Period, finished, returned, spent
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
+from serving.billing.ledger.money import least
 from serving.db import row, rows
 from serving.problems import Problem
 
@@ -78,7 +79,7 @@ async def issue_many(connection: AsyncConnection, drafts: Sequence[tuple[str, Dr
     numbers = await rows(connection, QUERIES["numbers"], {"count": len(ready)})
     made: list[Invoice] = []
     for (customer_id, draft), number in zip(ready, numbers, strict=True):
-        used = spent(draft.total_minor, credit[customer_id, draft.currency])
+        used = spent(draft.total_minor, credit[customer_id, draft.currency], least(draft.currency))
         credit[customer_id, draft.currency] -= used
         made.append(_invoice(customer_id, draft, number["number"], used, at))
     await _write(connection, made)

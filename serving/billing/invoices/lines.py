@@ -10,7 +10,6 @@ from serving.billing.errors import InvoiceError
 from serving.billing.ledger.money import LARGEST, digits, split
 
 Period = Range[datetime]
-TINY = 50  # minor units: providers refuse smaller charges (Stripe's minimum is 0.50 in most currencies, 50 yen)
 KINDS = ("plan", "unused", "rent", "buy", "discount")
 
 
@@ -83,11 +82,12 @@ def finished(draft: Draft) -> Draft:
     return replace(draft, lines=taxed(draft.lines, draft.tax_bp))
 
 
-def spent(total_minor: int, credit_minor: int) -> int:
-    """How much of a customer's credit an invoice uses: as much as it can, but what is left to pay is never tiny."""
+def spent(total_minor: int, credit_minor: int, least_minor: int) -> int:
+    """How much of a customer's credit an invoice uses: as much as it can, but what is left to pay is never less than
+    providers take (`money.least`)."""
     most = max(0, min(total_minor, credit_minor))
-    if 0 < total_minor - most < TINY:
-        return max(0, total_minor - TINY)
+    if 0 < total_minor - most < least_minor:
+        return max(0, total_minor - least_minor)
     return most
 
 

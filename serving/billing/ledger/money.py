@@ -53,6 +53,25 @@ def digits(currency: str) -> int:
     return get_currency_precision(currency)
 
 
+# What a charge has to come to, in major units: Stripe's list; of roubles YooKassa's.
+_LEAST = {
+    "AED": "2", "BGN": "1", "CZK": "15", "DKK": "2.5", "GBP": "0.3", "HKD": "4", "HUF": "175", "JPY": "50", "MXN": "10",
+    "MYR": "2", "NOK": "3", "PLN": "2", "RON": "2", "RUB": "1", "SEK": "3", "THB": "10",
+}  # fmt: skip
+
+
+@cache
+def least(currency: str) -> int:
+    """The smallest charge that providers take, in minor units: fifty cents or their like where no list tells.
+
+    Raises:
+        MoneyError: no currency has this code.
+    """
+    places = digits(currency)
+    major = Decimal(_LEAST.get(currency, "0.5" if places else "50"))
+    return int(major.scaleb(places))
+
+
 def decimal(money: Money) -> Decimal:
     """The amount in the currency's major unit, exactly: 12.34."""
     return Decimal(money.minor).scaleb(-digits(money.currency))

@@ -54,8 +54,8 @@ async def begin(
     `return_url` may hold `{payment_id}`.
 
     Raises:
-        Problem: 409, nothing is to be paid for the invoice; 502 or 503, the provider refused or does not answer (then
-            the same call goes on with it).
+        Problem: 409, nothing is to be paid for the invoice, or too little; 502 or 503, the provider refused or does not
+            answer (then the same call goes on with it).
     """
     async with desk.transaction() as connection:
         payment, others = await _page_of(connection, desk, invoice, save_method, at, provider)
@@ -71,6 +71,10 @@ async def begin(
     done = await _applied(desk, heard, at)
     if heard.outcome is None and heard.failure is None:
         raise _away(payment)
+    if done.failure == "amount_too_small":
+        raise Problem(
+            409, "amount_too_small", f"{payment.provider} takes no payment as small as this: nothing was ordered"
+        )
     if done.state == "failed":
         raise Problem(502, "provider_refused", f"{payment.provider} does not take this payment: {done.failure}")
     return done

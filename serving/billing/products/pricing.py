@@ -9,7 +9,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from matinee.db import outbox
-from serving.billing.ledger.money import LARGEST, Money, digits, show
+from serving.billing.ledger.money import LARGEST, Money, least, show
 from serving.billing.products.core import QUERIES, Price, ProductError, prices
 from serving.db import Row, execute, row, rows
 
@@ -81,9 +81,12 @@ async def set_price(connection: AsyncConnection, new: NewPrice, at: datetime, *,
 def _check(new: NewPrice) -> None:
     if new.months not in (1, 12):
         raise ProductError(f"plans are sold by the month or by the year (1 or 12), not for {new.months} months")
-    digits(new.money.currency)
-    if not 0 < new.money.minor <= LARGEST:
-        raise ProductError(f"a price lies above zero and up to {LARGEST} minor units, not at {new.money.minor}")
+    lowest = least(new.money.currency)
+    if not lowest <= new.money.minor <= LARGEST:
+        raise ProductError(
+            f"a price in {new.money.currency} lies between {lowest}, below which no provider charges, and {LARGEST} "
+            f"(minor units), not at {new.money.minor}"
+        )
     for region in new.regions or ():
         if not _REGION.fullmatch(region):
             raise ProductError(f"{region!r} is no region: give codes of ISO 3166-1, such as DE")

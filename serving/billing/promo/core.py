@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from matinee.db.queries import load
 from matinee.ids import uuid7
 from serving.billing.promo.codes import PromoError, key_of, written
-from serving.billing.promo.terms import Promo, covered, covers, left_after
+from serving.billing.promo.terms import Promo, Standing, covered, covers, left_after
 from serving.db import Row, execute, row, rows
 
 if TYPE_CHECKING:
@@ -133,6 +133,17 @@ async def carried_many(connection: AsyncConnection, subscription_ids: Sequence[s
     """Subscription -> the code that its next period still has, for those that have one."""
     found = await rows(connection, QUERIES["carried"], {"subscription_ids": list(subscription_ids)})
     return {one["subscription_id"]: _promo(one, one["periods_left"]) for one in found if one["periods_left"] != 0}
+
+
+async def standing(connection: AsyncConnection, subscription_id: str, since: datetime, months: int) -> Standing | None:
+    """The code that the period of so many months which began at a moment was paid with, None: none.
+
+    What is changed within the period is priced by it too, and takes no further use.
+    """
+    found = await row(
+        connection, QUERIES["standing"], {"subscription_id": subscription_id, "since": since, "months": months}
+    )
+    return Standing(_promo(found, None), found["listed_minor"], found["discount_minor"]) if found else None
 
 
 async def add(connection: AsyncConnection, new: NewPromo, at: datetime) -> str:

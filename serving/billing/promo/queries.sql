@@ -67,6 +67,15 @@ JOIN promo p ON p.promo_id = o.promo_id
 WHERE r.state <> 'released'
 ORDER BY b.subscription_id, r.periods_left NULLS LAST
 
+-- name: standing
+-- The code of the invoice that a subscription's period began with.
+SELECT p.promo_id, p.code, p.kind, p.value, p.currency, p.plans, p.titles, p.first_time, p.used, i.discount_minor,
+       l.amount_minor AS listed_minor
+FROM invoice i JOIN invoice_line l USING (invoice_id) JOIN promo_redemption r USING (invoice_id) JOIN promo p USING (promo_id)
+WHERE l.kind = 'plan' AND l.months = %(months)s AND i.subscription_id = %(subscription_id)s AND i.state = 'paid' AND i.credits IS NULL
+  AND lower(i.period) = %(since)s AND r.state = 'redeemed'
+ORDER BY i.issued_at DESC LIMIT 1
+
 -- name: add
 INSERT INTO promo (promo_id, code, kind, value, currency, periods, plans, titles, first_time, limit_total, limit_person,
                    open, created_at)

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from serving.billing.ledger.money import share
-from serving.billing.subscriptions.proration import TINY
 
 if TYPE_CHECKING:
     from serving.billing.invoices.lines import Line
@@ -43,6 +42,15 @@ class Promo:
     repeats: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A code that stands on a period: it took `off_minor` off `listed_minor`."""
+
+    promo: Promo
+    listed_minor: int
+    off_minor: int
+
+
 def covered(promo: Promo, lines: Sequence[Line]) -> list[Line]:
     """The lines that the code is for: whole periods of its plans, its titles; of any, where it names none."""
     return [line for line in lines if line.kind in SOLD and line.amount_minor > 0 and _is_for(promo, line)]
@@ -60,25 +68,42 @@ def _is_for(promo: Promo, line: Line) -> bool:
     return promo.kind != "free_period" and (line.title_id in promo.titles or not (promo.plans or promo.titles))
 
 
-def apply(promo: Promo, lines: Sequence[Line]) -> tuple[Line, ...]:
+def apply(promo: Promo, lines: Sequence[Line], least_minor: int) -> tuple[Line, ...]:
     """The lines with what the code takes off as the last one; the same lines where it takes off nothing.
 
-    Never more is taken off than there is to pay; a rest below `TINY`, which no provider charges, is waived. The line's
-    tax is zero here: issuing the invoice makes the tax of all lines, so that it is that of what is left to pay.
+    Never more is taken off than there is to pay; a rest below `least_minor`, which no provider charges (`money.least`),
+    is waived. The line's tax is zero here: issuing the invoice makes the tax of all lines, so that it is that of what
+    is left to pay.
     """
     for_it = covered(promo, lines)
     off = promo.value if promo.kind == "amount" else sum(_off(promo, line) for line in for_it)
     most = min(sum(line.amount_minor for line in for_it), sum(line.amount_minor for line in lines))
     off = min(off, most)
-    if off > 0 and sum(line.amount_minor for line in lines) - off < TINY:
+    if off > 0 and sum(line.amount_minor for line in lines) - off < least_minor:
         off = most
     if off <= 0 or promo.left == 0:
         return tuple(lines)
+    return (*lines, discount(promo, for_it[0], off))
+
+
+def discount(promo: Promo, line: Line, off: int) -> Line:
+    """The line of what a code takes off another one."""
     names = {"en": f"Promo code {promo.code}", "ru": f"Промокод {promo.code}"}
-    discount = replace(
-        for_it[0], kind="discount", amount_minor=-off, tax_minor=0, names=names, price_id=None, months=None
-    )
-    return (*lines, discount)
+    return replace(line, kind="discount", amount_minor=-off, tax_minor=0, names=names, price_id=None, months=None)
+
+
+def stands_off(standing: Standing, line: Line, currency: str) -> int:
+    """What the code of a period takes off the whole price of another plan of the same interval in that period.
+
+    Free months of a longer period: as large a part as they were of what it was ordered with.
+    """
+    promo = standing.promo
+    if promo.currency not in (None, currency) or not covered(promo, [line]):
+        return 0
+    off = promo.value if promo.kind == "amount" else share(line.amount_minor, promo.value, 10_000)
+    if promo.kind == "free_period":
+        off = share(line.amount_minor, standing.off_minor, standing.listed_minor) if standing.listed_minor else 0
+    return min(off, line.amount_minor)
 
 
 def _off(promo: Promo, line: Line) -> int:

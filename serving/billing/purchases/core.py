@@ -19,7 +19,7 @@ from serving.billing import customers
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.invoices.lines import Draft, Line
-from serving.billing.ledger.money import Money
+from serving.billing.ledger.money import Money, least
 from serving.billing.products import core as products
 from serving.billing.promo import core as promos
 from serving.billing.promo.codes import key_of
@@ -78,7 +78,7 @@ async def order(
     lines, used = (sale.line,), None
     if promo is not None:
         used = await promos.reserve(connection, promo, customer_id, lines, sale.price.currency, at)
-        lines = apply(used, lines)
+        lines = apply(used, lines, least(sale.price.currency))
     draft = Draft(
         kind, "purchase", sale.price.currency, lines, country, await _tax(connection, country, at), country,
         viewer.language, title_id=sale.title_id,

@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from serving.billing.errors import MoneyError
-from serving.billing.ledger.money import Money, parse
+from serving.billing.ledger.money import Money, least, parse, show
 from serving.problems import Problem
 from serving.rights.entitlements import Entitlements, Window
 
@@ -58,11 +58,16 @@ def price_of(offer: Offer, title_id: str) -> Money:
     """The offer's price in minor units.
 
     Raises:
-        Problem: 409 `no_price`, there is none, or it is none of its currency.
+        Problem: 409 `no_price`, there is none, it is none of its currency, or less than any provider charges.
     """
     if not offer.price or offer.currency is None:
         raise Problem(409, "no_price", f"the title {title_id} has no price to {offer.kind} it for")
     try:
-        return parse(f"{offer.price.normalize():f}", offer.currency)
+        found = parse(f"{offer.price.normalize():f}", offer.currency)
+        if found.minor < (lowest := least(offer.currency)):
+            raise MoneyError(
+                f"{show(found, 'en')} is less than providers charge, {show(Money(lowest, found.currency), 'en')}"
+            )
+        return found
     except MoneyError as error:
         raise Problem(409, "no_price", f"the title {title_id} cannot be sold: {error}; mend its feed") from error

@@ -1,20 +1,25 @@
 """Changing plan or interval: now, prorated, or with the next period."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
+from serving.billing.invoices.lines import Line
+from serving.billing.ledger.money import least
 from serving.billing.products import core as products
 from serving.billing.products.core import Price
+from serving.billing.promo import core as promos
+from serving.billing.promo.terms import Promo, apply, covers, stands_off
 from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.fulfilment import switched
 from serving.billing.subscriptions.machine import Event, State
 from serving.billing.subscriptions.moves import Book, book, moment_of, moved, save
 from serving.billing.subscriptions.proration import Change
-from serving.billing.subscriptions.rows import QUERIES, Move, Period, Subscription, hold_one
+from serving.billing.subscriptions.rows import QUERIES, Move, Period, Subscription, hold_one, start_at
 from serving.billing.subscriptions.settling import give_credit, void_all
 from serving.db import rows
 from serving.problems import Problem
@@ -29,6 +34,9 @@ async def change(
     the change happens when that is paid; where the old one was worth more, it happens at once and the rest is credit
     for what is billed next. Of another interval a new period begins. Not `now`: with the next period; nothing is due.
 
+    A code that the period was paid with prices the rest of it too; a new period is priced as a renewal would be, and
+    takes one of the code's.
+
     Raises:
         Problem: 404 `no_subscription`; 422 `not_sold`, `currency`; 409 `same_plan`, `not_now`.
     """
@@ -39,19 +47,50 @@ async def change(
         await _change_later(connection, whose, price, known, at)
         return None
     paid_for(whose, at)
-    ran = known.price(whose)
-    moment = moment_of(whose, at)
-    made, period = drafts.change(whose, ran, price, moment)
     await _drop_changes(connection, whose, at)
-    if made.due:
+    plan = await planned(connection, whose, price, known, at)
+    if plan.made.due:
         billed = drafts.draft(
-            "change", price, drafts.changing(ran, price, made, period), period, country=whose.country,
+            "change", price, plan.lines, plan.period, country=whose.country,
             rate_bp=known.rate(whose.country), language=whose.language or "en", subscription_id=subscription_id,
         )  # fmt: skip
-        return await invoices.issue(connection, whose.customer_id, billed, at)
-    credited = await give_credit(connection, whose, made.credit, "change", at)
-    await _change_now(connection, whose, price, made, period, known, at, credited)
+        invoice = await invoices.issue(connection, whose.customer_id, billed, at)
+        if plan.takes is not None:
+            await promos.attach(connection, plan.takes, invoice, at)
+        return invoice
+    credited = await give_credit(connection, whose, plan.made.credit, "change", at)
+    await _change_now(connection, whose, price, plan, known, at, credited)
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change that takes effect now. `takes`: the code of which the new period takes one use."""
+
+    made: Change
+    period: Period
+    lines: tuple[Line, ...]
+    takes: Promo | None = None
+
+
+async def planned(connection: AsyncConnection, whose: Subscription, price: Price, known: Book, at: datetime) -> Plan:
+    """What a change now comes to, with what a code takes off; nothing is written."""
+    ran, moment = known.price(whose), moment_of(whose, at)
+    line = drafts.whole(price, drafts.change(whose, ran, price, moment)[1])
+    promo, off, takes = None, 0, None
+    if price.months != ran.months:
+        promo = takes = await promos.carried(connection, whose.subscription_id)
+        if promo is not None and covers(promo, (line,), price.money.currency):
+            applied = apply(promo, (line,), least(price.money.currency))
+            off = line.amount_minor - sum(each.amount_minor for each in applied)
+        takes = takes if off else None
+    else:
+        since = start_at(drafts.paid_period(whose))
+        stands = await promos.standing(connection, whose.subscription_id, since, price.months)
+        if stands is not None:
+            promo, off = stands.promo, stands_off(stands, line, price.money.currency)
+    made, period = drafts.change(whose, ran, price, moment, off)
+    return Plan(made, period, drafts.changing(ran, price, made, period, promo), takes)
 
 
 async def changed_to(connection: AsyncConnection, whose: Subscription, price_id: str, at: datetime) -> Price:
@@ -94,10 +133,11 @@ async def _change_later(
 
 
 async def _change_now(
-    connection: AsyncConnection, whose: Subscription, price: Price, made: Change, period: Period, known: Book,
-    at: datetime, credited: Mapping[str, int],
+    connection: AsyncConnection, whose: Subscription, price: Price, plan: Plan, known: Book, at: datetime,
+    credited: Mapping[str, int],
 ) -> None:  # fmt: skip
-    after = switched(whose, known.price(whose), price, made.charged, period, at)
+    made = plan.made
+    after = switched(whose, known.price(whose), price, made.charged, plan.period, at)
     details = {
         "from": whose.paid_price_id, "to": price.price_id, "when": "now",
         "unused": made.unused, "worth": whose.worth_minor, "credited": credited,

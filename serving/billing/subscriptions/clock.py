@@ -12,7 +12,8 @@ from psycopg import AsyncConnection
 
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
-from serving.billing.invoices.lines import Draft
+from serving.billing.invoices.lines import Draft, Line
+from serving.billing.ledger.money import least
 from serving.billing.products import core as products
 from serving.billing.promo import core as promos
 from serving.billing.promo.terms import Promo, apply, covers
@@ -210,11 +211,13 @@ def _drafted(
     ran = known.prices[whose.price_id]
     follows = is_renewal and whose.state is State.ACTIVE
     period = drafts.following(whose, ran, price, moment) if follows else drafts.first(price, moment, whose.zone)
-    lines = (drafts.whole(price, period),)
+    lines: tuple[Line, ...] = (drafts.whole(price, period),)
     if promo is not None and not covers(promo, lines, price.money.currency):
         promo = None
+    if promo is not None:
+        lines = apply(promo, lines, least(price.money.currency))
     draft = drafts.draft(
-        "renewal" if is_renewal else "resume", price, apply(promo, lines) if promo else lines, period,
+        "renewal" if is_renewal else "resume", price, lines, period,
         country=whose.country, rate_bp=known.rate(whose.country), language=whose.language or "en",
         subscription_id=whose.subscription_id,
     )  # fmt: skip

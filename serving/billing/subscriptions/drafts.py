@@ -5,7 +5,9 @@ from datetime import datetime
 from psycopg.types.range import Range
 
 from serving.billing.invoices.lines import Draft, Line
+from serving.billing.ledger.money import least
 from serving.billing.products.core import Price
+from serving.billing.promo.terms import Promo, discount
 from serving.billing.subscriptions.machine import State
 from serving.billing.subscriptions.periods import start_of
 from serving.billing.subscriptions.proration import Change, Worth, anew, fair, within
@@ -84,18 +86,19 @@ def worth_of(subscription: Subscription) -> Worth:
     return Worth(subscription.worth_minor, subscription.worth_from, subscription.paid_until)
 
 
-def change(subscription: Subscription, ran: Price, price: Price, at: datetime) -> tuple[Change, Period]:
+def change(subscription: Subscription, ran: Price, price: Price, at: datetime, off: int = 0) -> tuple[Change, Period]:
     """What a change that takes effect now costs, and the period that it pays for.
 
-    Of the same interval the period stays; of another one it begins now, or when the trial ends.
+    Of the same interval the period stays; of another one it begins now, or when the trial ends. `off`: what a code
+    takes off the new price.
     """
     worth = worth_of(subscription)
-    begins = max(at, start_at(paid_period(subscription)))
+    begins, tiny = max(at, start_at(paid_period(subscription))), least(price.money.currency)
     if price.months != ran.months:
-        return fair(anew(price.money.minor, worth, at)), first(price, begins, subscription.zone)
+        return fair(anew(price.money.minor, worth, at, off), tiny), first(price, begins, subscription.zone)
     paid = paid_period(subscription)
-    made = within(price.money.minor, worth, (start_at(paid), end_at(paid)), at)
-    return fair(made, is_less=price.money <= ran.money), Range(max(at, start_at(paid)), end_at(paid))
+    made = within(price.money.minor, worth, (start_at(paid), end_at(paid)), at, off)
+    return fair(made, tiny, is_less=price.money <= ran.money), Range(max(at, start_at(paid)), end_at(paid))
 
 
 def paid_period(subscription: Subscription) -> Period:
@@ -105,12 +108,13 @@ def paid_period(subscription: Subscription) -> Period:
     return Range(start_at(subscription.period), subscription.until)
 
 
-def changing(ran: Price, price: Price, made: Change, period: Period) -> tuple[Line, ...]:
-    """The lines of a change: the new plan for its period, less what is unused of the old one."""
-    is_whole = made.charged == price.money.minor
+def changing(ran: Price, price: Price, made: Change, period: Period, promo: Promo | None = None) -> tuple[Line, ...]:
+    """The lines of a change: the new plan for its period, less the unused of the old one and what a code takes off."""
+    listed = made.charged + made.off
+    is_whole = listed == price.money.minor
     charged = Line(
         kind="plan",
-        amount_minor=made.charged,
+        amount_minor=listed,
         names=names(price, _INTERVALS[price.months] if is_whole else _REST),
         plan_id=price.plan_id,
         price_id=price.price_id,
@@ -125,4 +129,4 @@ def changing(ran: Price, price: Price, made: Change, period: Period) -> tuple[Li
         price_id=ran.price_id,
         period=period,
     )
-    return charged, unused
+    return (charged, unused, discount(promo, charged, made.off)) if promo and made.off else (charged, unused)

@@ -205,7 +205,7 @@ def _changed(whose: Subscription, invoice: Invoice, price: Price, known: Book, a
     assert invoice.period is not None, "a change is of a period"
     if whose.paid_until is None or moment_of(whose, at) >= whose.paid_until:
         return None
-    charged = sum(line.amount_minor for line in invoice.lines if line.kind == "plan")
+    charged = sum(line.amount_minor for line in invoice.lines if line.kind in ("plan", "discount"))
     return switched(whose, known.price(whose), price, charged, invoice.period, at)
 
 

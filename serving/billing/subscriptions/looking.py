@@ -7,12 +7,13 @@ from psycopg import AsyncConnection
 
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.lines import Draft, Line, spent
+from serving.billing.ledger.money import least
 from serving.billing.products.core import Price
 from serving.billing.subscriptions import drafts
-from serving.billing.subscriptions.changing import changed_to, paid_for
+from serving.billing.subscriptions.changing import changed_to, paid_for, planned
 from serving.billing.subscriptions.clock import drafted
 from serving.billing.subscriptions.machine import Event, State
-from serving.billing.subscriptions.moves import book, moment_of
+from serving.billing.subscriptions.moves import book
 from serving.billing.subscriptions.ordering import first_draft, sold_in
 from serving.billing.subscriptions.rows import QUERIES, Subscription, end_at, live, start_at, subscription
 from serving.db import row
@@ -62,9 +63,8 @@ async def preview(
         price = await changed_to(connection, there, price_id, at)
         paid_for(there, at)
         known = await book(connection, [there.country], at)
-        ran = known.price(there)
-        made, period = drafts.change(there, ran, price, moment_of(there, at))
-        lines, total, credit = drafts.changing(ran, price, made, period), made.due, made.credit
+        plan = await planned(connection, there, price, known, at)
+        lines, total, credit, period = plan.lines, plan.made.due, plan.made.credit, plan.period
     elif there is None or there.state is State.TRIALING:
         price = await sold_in(connection, price_id, country, at)
         whose = there or _nobody(customer, price, at)
@@ -73,7 +73,9 @@ async def preview(
     else:
         raise Problem(409, "subscribed", f"your subscription is {there.state}: change, resume or cancel that one")
     balance = await invoices.balance(connection, customer, price.money.currency)
-    return Preview(lines, price.money.currency, total, spent(total, balance), credit, start_at(period), end_at(period))
+    currency = price.money.currency
+    used = spent(total, balance, least(currency))
+    return Preview(lines, currency, total, used, credit, start_at(period), end_at(period))
 
 
 def _nobody(customer: str, price: Price, at: datetime) -> Subscription:

@@ -9,6 +9,7 @@ from matinee.ids import uuid7
 from serving.billing.invoices import core as invoices
 from serving.billing.invoices.core import Invoice
 from serving.billing.invoices.lines import Draft, Line
+from serving.billing.ledger.money import least
 from serving.billing.products import core as products
 from serving.billing.products.core import Price
 from serving.billing.promo import core as promos
@@ -75,7 +76,7 @@ async def first_draft(
     if promo is not None:
         ask = promos.look if looking else promos.reserve
         promotion = await ask(connection, promo, whose.customer_id, lines, price.money.currency, at)
-        lines = apply(promotion, lines)
+        lines = apply(promotion, lines, least(price.money.currency))
     made = drafts.draft(
         "start", price, lines, period, country=country, rate_bp=rate, language=language,
         subscription_id=whose.subscription_id,

@@ -1,11 +1,10 @@
 """What a period costs, and what is charged or given back when it is changed half way. Pure; minor units throughout."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from serving.billing.ledger.money import share, tax_included
 
-TINY = 50  # minor units: providers refuse smaller charges (Stripe's minimum is 0.50 in most currencies, 50 yen)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -27,11 +26,13 @@ class Change:
     """A change that takes effect now.
 
     `charged` is what the new plan costs from now to the period's end, and so what that time is paid with afterwards;
-    `unused` is what is left of what was paid. The customer pays `due`, or is given `credit`; one of them is 0.
+    `unused` is what is left of what was paid. The customer pays `due`, or is given `credit`; one of them is 0. `off`:
+    what a code takes off the list price, which `charged` is without.
     """
 
     charged: int
     unused: int
+    off: int = 0
 
     @property
     def due(self) -> int:
@@ -49,22 +50,28 @@ def prorated(minor: int, since: datetime, until: datetime, whole: timedelta) -> 
     return share(minor, part, length) if length else 0
 
 
-def within(price_minor: int, worth: Worth, period: tuple[datetime, datetime], at: datetime) -> Change:
-    """A change to another price of the same interval: the period stays, the rest of it costs the new price's part."""
+def within(price_minor: int, worth: Worth, period: tuple[datetime, datetime], at: datetime, off: int = 0) -> Change:
+    """A change to another price of the same interval: the period stays, the rest of it costs the new price's part.
+
+    `off`: what a code takes off the whole price.
+    """
     since, until = period
-    return Change(prorated(price_minor, max(at, since), until, until - since), worth.unused(at))
+    listed, charged = (
+        prorated(each, max(at, since), until, until - since) for each in (price_minor, price_minor - off)
+    )
+    return Change(charged, worth.unused(at), listed - charged)
 
 
-def anew(price_minor: int, worth: Worth, at: datetime) -> Change:
+def anew(price_minor: int, worth: Worth, at: datetime, off: int = 0) -> Change:
     """A change to another interval: a whole new period begins now."""
-    return Change(price_minor, worth.unused(at))
+    return Change(price_minor - off, worth.unused(at), off)
 
 
-def fair(made: Change, *, is_less: bool = False) -> Change:
-    """The change without what nobody should be asked for: less than `TINY`, or, by who paid little because of a code,
-    anything for taking less."""
-    is_waived = is_less or made.due < TINY
-    return Change(min(made.charged, made.unused), made.unused) if is_waived else made
+def fair(made: Change, least_minor: int, *, is_less: bool = False) -> Change:
+    """The change without what nobody should be asked for: less than providers take (`money.least`), or, by who paid
+    little because of a code, anything for taking less."""
+    is_waived = is_less or made.due < least_minor
+    return replace(made, charged=min(made.charged, made.unused)) if is_waived else made
 
 
 def monthly_net(price_minor: int, months: int, rate_bp: int) -> int:

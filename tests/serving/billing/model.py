@@ -68,6 +68,11 @@ CODES = {
 }
 
 
+def standing(code: Code | None, price: Price) -> tuple[Code, int, int] | None:
+    """A code on a whole period of a price: what it takes off what."""
+    return (code, code.off(price), price.minor) if code and code.off(price) else None
+
+
 def fair(charged: int, unused: int, *, is_less: bool = False) -> int:
     """Nobody is asked for less than half a euro, nor for taking less."""
     return min(charged, unused) if is_less or charged - unused < 50 else charged
@@ -100,6 +105,7 @@ class Order:
     of: Price | None = None  # a change: from which price
     charged: int = 0  # a change: what the rest of the period is worth
     code: Code | None = None  # what of it is left for the periods after
+    stood: tuple[Code, int, int] | None = None  # the code of its period: what it took off what
     title: str | None = None
     life: int = 0  # of which of the subscriber's subscriptions
     defaulted: bool = False  # when it was ordered
@@ -137,6 +143,7 @@ class Model:
     again: datetime | None = None
     owed: Order | None = None  # the renewal that is tried again
     code: Code | None = None
+    stood: tuple[Code, int, int] | None = None
     life: int = 0
     defaulted: bool = False  # an earlier life ended past due, and this one was not renewed
     left_owing: bool = False
@@ -175,12 +182,23 @@ class Model:
         assert self.price is not None
         whole, left = self.until - self.worth_from, self.until - max(at, self.worth_from)
         unused = rounded(self.worth * Fraction(max(left, timedelta()) // _US, whole // _US))
+        minor = price.minor - self.off(price)
         if price.months != self.price.months:
             begins = max(at, self.since)  # what is paid ahead begins when the trial ends
-            return fair(price.minor, unused), unused, begins, months_after(begins, price.months)
+            return fair(minor, unused), unused, begins, months_after(begins, price.months)
         begins = max(at, self.since)
-        charged = rounded(price.minor * Fraction((self.until - begins) // _US, (self.until - self.since) // _US))
+        charged = rounded(minor * Fraction((self.until - begins) // _US, (self.until - self.since) // _US))
         return fair(charged, unused, is_less=price.minor <= self.price.minor), unused, begins, self.until
+
+    def off(self, price: Price) -> int:
+        """What a code takes off a price that is changed to: the period's, or, of another interval, that of the next."""
+        assert self.price is not None
+        if price.months != self.price.months:
+            return self.code.off(price) if self.code else 0
+        if self.stood is None:
+            return 0
+        code, off, listed = self.stood
+        return rounded(Fraction(price.minor * off, listed)) if code.kind == "free" else code.off(price)
 
     def unused(self, at: datetime) -> int:
         """What is left of what was paid for the plan."""
@@ -203,6 +221,7 @@ class Model:
             if self.state == "active":
                 longer = order.until - self.until if order.until else timedelta()
                 self.resumes_at = self.resumes_at + longer if self.resumes_at else None
+            self.stood = order.stood
             self.anchor, self.elapsed = order.since, 0
             self.since, self.until = order.since, order.until
         self.price, self.next_price = order.price, None
@@ -254,7 +273,7 @@ class Model:
         self.price, self.next_price = order.price, None
         self.anchor, self.elapsed = begins, 0
         self.since = self.worth_from = begins
-        self.until, self.worth = months_after(begins, order.price.months), order.total
+        self.until, self.worth, self.stood = months_after(begins, order.price.months), order.total, order.stood
         self.stakes = {order.invoice_id: (Fraction(1), Fraction(0))}
 
     def _renewed(self, order: Order) -> None:
@@ -264,7 +283,7 @@ class Model:
         self.state, self.price, self.tries, self.again, self.owed = "active", order.price, 0, None, None
         self.anchor, self.elapsed, self.worth = order.anchor, order.elapsed, order.total
         self.since = self.worth_from = order.since
-        self.until = order.until
+        self.until, self.stood = order.until, order.stood
         self.stakes = {order.invoice_id: (Fraction(1), Fraction(0))}
 
     def cancel(self, at: datetime) -> None:
@@ -321,11 +340,12 @@ class Model:
         """The invoice of the renewal, or of the end of a pause, that is due."""
         assert self.price is not None
         price = self.next_price or self.price
-        total = price.minor - (self.code.off(price) if self.code else 0)
+        stood = standing(self.code, price)
+        total = price.minor - (stood[1] if stood else 0)
         left = self.code.after(price) if self.code else None
         if self.state == "paused":
             return Order(invoice_id, "resume", total, at, price, at, months_after(at, price.months), at, 0, code=left,
-                         life=self.life)  # fmt: skip
+                         stood=stood, life=self.life)  # fmt: skip
         assert self.until is not None
         assert self.anchor is not None
         if self.state == "past_due" or at > self.until + GRACE:  # too late for what was billed first
@@ -333,7 +353,8 @@ class Model:
         else:
             since, anchor, elapsed = self.until, self.anchor, self.elapsed + self.price.months
         until = months_after(anchor, elapsed + price.months)
-        return Order(invoice_id, "renewal", total, at, price, since, until, anchor, elapsed, code=left, life=self.life)
+        return Order(invoice_id, "renewal", total, at, price, since, until, anchor, elapsed, code=left, stood=stood,
+                     life=self.life)  # fmt: skip
 
     def refused(self, order: Order, at: datetime) -> None:
         """A charge of the saved card was refused."""

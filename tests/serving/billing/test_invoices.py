@@ -16,10 +16,10 @@ from matinee.settings import Settings
 from serving.billing.errors import BilledAlreadyError, InvoiceError, LedgerError, MoneyError, VoidInvoiceError
 from serving.billing.invoices import core
 from serving.billing.invoices.core import Invoice
-from serving.billing.invoices.lines import TINY, Draft, Line, finished, returned, spent, taxed
+from serving.billing.invoices.lines import Draft, Line, finished, returned, spent, taxed
 from serving.billing.ledger import core as ledger
 from serving.billing.ledger import facts
-from serving.billing.ledger.money import Money, tax_included
+from serving.billing.ledger.money import Money, least, tax_included
 
 AT = datetime(2026, 3, 31, 12, tzinfo=UTC)
 PERIOD = Range(AT, AT + timedelta(days=30), "[)")
@@ -280,11 +280,18 @@ def test_taxes_of_lines_make_the_tax_of_the_total(lines: list[Line], rate: int) 
 
 @given(st.integers(0, 300), st.integers(-300, 400))
 def test_credit_is_used_up_but_for_a_tiny_rest_to_pay(total: int, credit: int) -> None:
-    used = spent(total, credit)
+    used = spent(total, credit, 50)
     assert 0 <= used <= max(0, credit)
     due = total - used
-    assert due == 0 or due >= TINY or (used, total) == (0, due)
-    assert used in (min(total, max(0, credit)), max(0, total - TINY))
+    assert due == 0 or due >= 50 or (used, total) == (0, due)
+    assert used in (min(total, max(0, credit)), max(0, total - 50))
+
+
+@pytest.mark.parametrize(
+    ("currency", "minor"), [("EUR", 50), ("RUB", 100), ("GBP", 30), ("CZK", 1_500), ("JPY", 50), ("KWD", 500)]
+)
+def test_the_smallest_charge_is_that_of_the_currency(currency: str, minor: int) -> None:
+    assert least(currency) == minor
 
 
 ANY_LINES = st.lists(

@@ -32,7 +32,7 @@ from serving.billing.renewals.core import renew
 from serving.billing.subscriptions import core as subscriptions
 from serving.rights import rentals
 from serving.rights.entitlements import Entitlements, parse
-from tests.serving.billing.model import CODES, GRACE, PRICES, Model, Order, months_after
+from tests.serving.billing.model import CODES, GRACE, PRICES, Model, Order, months_after, standing
 from tests.serving.billing.world import BEGIN, BUY, RENT, TITLES, World, opened, stock
 
 TRIAL_DAYS = 14
@@ -129,8 +129,8 @@ class Life(RuleBasedStateMachine):
         since = max(at, model.trial_until) if model.state == "trial" and model.trial_until else at
         self._issued(made, Order(
             made.invoice_id, "start", wanted.minor - (promo.off(wanted) if promo else 0), at, wanted, since,
-            months_after(since, wanted.months), code=promo.after(wanted) if promo else None, life=model.life,
-            defaulted=model.left_owing,
+            months_after(since, wanted.months), code=promo.after(wanted) if promo else None,
+            stood=standing(promo, wanted), life=model.life, defaulted=model.left_owing,
         ))  # fmt: skip
 
     def _used(self, code: str | None, dropped: str, *, busy: bool = False) -> tuple[int, bool]:
@@ -399,9 +399,13 @@ class Life(RuleBasedStateMachine):
             model.next_price = wanted if wanted != model.price else None
             return
         assert planned is not None, "there was nothing to change"
+        assert model.price is not None
         charged, unused, since, until = planned
+        is_new = made is not None and wanted.months != model.price.months  # a period that takes one of the code's
+        code = model.code if is_new else None
         order = Order(made.invoice_id if made else "", "change", max(charged - unused, 0), at, wanted, since, until,
-                      of=model.price, charged=charged, life=model.life)  # fmt: skip
+                      code=code.after(wanted) if code else None, stood=standing(code, wanted), of=model.price,
+                      charged=charged, life=model.life)  # fmt: skip
         if made is None:
             assert charged <= unused
             notes = self.world.rows(

@@ -57,7 +57,7 @@ def test_the_database_finds_codes_as_we_do(books):
 def test_never_more_comes_off_than_there_is_to_pay(kind, value, lines, unused, plans, tax):
     promo = Promo("p", "CODE", kind, value, "EUR" if kind == "amount" else None, left=value, plans=plans)
     lines = [*lines, Line("unused", -min(unused, sum(line.amount_minor for line in lines)))]
-    after = apply(promo, lines)
+    after = apply(promo, lines, 50)
     rest = sum(line.amount_minor for line in after)
     covered = sum(
         line.amount_minor
@@ -89,7 +89,7 @@ def test_never_more_comes_off_than_there_is_to_pay(kind, value, lines, unused, p
     ],
 )
 def test_what_comes_off_and_what_is_left(promo, lines, off, left):
-    assert -sum(line.amount_minor for line in apply(promo, lines)[len(lines) :]) == off
+    assert -sum(line.amount_minor for line in apply(promo, lines, 50)[len(lines) :]) == off
     assert left_after(promo, lines) == left
 
 
@@ -97,7 +97,7 @@ async def take(connection, customer_id, code, lines=(MONTH,), currency="EUR", *,
     """An open invoice with the code, as subscriptions and purchases issue it."""
     promo = await core.reserve(connection, code, customer_id, lines, currency, at)
     purpose = "subscription" if lines[0].kind == "plan" else lines[0].kind
-    draft = Draft(purpose, "start", currency, apply(promo, lines), "DE", 1_900, "DE")
+    draft = Draft(purpose, "start", currency, apply(promo, lines, 50), "DE", 1_900, "DE")
     invoice = await invoices.issue(connection, customer_id, draft, at)
     await core.attach(connection, promo, invoice, at)
     return invoice

@@ -136,6 +136,18 @@ async def test_a_price_with_wrong_decimals_from_an_older_feed_is_not_asked_for(s
         await core.order(connection, who, viewer_of(who, "JP"), "film", "rent", AT)
 
 
+@pytest.mark.parametrize(("price", "told"), [("0.49", r"€0\.49 is less than providers charge, €0\.50"), ("0.50", None)])
+async def test_what_no_provider_charges_is_not_for_sale(shop, connection, customer, price, told):
+    who = customer("DE")
+    shop.execute("UPDATE offer SET price = %s WHERE title_id = 'film' AND currency = 'EUR'", (price,))
+    if told is None:
+        assert (await core.order(connection, who, viewer_of(who, "DE"), "film", "rent", AT)).due_minor == 50
+        return
+    with pytest.raises(Problem, match=told) as refused:
+        await core.order(connection, who, viewer_of(who, "DE"), "film", "rent", AT)
+    assert (refused.value.status, refused.value.code) == (409, "no_price")
+
+
 async def test_money_opens_the_title_once_and_its_return_closes_it(shop, connection, customer):
     who = customer()
     viewer = viewer_of(who)

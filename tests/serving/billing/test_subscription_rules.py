@@ -135,10 +135,10 @@ def test_another_interval_begins_anew_for_the_whole_price_less_what_is_unused(on
 
 
 def test_nobody_is_asked_for_next_to_nothing_or_for_taking_less():
-    assert fair(Change(149, 100)) == Change(100, 100)
-    assert fair(Change(150, 100)) == Change(150, 100)
-    assert fair(Change(100, 149)) == Change(100, 149), "what is given back is given back whole"
-    assert fair(Change(500, 0), is_less=True) == Change(0, 0)
+    assert fair(Change(149, 100), 50) == Change(100, 100)
+    assert fair(Change(150, 100), 50) == Change(150, 100)
+    assert fair(Change(100, 149), 50) == Change(100, 149), "what is given back is given back whole"
+    assert fair(Change(500, 0), 50, is_less=True) == Change(0, 0)
 
 
 def test_a_month_without_tax():

@@ -209,6 +209,59 @@ def test_the_code_of_an_order_that_was_given_back_is_over(buyer: Buyer, second: 
     assert [one["total_minor"] for one in paid] == then
 
 
+@pytest.mark.parametrize(
+    ("new", "upgrade", "then"),
+    [
+        (NewPromo("CODE", "percent", 5_000), (1_400 - 600) // 4, 1_399),
+        (NewPromo("CODE", "amount", 500, currency="EUR", periods=2), (1_399 - 599) // 2, 899),
+        (NewPromo("CODE", "free_period", 1), 0, 1_399),
+        (NewPromo("CODE", "percent", 5_000, plans=("basic",)), 700 - 150, 1_399),  # of another plan it promised nothing
+    ],
+)
+def test_a_code_prices_what_is_changed_to_within_its_period(
+    buyer: Buyer, new: NewPromo, upgrade: int, then: int
+) -> None:
+    world = buyer.world
+    world.do(lambda connection: promos.add(connection, new, world.now))
+    if new.kind == "free_period":
+        one = world.do(
+            lambda connection: subscriptions.start(
+                connection, world.customer_id, "basic-month-eur", world.now, language="en", country="DE", promo="CODE"
+            )
+        )
+        world.do(lambda connection: payments.closed(connection, one, world.now))
+    else:
+        buyer.order("basic-month-eur", "CODE")
+    world.advance(days=15.5)
+    ahead = world.do(lambda connection: subscriptions.preview(
+        connection, world.customer_id, "premium-month-eur", world.now, language="en", country="DE"))  # fmt: skip
+    paid = buyer.change("premium-month-eur")
+    assert (paid.amount_minor if paid else 0, ahead.due_minor) == (pytest.approx(upgrade, abs=1), ahead.total_minor)
+    assert ahead.total_minor == (paid.amount_minor if paid else 0)
+    assert world.plans() == ["premium"]
+    coming = world.do(lambda connection: subscriptions.upcoming(connection, buyer.row()["subscription_id"], world.now))
+    assert coming is not None
+    assert coming.total_minor == then
+
+
+def test_a_year_takes_what_a_code_has_left_and_an_order_that_nobody_pays_gives_it_back(buyer: Buyer) -> None:
+    world = buyer.world
+    world.do(lambda connection: promos.add(connection, NewPromo("HALF2", "percent", 5_000, periods=2), world.now))
+    buyer.order("basic-month-eur", "HALF2")
+    one = buyer.row()["subscription_id"]
+    years = [
+        world.do(lambda connection: subscriptions.change(connection, one, "basic-year-eur", world.now, now=True))
+        for _ in range(2)  # the second one takes the first one back
+    ]
+    assert [(year.total_minor, year.discount_minor) for year in years if year] == [(2_995 - 299, 2_995)] * 2
+    assert years[1] is not None
+    buyer.pay(years[1])
+    assert buyer.row()["worth_minor"] == 2_995
+    coming = world.do(lambda connection: subscriptions.upcoming(connection, one, world.now))
+    assert coming is not None
+    assert coming.total_minor == 5_990, "both periods of it are used"
+
+
 def test_a_price_list_that_was_cut_anew_locks_nobody_out_nor_in(buyer: Buyer) -> None:
     world = buyer.world
     buyer.order("basic-month-eur")
