@@ -171,7 +171,7 @@ def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:
     try:
         real = Process.of(bystander.pid)
         assert real
-        ours = ServiceState("old", State.READY, pid=real.pid, create_time=real.create_time)
+        ours = ServiceState("old", State.READY, pid=real.pid, create_time=real.create_time, stop_timeout=60)
         reused = replace(ours, create_time=real.create_time - 3_600)
         gone = StackState("run", Process(1, 0.0), (reused,), Disk(1, 1))
         assert leftovers.clean(gone) == []

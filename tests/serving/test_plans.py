@@ -28,7 +28,7 @@ TITLES = 20_000
 # Accounts of two profiles each.
 SCALES = [
     pytest.param(15_000, id="30,000 profiles"),
-    pytest.param(500_000, id="1,000,000 profiles", marks=pytest.mark.slow),
+    pytest.param(500_000, id="1,000,000 profiles", marks=[pytest.mark.slow, pytest.mark.timeout(1_800)]),
 ]
 
 FILL = load(Path(__file__).parent / "large")
