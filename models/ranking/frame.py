@@ -3,7 +3,7 @@
 What is not known is NaN, never a number that means something else; rankers treat it as a value of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -153,37 +153,24 @@ def candidate_frame(
     return made
 
 
+def ranks(ordered: Floats, scores: Floats) -> Floats:
+    """[m] how many of the `ordered` (ascending) scores of a source are better than each of these."""
+    return (len(ordered) - np.searchsorted(ordered, scores, side="right")).astype(np.float32)
+
+
 def source_columns(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
     """What candidate_frame takes of one source: standardised scores and ranks [m] of the `chosen` columns.
 
     `scores` [n_items]: of all titles, masked or not, so that a number means the same in training and at serving. NaN
     for titles that the source does not know, and where it tells none from another.
     """
-    standard, ranks = source_table(scores[None], chosen)
-    return standard[0], ranks[0]
-
-
-def source_table(scores: Floats, chosen: Ints) -> tuple[Floats, Floats]:
-    """`source_columns` of several sources: [sources, m] each of `scores` [sources, n_items]."""
-    ordered, own = np.sort(scores, axis=1), scores[:, chosen]  # NaN comes last
-    known = scores.shape[1] - np.isnan(scores).sum(axis=1)
-    better = [n - np.searchsorted(row[:n], of, side="right") for n, row, of in zip(known, ordered, own, strict=True)]
-    if (known == scores.shape[1]).all():
-        mean, spread = scores.mean(axis=1), scores.std(axis=1)
-    else:
-        mean, spread = (_of_known(np.nanmean, scores), _of_known(np.nanstd, scores))
-    told = (spread > 0)[:, None] & ~np.isnan(own)
-    standard = (own - mean[:, None]) / np.where(spread > 0, spread, 1)[:, None]
-    ranks = np.array(better, dtype=np.float32)
-    return np.where(told, standard, np.nan).astype(np.float32), np.where(told, ranks, np.nan).astype(np.float32)
-
-
-def _of_known(statistic: Callable[..., Floats], scores: Floats) -> Floats:
-    """By row, 0 where nothing is known."""
-    found = np.zeros(len(scores), dtype=np.float32)
-    known = ~np.isnan(scores).all(axis=1)
-    found[known] = statistic(scores[known], axis=1)
-    return found
+    known = scores[~np.isnan(scores)]
+    own = scores[chosen]
+    spread = known.std() if len(known) else np.float32(0)
+    if not spread > 0:
+        return np.full(len(own), np.nan, dtype=np.float32), np.full(len(own), np.nan, dtype=np.float32)
+    standard = ((own - known.mean()) / spread).astype(np.float32)
+    return standard, np.where(np.isnan(own), np.float32(np.nan), ranks(np.sort(known), own))
 
 
 def as_served(X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix

@@ -12,7 +12,7 @@ from models.errors import ModelError
 from models.interactions import Floats, Ints
 from models.ranking.base import Ranker
 from models.ranking.fit import restored
-from models.ranking.frame import FEATURES, TITLE_NUMBERS, TOP_GENRE, TitleTable, candidate_frame, source_table
+from models.ranking.frame import FEATURES, TITLE_NUMBERS, TOP_GENRE, TitleTable, candidate_frame
 from models.ranking.genres import GenreTable
 
 
@@ -26,7 +26,7 @@ class Ranking:
     def scores(
         self,
         chosen: Ints,
-        sources: Mapping[str, Floats],
+        sources: Mapping[str, tuple[Floats, Floats]],
         history: Ints,
         features: Mapping[str, float | str | None],
         kids: bool,
@@ -34,13 +34,12 @@ class Ranking:
     ) -> Floats:
         """[m] log-odds of a play of the `chosen` items, all at the first place.
 
-        `sources`: by name, the scores of all items, on any scale (NaN: not known); `history`: items, whose genres are
+        `sources`: by name, what `frame.source_columns` makes of their scores; `history`: items, whose genres are
         the viewer's taste; `features`: `<view>__<feature>`; `now`: epoch seconds.
         """
-        scores, ranks = source_table(np.stack(list(sources.values())), chosen)
         frame = candidate_frame(
-            dict(zip(sources, scores, strict=True)),
-            dict(zip(sources, ranks, strict=True)),
+            {name: columns[0] for name, columns in sources.items()},
+            {name: columns[1] for name, columns in sources.items()},
             self.titles.take(chosen),
             {**features, "kids": float(kids)},
             now,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.interactions import Floats, Ints, Ragged
+from models.ranking.frame import ranks
 from models.recommenders.base import Fitted
 from models.recommenders.blend import scored
 from models.recommenders.opinion import Opines, Opinion, standardised
@@ -32,10 +33,22 @@ class Source:
 
     def heard(self, history: Ragged, region: str | None, kids: bool) -> "Heard":
         """What it says of a viewer, by those titles of the history that it knows."""
+        if not self.personal:
+            return self._of_everybody
         kept = history.values < self.known
         own = history if kept.all() else _where(history, kept)
+        return self._heard(own, region, kids)
+
+    @cached_property
+    def _of_everybody(self) -> "Heard":
+        """What is said alike of whoever asks."""
+        nobody = np.zeros(0, dtype=np.int64)
+        return self._heard(Ragged(np.zeros(2, dtype=np.int64), nobody), None, False)
+
+    def _heard(self, own: Ragged, region: str | None, kids: bool) -> "Heard":
         opinion = self._opinion(own, region, kids)
-        return Heard(opinion, np.float32(self.weight) * standardised(opinion.scores))
+        standard = standardised(opinion.scores)
+        return Heard(opinion, standard, np.float32(self.weight) * standard)
 
     @cached_property
     def _opinion(self) -> Callable[[Ragged, str | None, bool], Opinion]:
@@ -53,10 +66,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Heard:
-    """`share` [items that the source knows]: what it adds to the sum."""
+    """`standard` [items that the source knows]: its scores with mean 0 and standard deviation 1 (all 0 where it tells
+    none from another); `share`: what it adds to the sum."""
 
     opinion: Opinion
+    standard: Floats
     share: Floats
+
+    @cached_property
+    def ordered(self) -> Floats:
+        return np.sort(self.share)
+
+    def heights(self, items: Ints) -> tuple[Floats, Floats]:
+        """`frame.source_columns` of the shares: their mean and spread are known."""
+        if len(items) and int(items.max()) >= len(self.share):
+            return self._with_gaps(items)
+        if not self.share.any():
+            nothing = np.full(len(items), np.nan, dtype=np.float32)
+            return nothing, nothing
+        return self.standard[items], ranks(self.ordered, self.share[items])
+
+    def _with_gaps(self, items: Ints) -> tuple[Floats, Floats]:
+        made = np.full((2, len(items)), np.nan, dtype=np.float32)
+        known = items < len(self.share)
+        made[:, known] = self.heights(items[known])
+        return made[0], made[1]
 
     def causes(self, items: Ints) -> Ints:
         """For each item the one of the history that adds most to its score, -1 where none adds anything or none can be
@@ -70,54 +104,58 @@ class Heard:
         return np.where(shares[best, np.arange(len(items))] > 0, history[best], _NOBODY)
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Some items, the best first. `source`: the number of the source that adds most to each, -1 where none knows it;
-    `because`: the item of the history behind it, -1: none."""
-
-    items: Ints
-    scores: Floats
-    source: Ints
-    because: Ints
-
-
 class Answer:
-    """Everything that was heard of one viewer. `shares` [sources, n_items]: NaN where a source does not know."""
+    """Everything that was heard of one viewer. `shares` [sources, n_items]: NaN where a source does not know.
+
+    Of items that were explained: `sources` [n_items], the number of the source that adds most to each, -1 where none
+    knows it; `because` [n_items]: the item of the history behind it, -1: none.
+    """
 
     def __init__(self, sources: Mapping[str, Source], history: Ragged, region: str | None, kids: bool, n_items: int):
         self.history, self.names = history, list(sources)
         self._heard = [source.heard(history, region, kids) for source in sources.values()]
-        self.shares = np.full((len(self._heard), n_items), np.nan, dtype=np.float32)
+        self._has_gaps = any(len(heard.share) < n_items for heard in self._heard)
+        self.shares = np.empty((len(self._heard), n_items), dtype=np.float32)
         for row, heard in zip(self.shares, self._heard, strict=True):
             row[: len(heard.share)] = heard.share
+            row[len(heard.share) :] = np.nan
         personal = zip(sources.values(), self._heard, strict=True)
         self.knows = any(of.personal and len(heard.opinion.asked) > 0 and heard.share.any() for of, heard in personal)
-        self._because = np.full(n_items, _UNASKED)
+        self.sources, self.because = (np.full(n_items, value) for value in (_NOBODY, _UNASKED))
 
     @cached_property
     def total(self) -> Floats:
         """[n_items] the sum; a title that a source does not know stands at the mean of the others."""
         return np.nansum(self.shares, axis=0) if self._has_gaps else self.shares.sum(axis=0)
 
-    @cached_property
-    def _has_gaps(self) -> bool:
-        return any(len(heard.share) < self.shares.shape[1] for heard in self._heard)
+    def heights(self, items: Ints) -> tuple[list[Floats], list[Floats]]:
+        """What a ranker takes of these items: `frame.source_columns` of each source, and last of the sum."""
+        total = self.total
+        own = total[items]
+        # Only what stands as high as one of them may stand above another.
+        ordered = np.sort(total[total >= own.min(initial=np.inf)])
+        spread = total.std()
+        places = ranks(ordered, own) if spread > 0 else np.full(len(items), np.nan, dtype=np.float32)
+        blend = (own - total.mean()) / spread if spread > 0 else places
+        found = [*(heard.heights(items) for heard in self._heard), (blend, places)]
+        return [of[0] for of in found], [of[1] for of in found]
 
-    def chosen(self, items: Ints, scores: Floats) -> Chosen:
-        """These items with their source and reason."""
+    def explain(self, items: Ints) -> None:
+        """Work out source and reason of these items."""
+        items = items[self.because[items] == _UNASKED]
+        items = items[np.sort(np.unique(items, return_index=True)[1])]  # one title often stands in several lists
         added = self.shares[:, items]
         if self._has_gaps:
             unknown = np.isnan(added)
             leading = np.where(unknown, -np.inf, added).argmax(axis=0)
-            leading[unknown.all(axis=0)] = -1
+            leading[unknown.all(axis=0)] = _NOBODY
         else:
             leading = added.argmax(axis=0)
-        asked = self._because[items] == _UNASKED  # one title often stands in several lists
+        self.sources[items], self.because[items] = leading, _NOBODY
         for number, heard in enumerate(self._heard):
-            own = items[asked & (leading == number)]
+            own = items[leading == number]
             if len(own):
-                self._because[own] = heard.causes(own)
-        return Chosen(items, scores, leading, self._because[items])
+                self.because[own] = heard.causes(own)
 
 
 def best(scores: Floats, allowed: NDArray[np.bool_], limit: int) -> Ints:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +64,20 @@ class IalsFitted:
         return (self.items[items] @ self._solved(history)).T
 
     def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
-        """One solution for both: the factors of a viewer are the sum of what each title adds to them."""
-        solved = self._solved(history.values)
-        return Opinion(self.items @ solved.sum(axis=1), history.values, lambda items: (self.items[items] @ solved).T)
+        """The equation of a viewer is factorised once for both: the viewer's factors, and what each title adds to them
+        where that is asked for."""
+        own, (factorise, solve) = self.items[history.values], _cholesky()
+        factor, failed = factorise(self._normal([own])[0])
+        if failed:
+            raise np.linalg.LinAlgError(f"the equation of a viewer has no solution (LAPACK's potrf: {failed})")
+        viewer, _ = solve(factor, self.confidence * own.sum(axis=0))
+
+        def contributions(items: Ints) -> Floats:
+            if not len(own):
+                return np.zeros((0, len(items)), dtype=np.float32)
+            return (self.items[items] @ solve(factor, self.confidence * own.T)[0]).T
+
+        return Opinion(self.items @ viewer, history.values, contributions)
 
     def _solved(self, history: Ints) -> Floats:
         """[factors, len(history)] what each title of a history adds to the factors of its viewer."""
@@ -100,3 +112,12 @@ class IalsFitted:
     def restored(cls, arrays: dict[str, NDArray]) -> "IalsFitted":
         by_length = bool(arrays["by_length"][0]) if "by_length" in arrays else False
         return cls(arrays["items"], float(arrays["penalty"][0]), float(arrays["confidence"][0]), by_length)
+
+
+@cache
+def _cholesky() -> tuple[Any, Any]:
+    """LAPACK's `potrf` and `potrs`: an equation is factorised once and solved for several right sides."""
+    from scipy.linalg import get_lapack_funcs
+
+    factorise, solve = get_lapack_funcs(("potrf", "potrs"), dtype=np.float32)
+    return factorise, solve

@@ -1,6 +1,7 @@
 """What EASE and the transition kNN become once fitted: a matrix of item-to-item weights, asked with a history."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,11 @@ def _dense(block: Any) -> Floats:
 
 @dataclass(frozen=True)
 class Stored:
-    """The stored weights of some rows, one after another: `row` counts these, `column` is the item of a `value`."""
+    """The stored weights of some rows, one after another: `lengths` of each row, `column` is the item of a `value`."""
 
-    rows: int
-    row: Ints
-    column: NDArray[Any]
+    lengths: Ints
+    column: Ints
     value: Floats
-
-    @classmethod
-    def of(cls, weights: sp.csr_matrix, history: Ints) -> "Stored":
-        every, values = np.asarray(weights.indices), np.asarray(weights.data, dtype=np.float32)
-        starts, stops = weights.indptr[history], weights.indptr[history + 1]
-        pairs = zip(starts.tolist(), stops.tolist(), strict=True)
-        spans = [slice(start, stop) for start, stop in pairs] or [slice(0, 0)]
-        row = np.repeat(np.arange(len(history)), stops - starts)
-        column = np.concatenate([every[span] for span in spans])
-        return cls(len(history), row, column, np.concatenate([values[span] for span in spans]))
-
-    def weighted(self, by: Floats) -> "Stored":
-        return Stored(self.rows, self.row, self.column, self.value * by[self.row])
 
     def sums(self, items: int) -> Floats:
         """[items] over all rows."""
@@ -47,8 +34,9 @@ class Stored:
         place[items] = np.arange(len(items))
         columns = place[self.column]
         wanted = np.flatnonzero(columns >= 0)
-        block = np.zeros((self.rows, len(items)), dtype=np.float32)
-        block[self.row[wanted], columns[wanted]] = self.value[wanted]
+        block = np.zeros((len(self.lengths), len(items)), dtype=np.float32)
+        row = np.searchsorted(np.cumsum(self.lengths), wanted, side="right")
+        block[row, columns[wanted]] = self.value[wanted]
         return block
 
 
@@ -77,7 +65,7 @@ class ItemWeights:
         age = np.arange(len(history))[::-1]
         fading = self._fading(age) * (age < (len(history) if self.last is None else self.last))
         if isinstance(self.weights, sp.csr_matrix):
-            return Stored.of(self.weights, history).weighted(fading).block(items, self.n_items)
+            return self._stored(self.weights, history, fading).block(items, self.n_items)
         return self.weights[np.ix_(history, items)] * fading[:, None]
 
     def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
@@ -86,8 +74,22 @@ class ItemWeights:
         if not isinstance(self.weights, sp.csr_matrix):
             return Opinion(self.score(history)[0], taken, lambda items: self.contributions(taken, items))
         asked = taken if self.last is None else taken[max(0, len(taken) - self.last) :]
-        stored = Stored.of(self.weights, asked).weighted(self._fading(np.arange(len(asked))[::-1]))
+        stored = self._stored(self.weights, asked, self._fading(np.arange(len(asked))[::-1]))
         return Opinion(stored.sums(self.n_items), asked, lambda items: stored.block(items, self.n_items))
+
+    def _stored(self, weights: sp.csr_matrix, history: Ints, by: Floats) -> Stored:
+        """The rows of these items, each times its element of `by`."""
+        columns, values = self._columns, np.asarray(weights.data, dtype=np.float32)
+        starts, stops = weights.indptr[history], weights.indptr[history + 1]
+        spans = [slice(*span) for span in zip(starts.tolist(), stops.tolist(), strict=True)] or [slice(0, 0)]
+        column, value = np.concatenate([columns[of] for of in spans]), np.concatenate([values[of] for of in spans])
+        return Stored(stops - starts, column, value * np.repeat(by, stops - starts))
+
+    @cached_property
+    def _columns(self) -> Ints:
+        """The items of the stored weights as NumPy's own indices, so that no answer has to convert its part."""
+        assert isinstance(self.weights, sp.csr_matrix)
+        return self.weights.indices.astype(np.intp)
 
     def _fading(self, age: NDArray) -> Floats:
         steps = age.astype(np.float32)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from models.errors import ModelError
 from models.interactions import Floats, Ints, Ragged
 from models.ranking.served import Ranking
-from models.recommenders.answer import Answer, Chosen, Source, best
+from models.recommenders.answer import Answer, Source, best
 from models.recommenders.base import Fitted
 from models.recommenders.blend import Blend
+from models.recommenders.scored import Scored
 from models.recommenders.segments import SegmentPopularityFitted
 from models.recommenders.similar import Neighbours, tags
 
@@ -26,6 +27,7 @@ HISTORY = 200  # newest titles of a history that are asked
 _TREND = 1.5  # a title trends when its share of the last week is this much above its share of the month
 _TREND_LEAST = 2.0
 _RANKED = 200  # the best of the sources, which the ranker puts in its order
+_NONE = np.zeros(0, dtype=np.int64)
 _TOLERANCE = 1e-3  # between a golden score and the one of a loaded copy, of scores with standard deviation 1
 
 
@@ -70,16 +72,6 @@ class Asked:
     kids: bool = False
     features: Mapping[str, float | str | None] = field(default_factory=dict)
     now: float = 0.0
-
-
-class Scored(NamedTuple):
-    """A place in a list. `because`: the title of the history that adds most to the score of `source`, exactly."""
-
-    title_id: str
-    score: float
-    source: str
-    reason: str
-    because: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,23 +146,34 @@ class System:
 
     def rank(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 200) -> list[Scored]:
         """The best titles for a viewer, then popular ones; popular ones alone where the model knows nothing of them."""
+        return self.personal(asked, allowed, limit, 0)[0]
+
+    def gems(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
+        """What suits a viewer above the average and few have found: of the less popular half of what is allowed."""
+        return self.personal(asked, allowed, 0, limit)[1]
+
+    def personal(
+        self, asked: Asked, allowed: NDArray[np.bool_], limit: int, gems: int
+    ) -> tuple[list[Scored], list[Scored]]:
+        """`rank` and `gems` of a viewer at once: the sources are asked, and explain, once."""
         answer = self._answer(asked)
         if not answer.knows:
-            return self.popular(asked.region, asked.kids, allowed, limit)
-        total = answer.total
-        top = best(total, allowed, limit if self.ranking is None else max(limit, _RANKED))
-        scores = total[top]
+            return self.popular(asked.region, asked.kids, allowed, limit), []
+        top = best(answer.total, allowed, limit if self.ranking is None else max(limit, _RANKED)) if limit else _NONE
+        hidden = self._hidden(answer.total, allowed, gems) if gems else _NONE
+        answer.explain(np.concatenate((top, hidden)))
+        scores = answer.total[top]
         if self.ranking is not None and len(top):
-            sources = {**dict(zip(answer.names, answer.shares, strict=True)), "blend": total}
-            scores = self.ranking.scores(top, sources, answer.history.values, asked.features, asked.kids, asked.now)
+            columns = dict(zip((*answer.names, "blend"), zip(*answer.heights(top), strict=True), strict=True))
+            scores = self.ranking.scores(top, columns, answer.history.values, asked.features, asked.kids, asked.now)
             order = np.argsort(-scores, kind="stable")[:limit]
             top, scores = top[order], scores[order]
-        picks = self._told(answer, answer.chosen(top, scores))
-        if len(picks) == limit:
-            return picks
-        rest = allowed.copy()
-        rest[top] = False
-        return picks + self.popular(asked.region, asked.kids, rest, limit - len(picks))
+        picks = self._told(answer, top, scores)
+        if len(picks) < limit:
+            rest = allowed.copy()
+            rest[top] = False
+            picks += self.popular(asked.region, asked.kids, rest, limit - len(picks))
+        return picks, self._told(answer, hidden, answer.total[hidden])
 
     def similar(self, title_id: str, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
         """Titles that the same viewers took, then those of the same genres; none for a title that is not known."""
@@ -182,10 +185,10 @@ class System:
         return [
             Scored(
                 self.items[item],
-                float(scores[item]),
                 "taken_together" if together[item] else "same_genres",
                 "because_you_watched" if together[item] else "similar_content",
                 title_id,
+                float(scores[item]),
             )
             for item in items
         ]
@@ -196,22 +199,12 @@ class System:
         return [
             Scored(
                 self.items[item],
-                float(counts[item]),
                 self.recent.source,
                 "trending" if rising[item] else "popular_now",
+                score=float(counts[item]),
             )
             for item in order[allowed[order]][:limit]
         ]
-
-    def gems(self, asked: Asked, allowed: NDArray[np.bool_], limit: int = 20) -> list[Scored]:
-        """What suits a viewer above the average and few have found: of the less popular half of what is allowed."""
-        answer = self._answer(asked)
-        if not answer.knows or not allowed.any():
-            return []
-        counts, total = self.recent.counts[30], answer.total
-        hidden = allowed & (counts <= np.median(counts[allowed])) & (total > 0)
-        items = best(total, hidden, limit)
-        return self._told(answer, answer.chosen(items, total[items]))
 
     def with_titles(self, contents: Sequence[Titled]) -> "System":
         """The same system with new titles, known by their content only; those that it knows already change nothing."""
@@ -329,39 +322,55 @@ class System:
         self._last[:] = [(asked, answer)]
         return answer
 
+    def _hidden(self, total: Floats, allowed: NDArray[np.bool_], limit: int) -> Ints:
+        """The best of the less popular half of what is allowed, if above the average."""
+        counts, order = self._rarest
+        known = order[allowed[order]]  # in the middle of these stands the median
+        if not len(known):
+            return known
+        median = (counts[known[(len(known) - 1) // 2]] + counts[known[len(known) // 2]]) / 2
+        return best(total, allowed & (counts <= median) & (total > 0), limit)
+
+    @cached_property
+    def _rarest(self) -> tuple[Floats, Ints]:
+        """How often each item was taken in a month, and the items in this order."""
+        counts = self.recent.counts[30]
+        return counts, np.argsort(counts, kind="stable")
+
     def _history(self, asked: Asked) -> Ragged:
         """One row: the newest titles that the model knows, oldest first, each once, where it was taken last."""
         timed = len(asked.times) == len(asked.history)
-        times = asked.times if timed else (0.0,) * len(asked.history)
-        newest: dict[int, float] = {}
-        for title, time in zip(asked.history[-HISTORY:], times[-HISTORY:], strict=True):
-            number = self._number.get(title, -1)
-            newest.pop(number, None)
-            newest[number] = time
-        newest.pop(-1, None)
-        known = np.array(list(newest), dtype=np.int64)
-        moments = np.array(list(newest.values()), dtype=np.float64) if timed and asked.times else None
-        indptr = np.array([0, len(known)], dtype=np.int64)
-        return Ragged(indptr, known, moments, np.array([asked.now], dtype=np.float64))
+        taken, of = asked.history[-HISTORY:], self._number
+        numbers = [of.get(title, -1) for title in taken]
+        times = asked.times[-HISTORY:] if timed else (0.0,) * len(taken)
+        if -1 in numbers or len(set(numbers)) < len(numbers):
+            newest: dict[int, float] = {}
+            for number, time in zip(numbers, times, strict=True):
+                newest.pop(number, None)
+                newest[number] = time
+            newest.pop(-1, None)
+            numbers, times = list(newest), tuple(newest.values())
+        moments = np.array(times, dtype=np.float64) if timed and asked.times else None
+        indptr = np.array([0, len(numbers)], dtype=np.int64)
+        return Ragged(indptr, np.array(numbers, dtype=np.int64), moments, np.array([asked.now], dtype=np.float64))
 
-    def _told(self, answer: Answer, chosen: Chosen) -> list[Scored]:
+    def _told(self, answer: Answer, items: Ints, scores: Floats) -> list[Scored]:
         """In words and title ids."""
-        items, reasons = self.items, [_reasons(name) for name in answer.names]
-        told = []
-        for item, score, number, cause in zip(
-            chosen.items.tolist(), chosen.scores.tolist(), chosen.source.tolist(), chosen.because.tolist(), strict=True
-        ):
-            if number < 0:
-                told.append(Scored(items[item], score, "catalogue", "new"))
-            elif cause < 0:
-                told.append(Scored(items[item], score, answer.names[number], reasons[number][0]))
-            else:
-                told.append(Scored(items[item], score, answer.names[number], reasons[number][1], items[cause]))
-        return told
+        ids, names = self.items, (*answer.names, "catalogue")  # the last one: no source knows it
+        reasons = [_reasons(name) for name in names]
+        source, because = answer.sources[items].tolist(), answer.because[items].tolist()
+        return [
+            Scored(ids[item], names[number], reasons[number][0], None, score)
+            if cause < 0
+            else Scored(ids[item], names[number], reasons[number][1], ids[cause], score)
+            for item, score, number, cause in zip(items.tolist(), scores.tolist(), source, because, strict=True)
+        ]
 
 
 def _reasons(source: str) -> tuple[str, str]:
     """What a source says of its titles: where nothing of the history is behind one, and where something is."""
+    if source == "catalogue":
+        return "new", "new"
     if source.startswith("popularity"):
         return "popular_now", "popular_now"
     if source.startswith("two_tower"):

@@ -137,12 +137,11 @@ def _lists(visit: Visit, shelf: Shelf, served: "Served") -> list[List]:
     if known is not None and known.titles:
         moment = visit.now.timestamp()
         asked = Asked(known.titles, known.times, visit.region, visit.kids, known.features, moment)
-        ranked = [_told(pick, shelf) for pick in served.ranked(asked, fresh, RANKED)]
+        ranked, gems = (_told(picks, known.titles, shelf) for picks in served.personal(asked, fresh, RANKED, GEMS))
         lists["for_you"] = [List("for_you", row_title("for_you"), ranked)]
         lists["because"] = [
             _because(shelf.seen[title_id], ranked, served, fresh) for title_id in anchors(ranked, _ANCHORS)
         ]
-        gems = [_told(pick, shelf) for pick in served.gems(asked, fresh, GEMS)]
         lists["gems"] = [List("gems", row_title("gems"), gems)]
     themes = by_genre(best := ranked or popular, _genres(best, shelf), _GENRES)
     lists["genre"] = [List(f"genre:{genre}", row_title(f"genre:{genre}"), picks) for genre, picks in themes.items()]
@@ -161,11 +160,11 @@ def _because(anchor: Title, ranked: Sequence[Pick], served: "Served", allowed: A
     return List(f"because:{anchor.title_id}", because_title(anchor.titles), [*follows, *like])
 
 
-def _told(pick: Pick, shelf: Shelf) -> Pick:
-    """The pick with a reason that this viewer may read: a child's page names no title of an adult's history."""
-    if pick.because is None or pick.because in shelf.seen:
-        return pick
-    return Pick(pick.title_id, pick.source, "for_you", None, pick.score)
+def _told(picks: list[Pick], history: Sequence[str], shelf: Shelf) -> list[Pick]:
+    """The picks with reasons that this viewer may read: a child's page names no title of an adult's history."""
+    if not (secret := {title_id for title_id in history if title_id not in shelf.seen}):
+        return picks
+    return [Pick(of.title_id, of.source, "for_you", None, of.score) if of.because in secret else of for of in picks]
 
 
 def _reranked(lists: Sequence[List], served: "Served", taste: Any) -> list[List]:
@@ -233,7 +232,7 @@ def _page(
 def _item(pick: Pick, chance: float, arms: Mapping[str, str]) -> dict[str, Any]:
     return {
         "title_id": pick.title_id,
-        "reason": pick.said,
+        "reason": {"code": pick.reason, "params": {} if pick.because is None else {"title_id": pick.because}},
         "source": pick.source,
         "propensity": chance,
         "experiments": arms,

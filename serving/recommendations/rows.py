@@ -6,7 +6,8 @@ well, so that no draw of one row changes what stands in another: probabilities s
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+
+from models.recommenders.scored import Scored
 
 MAX_ROW = 20
 MIN_ROW = 3
@@ -33,19 +34,7 @@ _GENRES_RU = {
 }  # fmt: skip
 
 
-class Pick(NamedTuple):
-    """A title that a list proposes, who proposes it, and why; `because`: the title that the reason names."""
-
-    title_id: str
-    source: str
-    reason: str
-    because: str | None = None
-    score: float = 0.0
-
-    @property
-    def said(self) -> dict[str, Any]:
-        """The reason as clients hear it."""
-        return {"code": self.reason, "params": {} if self.because is None else {"title_id": self.because}}
+Pick = Scored
 
 
 @dataclass(frozen=True, slots=True)

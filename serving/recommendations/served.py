@@ -15,7 +15,7 @@ from models.interactions import Floats
 from models.ranking.explore import SLOT, explore, seed_of
 from models.ranking.rerank import KNOBS, Knobs, rerank_rows
 from models.ranking.rows import order_rows
-from models.recommenders.system import Asked, Scored, System
+from models.recommenders.system import Asked, System
 from serving.recommendations.catalogue import Shelf
 from serving.recommendations.rows import HomeRow, Pick, take
 
@@ -72,15 +72,13 @@ class Served:
 
     # -- lists
 
-    def ranked(self, asked: Asked, allowed: Mask, limit: int) -> list[Pick]:
-        return _picks(self.system.rank(asked, allowed, limit))
-
-    def gems(self, asked: Asked, allowed: Mask, limit: int) -> list[Pick]:
-        return _picks(self.system.gems(asked, allowed, limit))
+    def personal(self, asked: Asked, allowed: Mask, limit: int, gems: int) -> tuple[list[Pick], list[Pick]]:
+        """What suits a viewer, and of this what few have found."""
+        return self.system.personal(asked, allowed, limit, gems)
 
     def similar(self, title_id: str, allowed: Mask, limit: int) -> list[Pick]:
         """Beside a title. What nobody but the models says about it is a likeness, not a reason."""
-        return _picks(self.system.similar(title_id, allowed, limit))
+        return self.system.similar(title_id, allowed, limit)
 
     def popular(self, shelf: Shelf, region: str | None, kids: bool, hidden: Collection[str], limit: int) -> list[Pick]:
         """Of what the shelf offers without `hidden`. The head of the order is kept for all viewers of the shelf."""
@@ -89,7 +87,7 @@ class Served:
         of_shelf = self._popular.setdefault(shelf, OrderedDict())
         head = of_shelf.get((region, kids))
         if head is None:
-            found = _picks(self.system.popular(region, kids, self.mask(shelf), _HEAD))
+            found = self.system.popular(region, kids, self.mask(shelf), _HEAD)
             head = of_shelf[region, kids] = self.reranked("trending", found, None)
             if len(of_shelf) > _ORDERS:
                 of_shelf.popitem(last=False)
@@ -97,7 +95,7 @@ class Served:
         picks = take(head, hidden, limit)
         if len(picks) < limit and len(head) == _HEAD:
             rest = self.without(self.without(self.mask(shelf), hidden), [pick.title_id for pick in head])
-            picks += _picks(self.system.popular(region, kids, rest, limit - len(picks)))
+            picks += self.system.popular(region, kids, rest, limit - len(picks))
         return picks
 
     def newest(self, shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
@@ -161,10 +159,6 @@ class Served:
             found[slot, row.picks[slot].title_id] = 1 - rate
             found |= {(slot, pick.title_id): rate / len(row.reserve) for pick in row.reserve}
         return found
-
-
-def _picks(scored: Iterable[Scored]) -> list[Pick]:
-    return [Pick(title_id, source, reason, because, score) for title_id, score, source, reason, because in scored]
 
 
 def _as_new(title_ids: Iterable[str]) -> Iterator[Pick]:

@@ -87,6 +87,19 @@ def test_numpy_and_keras_agree_and_nothing_looks_ahead(kind: Literal["sasrec", "
     assert np.abs(changed[:, 5:] - reference[:, 5:]).max(axis=-1).min() > 1e-3
 
 
+@pytest.mark.parametrize("kind", ["sasrec", "hstu"])
+@pytest.mark.parametrize("length", [0, 1, 5, 13])
+def test_the_opinion_on_one_viewer_is_the_score(kind: Literal["sasrec", "hstu"], length: int) -> None:
+    shape, rng = Shape(kind, ITEMS, 16, 2, 2, 8, starts=4), np.random.default_rng(3)
+    model = SequenceFitted(
+        shape, {name: rng.normal(0, 0.3, of).astype("f") for name, (of, _) in shape.weights().items()}
+    )
+    history = Ragged.of([rng.integers(ITEMS, size=length).tolist()])
+    moments = np.cumsum(rng.integers(1, 100_000, size=length)).astype(np.float64)
+    for of in (history, replace(history, times=moments, at=np.array([2e6]))):
+        np.testing.assert_allclose(model.opinion(of, None, False).scores, model.score(of)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_what_others_watched_and_the_batch_do_not_matter(data: Interactions, fitted: SequenceFitted) -> None:
     histories = leave_one_out(data).histories
     uneven = replace(histories, at=None, times=None).take([0, 1, 2])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matinee.home import Home
 from models.errors import ModelError
 from models.interactions import Interactions, Ragged
+from models.ranking.frame import source_columns
 from models.recommenders.assemble import assemble, golden_requests, popularity_system
 from models.recommenders.blend import Blend, scored
 from models.recommenders.content import ContentSpec, TitleContent
@@ -91,6 +92,24 @@ def test_nothing_comes_out_that_the_mask_does_not_allow(system: System, history,
         assert len(titles) == len(set(titles)) <= limit, name
         assert all(pick.because is None or pick.because in {*history, "t01"} for pick in picks), name
     assert len(answers["rank"]) == len(answers["popular"]) == min(limit, int(allowed.sum())), "filled with popular ones"
+
+
+@given(history=st.lists(st.integers(0, ITEMS - 1), min_size=1, max_size=50), chosen=st.sets(st.integers(0, ITEMS)))
+@settings(deadline=None, max_examples=40)
+def test_a_ranker_hears_of_every_source_what_it_was_trained_on(system: System, history, chosen) -> None:
+    """Of all titles, one that came later (which the sources do not know) among them; both lists asked at once."""
+    grown = system.with_titles([SimpleNamespace(title_id="new", genres=("war",))])
+    asked = Asked(tuple(f"t{item:02d}" for item in history), now=1.0)
+    everything = grown.mask(grown.items)
+    answer, items = grown._answer(asked), np.array(sorted(chosen), dtype=np.int64)
+    for source, own, places in zip((*answer.shares, answer.total), *answer.heights(items), strict=True):
+        wanted = source_columns(source, items)
+        np.testing.assert_allclose(own, wanted[0], rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(places, wanted[1])
+    assert grown.personal(asked, everything, 9, 5) == (
+        grown.rank(asked, everything, 9),
+        grown.gems(asked, everything, 5),
+    )
 
 
 def test_viewers_without_a_known_history_get_what_is_popular(system: System) -> None:

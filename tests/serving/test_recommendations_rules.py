@@ -170,7 +170,7 @@ async def finish_one_after_the_other(app, client, who, world, known_as, done):
         known_as(account, profile, sorted(done), sorted(done))
         await asyncio.sleep(0.01)  # so long Redis takes to tell
         answer = await client.get("/api/recommendations", params={"profile_id": profile}, headers=token)
-        viewer = await home._viewers.of(account, None, profile)
+        viewer = await app.state.context.viewers.of(account, None, profile)
         count += check(answer.json(), viewer, home._clock.now(), world, done)
     return count
 
@@ -223,7 +223,7 @@ async def test_no_page_breaks_a_rule_whatever_happens(
                         assert answer.status_code == 200, answer.text
                         page = answer.json()
                         home = app.state.context.home
-                        viewer = await home._viewers.of(account, None, profile)
+                        viewer = await app.state.context.viewers.of(account, None, profile)
                         assert page["degraded"] == (app is not apps[-1])
                         done = set() if app is apps[1] else done_of[profile]  # Redis never told this one
                         count += check(page, viewer, home._clock.now(), world, done)
@@ -235,7 +235,7 @@ async def test_no_page_breaks_a_rule_whatever_happens(
                 answer = await clients[-1].get("/api/recommendations", params={"profile_id": profile}, headers=token)
                 assert answer.json()["degraded"]
                 home = apps[-1].state.context.home
-                viewer = await home._viewers.of(account, None, profile)
+                viewer = await app.state.context.viewers.of(account, None, profile)
                 # What Redis told before it went is remembered.
                 count += check(answer.json(), viewer, home._clock.now(), world, done_of[profile])
             await lead(apps[-1], port)

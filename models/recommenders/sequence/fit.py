@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.interactions import Floats, Interactions, Ints, Ragged
+from models.recommenders.opinion import Opinion
 from models.recommenders.sequence.batches import Batches
 from models.recommenders.sequence.forward import NUMPY, Kind, Shape, hidden, logits
 
@@ -133,6 +134,17 @@ class SequenceFitted:
         starts = np.minimum((histories.lengths - lengths)[:, None] + place, self.shape.starts - 1)
         every = hidden(NUMPY, self.shape, self.weights, newest.values[at], starts, _times(newest, at))
         return every[np.arange(len(lengths)), lengths - 1]
+
+    def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
+        """Of one viewer nothing is padded, and only what the whole history asks for is wanted."""
+        taken = history.values[-self.shape.length :]
+        if not len(taken):
+            return Opinion(np.zeros(self.shape.n_items, dtype=np.float32), taken)
+        skipped = len(history.values) - len(taken)
+        starts = np.minimum(np.arange(skipped, len(history.values)), self.shape.starts - 1)
+        times = _times(history.newest(self.shape.length), np.arange(len(taken))[None]) if self.shape.timed else None
+        asked = hidden(NUMPY, self.shape, self.weights, taken[None], starts[None], times, newest=True)
+        return Opinion(logits(NUMPY, self.weights, asked[0, 0]), history.values)
 
     def arrays(self) -> dict[str, NDArray]:
         shape = self.shape

@@ -79,8 +79,11 @@ def hidden(
     starts: Array,
     times: Array | None,
     drop: Callable[[Array], Array] = lambda values: values,
+    *,
+    newest: bool = False,
 ) -> Array:
-    """[rows, length, dim]: at each place, what the history up to it asks for.
+    """[rows, length, dim]: at each place, what the history up to it asks for; [rows, 1, dim] where only the `newest`
+    place is wanted, of which no row is padded then.
 
     `items` and `starts` (the place in the whole history) are whole numbers [rows, length], padded behind. `times`
     [rows, length + 1] are whole seconds from any zero: of each item, and at last of the question; None: not known. `f`
@@ -98,7 +101,9 @@ def hidden(
     x = drop(x)
     for number in range(shape.blocks):
         own = {name: weights[f"{number}/{name}"] for name in _BLOCK[shape.kind]}
-        x = block(f, shape.heads, own, x, bias, drop)
+        # What earlier places ask for is of use to later blocks alone.
+        asked = slice(length - 1, length) if newest and number == shape.blocks - 1 else slice(None)
+        x = block(f, shape.heads, own, x, bias[:, :, asked], drop, asked)
     return _normed(f, x, weights["norm"], weights["shift"])
 
 
@@ -116,23 +121,28 @@ _BLOCK = {
 }
 
 
-def _transformer(f: Any, heads: int, w: Mapping[str, Array], x: Array, bias: Array, drop: Callable) -> Array:
+def _transformer(
+    f: Any, heads: int, w: Mapping[str, Array], x: Array, bias: Array, drop: Callable, asked: slice
+) -> Array:
+    """What the `asked` places get of all places, as `_transducer`."""
     q, k, v = _split(f, f.matmul(_normed(f, x, w["norm"], w["shift"]), w["in"]), 3, heads)
     scale = q.shape[-1] ** -0.5
-    attention = f.softmax(f.matmul(q * scale, f.transpose(k, (0, 1, 3, 2))) + bias, axis=-1)
-    x = x + drop(f.matmul(_joined(f, f.matmul(attention, v)), w["out"]))
+    attention = f.softmax(f.matmul(q[:, :, asked] * scale, f.transpose(k, (0, 1, 3, 2))) + bias, axis=-1)
+    x = x[:, asked] + drop(f.matmul(_joined(f, f.matmul(attention, v)), w["out"]))
     wide = f.relu(f.matmul(_normed(f, x, w["norm2"], w["shift2"]), w["wide"]) + w["wide_bias"])
     return x + drop(f.matmul(wide, w["narrow"]) + w["narrow_bias"])
 
 
-def _transducer(f: Any, heads: int, w: Mapping[str, Array], x: Array, bias: Array, drop: Callable) -> Array:
+def _transducer(
+    f: Any, heads: int, w: Mapping[str, Array], x: Array, bias: Array, drop: Callable, asked: slice
+) -> Array:
     mixed = f.silu(f.matmul(_normed(f, x, w["norm"], w["shift"]), w["in"]))
     u, v, q, k = _split(f, mixed, 4, heads)
     scale = q.shape[-1] ** -0.5
-    attention = f.silu(f.matmul(q * scale, f.transpose(k, (0, 1, 3, 2))) + bias)
+    attention = f.silu(f.matmul(q[:, :, asked] * scale, f.transpose(k, (0, 1, 3, 2))) + bias)
     drawn = _joined(f, f.matmul(attention, v))
-    gated = _plain_norm(f, drawn) * _joined(f, u)
-    return x + f.matmul(drop(gated), w["out"])
+    gated = _plain_norm(f, drawn) * _joined(f, u[:, :, asked])
+    return x[:, asked] + f.matmul(drop(gated), w["out"])
 
 
 def _place_bias(f: Any, table: Array, length: int) -> Array:
