@@ -6,7 +6,6 @@ Hearing makes caches quick to change, it promises nothing: who must not miss any
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable
 
 import psycopg
@@ -25,18 +24,12 @@ class Changes:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.database()
         self._listeners: dict[str, list[Callable[[str | None], None]]] = {}
-        self._marks: Counter[str] = Counter()
-        self._epoch = 0  # how often it was connected: what was not heard meanwhile counts as one more change
         self._task: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
     def on(self, topic: str, callback: Callable[[str | None], None]) -> None:
         """Call with the key of each change of the topic; None: many changed, or nobody knows which."""
         self._listeners.setdefault(topic, []).append(callback)
-
-    def mark(self, topic: str) -> int:
-        """A number that grows with every change of the topic that was heard; -1 while nothing can be heard."""
-        return self._marks[topic] + self._epoch if self.listening.is_set() else -1
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen())
@@ -51,7 +44,6 @@ class Changes:
                     self._url, autocommit=True, connect_timeout=5
                 ) as connection:
                     await connection.execute(f"LISTEN {CHANNEL}")
-                    self._epoch += 1
                     self.listening.set()
                     for topic in self._listeners:
                         self._tell(topic, None)
@@ -65,7 +57,6 @@ class Changes:
             await asyncio.sleep(_PAUSE_S)
 
     def _tell(self, topic: str, key: str | None) -> None:
-        self._marks[topic] += 1
         for callback in self._listeners.get(topic, ()):
             try:
                 callback(key)

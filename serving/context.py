@@ -1,13 +1,12 @@
 """What the routes of one app share: settings, clock, connections, keys."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 import psycopg
 from fastapi import Depends, Request
 from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,7 +25,7 @@ from serving.accounts.second_factor import SecondFactors
 from serving.accounts.tokens import Tokens
 from serving.billing.payments.desk import Desk
 from serving.billing.payments.sweeping import Sweeping
-from serving.catalog.shared import Shared
+from serving.catalog.listings import Listings
 from serving.changes import Changes
 from serving.cors import listed
 from serving.events.core import Log
@@ -96,8 +95,7 @@ class Context:
         self.viewers = Viewers(self.read, clock)
         self.changes.on("account", self.owners.forget)
         self.changes.on("account", self.viewers.forget)
-        self.counts: Memo[str, bytes] = Memo(clock, size=1_000)  # some kilobytes each
-        self.pages: Shared[tuple[list[TupleRow], Sequence[object] | None]] = Shared()
+        self.listings = Listings(self.read, clock)
         self.search: Engine = PostgresEngine()
         # Pages do without Redis rather than wait for it.
         self.quick = _redis(settings.redis(), PATIENCE_S, kind)

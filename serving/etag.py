@@ -1,6 +1,7 @@
 """Answers that browsers may keep as long as they ask each time whether they changed (RFC 9110, 8.8.3 and 13.1.2)."""
 
 import hashlib
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,13 +10,27 @@ from starlette.responses import Response
 _HEADERS = {"cache-control": "private, max-age=0, must-revalidate", "vary": "Authorization, Cookie"}
 
 
-def answer(request: Request, body: bytes) -> Response:
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes of an answer with their ETag."""
+
+    content: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, content: bytes) -> "Body":
+        return cls(content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')
+
+
+def answer(request: Request, body: bytes | Body) -> Response:
     """JSON with its ETag; 304 where the client has these very bytes."""
-    tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    if isinstance(body, bytes):
+        body = Body.of(body)
+    tag = body.tag
     headers = {**_HEADERS, "etag": tag}
     asked = request.headers.get("if-none-match")
     if asked is not None and (
         asked.strip() == "*" or tag in (part.strip().removeprefix("W/") for part in asked.split(","))
     ):
         return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
+    return Response(body.content, media_type="application/json", headers=headers)

@@ -16,7 +16,7 @@ from serving.catalog.routes import viewer_of
 from serving.catalog.types import PersonPage, Similar, Title
 from serving.context import Context, Ctx
 from serving.db import Row
-from serving.etag import answer
+from serving.etag import Body, answer
 from serving.profiles.core import Viewer
 from serving.rights import ANY_DEVICE, decide
 
@@ -42,13 +42,13 @@ def _json(request: Request, body: object) -> Response:
 async def genres(request: Request, context: Ctx, _: ProfileId = None) -> Response:
     """The genres of what the viewer may see, with how many titles each has."""
     viewer = await viewer_of(request, context)
-    key = f"genres\0{context.changes.mark('title')}\0{viewer.limit}\0{viewer.region}"
-    body = context.counts.get(key)
-    if body is None:
-        now = context.clock.now()
-        found = await context.read(lambda connection: core.genres(connection, viewer, now))
-        body = context.counts.put(key, orjson.dumps(found))
-    return answer(request, body)
+    mark, key = await context.listings.mark(), ("genres", viewer.limit, viewer.region)
+
+    async def read() -> Body:
+        found = await context.read(lambda connection: core.genres(connection, viewer, mark.moment))
+        return Body.of(orjson.dumps(found))
+
+    return answer(request, context.listings.find(mark, key) or await context.listings.make(mark, key, read))
 
 
 @router.get("/media/{title_id}", responses={200: {"model": Title}})

@@ -1,13 +1,12 @@
 """What a list of titles is narrowed to and how it is ordered, as its address says it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, get_args
 
 import orjson
-from psycopg.types.json import Jsonb
 from starlette.datastructures import QueryParams
 
 from matinee.contracts.feed import Kind
@@ -44,7 +43,7 @@ class Filters:
     year_to: int | None = None
     added_since: datetime | None = None
     words: str | None = None
-    extra: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    extra: tuple[str, str] | None = None  # JSON
 
     @property
     def is_whole(self) -> bool:
@@ -53,7 +52,7 @@ class Filters:
 
     @property
     def name(self) -> str:
-        """What a cursor and a memo know this list by."""
+        """What a cursor knows this list by."""
         return repr(self)
 
     def parameters(self) -> Row:
@@ -68,8 +67,8 @@ class Filters:
             "year_to": self.year_to,
             "added_since": self.added_since,
             "words": self.words,
-            "extra": None if typed is None else Jsonb(typed),
-            "extra_text": None if text is None else Jsonb(text),
+            "extra": typed,
+            "extra_text": text,
         }
 
     def beginning(self) -> Sequence[object]:
@@ -175,7 +174,7 @@ def _flag(query: QueryParams, name: str) -> bool | None:
     return given.lower() in ("true", "1")
 
 
-def _contained(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _contained(given: Sequence[str]) -> tuple[str, str]:
     """What `extra` has to contain, given as JSON or as `key.of.key=value`; and the same with the values as texts."""
     typed: dict[str, Any] = {}
     texts: dict[str, Any] = {}
@@ -195,7 +194,7 @@ def _contained(given: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
         found = _json(value)
         _put(typed, path.split("."), found if isinstance(found, int | float | bool) and _storable(found) else value)
         _put(texts, path.split("."), value)
-    return typed, texts
+    return json.dumps(typed), json.dumps(texts)
 
 
 def _json(given: str) -> object:

@@ -10,12 +10,14 @@ from psycopg.rows import TupleRow
 
 from serving.catalog.core import QUERIES, scope
 from serving.catalog.filters import Filters
+from serving.etag import Body
 from serving.problems import Problem
 from serving.profiles.core import Viewer
 from serving.rights.core import ANY_DEVICE, Terms, decide, terms_of
 
 _NOBODY = {"title_id": None, "parent_id": None, "root_id": None}
 _AS_OF_BATCH = 500
+_VARIANTS = 16
 
 
 async def browse(
@@ -90,6 +92,31 @@ def person_page(person_id: str, name: str, roles: Mapping[str, str]) -> str:
     parts = [f'{{"role":{orjson.dumps(role).decode()},"titles":[{titles}]}}' for role, titles in roles.items()]
     told = orjson.dumps({"person_id": person_id, "name": name}).decode()
     return f'{told[:-1]},"roles":[{",".join(parts)}]}}'
+
+
+class Page:
+    """Rows of `browse` for all who share a limit and a region: what each hears differs in what is refused alone."""
+
+    def __init__(self, found: Sequence[TupleRow], next_cursor: str | None) -> None:
+        self._found = found
+        self._end = f'],"next_cursor":"{next_cursor}"}}' if next_cursor else '],"next_cursor":null}'
+        self._alike = list({(row[1], row[5]): row for row in found}.values())  # most titles share few terms
+        self._told: dict[tuple[str | None, ...], Body] = {}
+
+    def body(self, viewer: Viewer, moment: datetime) -> Body:
+        """The JSON of `types.Page` for a viewer at a moment."""
+        if viewer.entitlements.titles:
+            return Body.of(self._written(viewer, moment))
+        refused = tuple([refusal(row, viewer, moment) for row in self._alike])
+        told = self._told.get(refused)
+        if told is None:
+            if len(self._told) >= _VARIANTS:
+                self._told.clear()
+            told = self._told[refused] = Body.of(self._written(viewer, moment))
+        return told
+
+    def _written(self, viewer: Viewer, moment: datetime) -> bytes:
+        return f'{{"items":[{items(self._found, viewer, moment)}{self._end}'.encode()
 
 
 def items(found: Iterable[TupleRow], viewer: Viewer, moment: datetime) -> str:

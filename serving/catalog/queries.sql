@@ -53,6 +53,13 @@ FROM picked_title(%(maturity)s, %(region)s, %(now)s, %(is_root)s, %(facets)s, %(
 WHERE (name_ru, title_id) > (%(place)s::text, %(after_id)s)
 ORDER BY name_ru ASC, title_id ASC LIMIT %(limit)s
 
+-- name: mark
+-- What differs after every commit that touches a title, and the next moment at which an offer opens or ends.
+SELECT version::text,
+       least((SELECT lower(open) FROM offer WHERE lower(open) > %(now)s ORDER BY lower(open) LIMIT 1),
+             (SELECT upper(open) FROM offer WHERE upper(open) > %(now)s ORDER BY upper(open) LIMIT 1)) AS until
+FROM catalogue_version
+
 -- name: facets
 -- How many titles of a filtered list have each facet; the largest of a kind first.
 SELECT split_part(facet, ':', 1) AS facet, substr(facet, strpos(facet, ':') + 1) AS value, count(*)::int AS titles

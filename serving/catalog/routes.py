@@ -1,6 +1,7 @@
 """The lists of the catalogue: plain Starlette routes, for they are asked for with every page that a person opens."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
 
 import orjson
 from psycopg import AsyncConnection
@@ -14,7 +15,7 @@ from serving.catalog.core import QUERIES, scope
 from serving.catalog.filters import Filters, filters_of, limit_of, moment, text, wrong
 from serving.context import Context, context_of
 from serving.db import rows
-from serving.etag import answer
+from serving.etag import Body, answer
 from serving.limits import SEARCH, address
 from serving.problems import Problem
 from serving.profiles.core import ANONYMOUS, Viewer
@@ -22,6 +23,7 @@ from serving.rights.region import placed
 
 _STAFF = ("moderator", "admin")
 _MAX_CURSOR = 1_000
+Listing: TypeAlias = Callable[[AsyncConnection], Awaitable[tuple[list[TupleRow], Sequence[object] | None]]]
 
 
 async def viewer_of(request: Request, context: Context) -> Viewer:
@@ -57,19 +59,21 @@ async def titles(request: Request) -> Response:
         raise wrong("cursor", f"at most {_MAX_CURSOR} characters")
     after = context.cursors.open(purpose, cursor) if cursor else None
 
-    async def read(connection: AsyncConnection) -> tuple[list[TupleRow], Sequence[object] | None]:
-        if at is not None:
-            return await lists.as_of(connection, viewer, at, filters, after, limit)
-        return await lists.browse(connection, viewer, context.clock.now(), filters, after, limit)
+    async def read(work: Listing) -> lists.Page:
+        found, following = await context.read(work)
+        return lists.Page(found, context.cursors.seal(purpose, following) if following else None)
 
     if at is not None:
-        found, following = await context.read(read)
-    else:
-        key = (viewer.limit, viewer.region, filters.name, cursor, limit)
-        found, following = await context.pages.read(key, lambda: context.read(read))
-    items = lists.items(found, viewer, at or context.clock.now())
-    sealed = f'"{context.cursors.seal(purpose, following)}"' if following else "null"
-    return answer(request, f'{{"items":[{items}],"next_cursor":{sealed}}}'.encode())
+        page = await read(lambda connection: lists.as_of(connection, viewer, at, filters, after, limit))
+        return answer(request, page.body(viewer, at))
+    mark = await context.listings.mark()
+    key = ("page", viewer.limit, viewer.region, filters, cursor, limit)
+    page = context.listings.find(mark, key) or await context.listings.make(
+        mark,
+        key,
+        lambda: read(lambda connection: lists.browse(connection, viewer, mark.moment, filters, after, limit)),
+    )
+    return answer(request, page.body(viewer, mark.moment))
 
 
 def _check_as_of(request: Request, filters: Filters) -> None:
@@ -85,18 +89,18 @@ async def facets(request: Request) -> Response:
     context = context_of(request.app)
     viewer = await viewer_of(request, context)
     filters = filters_of(request.query_params, viewer.language)
-    key = f"{context.changes.mark('title')}\0{viewer.limit}\0{viewer.region}\0{filters.name}"
-    body = context.counts.get(key)
+    mark, key = await context.listings.mark(), ("facets", viewer.limit, viewer.region, filters)
+    body = context.listings.find(mark, key)
     if body is None:
         claims = identify(request)
         await context.limits.spend(SEARCH, claims.account_id if claims else address(request))
-        parameters = {**scope(viewer, context.clock.now()), **filters.parameters()}
 
-        async def read(connection: AsyncConnection) -> list[dict]:
-            return await rows(connection, QUERIES["facets"], parameters)
+        async def read() -> Body:
+            parameters = {**scope(viewer, mark.moment), **filters.parameters()}
+            found: dict[str, list[dict]] = {}
+            for row in await context.read(lambda connection: rows(connection, QUERIES["facets"], parameters)):
+                found.setdefault(row["facet"], []).append({"value": row["value"], "titles": row["titles"]})
+            return Body.of(orjson.dumps(found))
 
-        found: dict[str, list[dict]] = {}
-        for row in await context.read(read):
-            found.setdefault(row["facet"], []).append({"value": row["value"], "titles": row["titles"]})
-        body = context.counts.put(key, orjson.dumps(found))
+        body = await context.listings.make(mark, key, read)
     return answer(request, body)

@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from ingest.catalog import ingest_feed
-from serving.catalog.shared import Shared
 from serving.search.types import Found
 
 LINES = [
@@ -155,24 +154,3 @@ async def test_processes_hear_of_changes_within_a_second(stocked, running):
         with psycopg.connect(stocked.database()) as connection:
             connection.execute("UPDATE title SET year = 1995 WHERE title_id = 'leon'")
         assert await asyncio.wait_for(heard.get(), 1) == "leon"
-
-
-async def test_who_asks_the_same_at_once_shares_a_query_that_began_after_they_asked():
-    shared, begun, gate = Shared[int](), [], asyncio.Event()
-
-    async def make():
-        begun.append(len(begun))
-        await gate.wait()
-        return begun[-1]
-
-    first = asyncio.create_task(shared.read("a", make))
-    await asyncio.sleep(0)
-    later = [asyncio.create_task(shared.read("a", make)) for _ in range(5)]
-    other = asyncio.create_task(shared.read("b", make))
-    await asyncio.sleep(0.01)
-    assert begun == [0, 1], "one of each key"
-    gate.set()
-    assert await first < 2
-    assert {await task for task in later} == {2}
-    assert await other < 2
-    assert await shared.read("a", make) == 3
