@@ -282,8 +282,11 @@ def test_its_lines_hold_no_tokens_no_queries_and_no_whole_addresses(client, behi
     client.get(f"/v/{secret}/otters/none.m4s?token={secret}", headers={"cookie": f"a={secret}"})
     client.get(f"/.hidden?token={secret}", headers={"referer": f"https://x/{secret}"})
     raw(behind.https, f"GET / HTTP/1.1\r\nHost: localhost\r\nX: {secret * 300}\r\n\r\n".encode())
-    time.sleep(0.05)
-    lines = (behind.settings.home.logs / "gateway.log").read_text()
+    assert client.get("/.last").status_code == 404
+    log, deadline = behind.settings.home.logs / "gateway.log", time.monotonic() + 10
+    while "/.last" not in (lines := log.read_text()):
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.02)
     assert secret not in lines
     entries = [json.loads(line) for line in lines.splitlines() if line.startswith("{")]
     assert any(entry["path"] == "/.hidden" and entry["status"] == "404" for entry in entries)

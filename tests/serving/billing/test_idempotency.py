@@ -83,14 +83,15 @@ async def test_a_key_is_of_an_account_and_a_route_and_of_one_body(till: Desk) ->
 
 
 async def test_a_request_under_way_is_told_so(till: Desk) -> None:
-    enough = asyncio.Event()
+    begun, enough = asyncio.Event(), asyncio.Event()
 
     async def slow(_: Claim) -> Answer:
+        begun.set()
         await enough.wait()
         return Answer(200, b"done")
 
     first = asyncio.create_task(once(till, ASKED, slow))
-    await asyncio.sleep(0.05)
+    await begun.wait()
     with pytest.raises(Problem) as refused:
         await once(till, ASKED, slow, patience_s=0.05)
     assert (refused.value.status, refused.value.code) == (409, "in_flight")
@@ -119,14 +120,15 @@ async def test_who_died_leaves_the_key_with_what_was_made(till: Desk, clock: Man
 
 async def test_who_lost_the_key_writes_nothing(till: Desk, clock: ManualClock, books: psycopg.Connection[Any]) -> None:
     """One process hangs beyond its lease; the retry takes over, and what the first one made is rolled back."""
-    work, woken = Effects(till), asyncio.Event()
+    work, begun, woken = Effects(till), asyncio.Event(), asyncio.Event()
 
     async def hangs(claim: Claim) -> Answer:
+        begun.set()
         await woken.wait()
         return await work(claim)
 
     slow = asyncio.create_task(once(till, ASKED, hangs))
-    await asyncio.sleep(0.05)
+    await begun.wait()
     clock.advance(LEASE)
     assert await once(till, ASKED, work) == Answer(201, b"answer 1")
     woken.set()
