@@ -116,17 +116,28 @@ def _equal(one: object, other: object) -> bool:
 def recent_and_before(
     settings: Settings, *, days: int = 7, views: Sequence[View] = VIEWS
 ) -> dict[str, tuple[pl.Series, pl.Series]]:
-    """Feature -> its values at what was shown before the last `days`, and at what was shown within them.
-
-    The first 30 days are left out: windows fill then, which is no drift.
+    """Feature -> its values at what was shown before the last `days`, and at what was shown within them (`sides`).
 
     Raises:
         FeatureError: the snapshot has no impressions.
         NoSnapshotError: nothing is published yet.
     """
-    frame = training_set(settings)
+    shown = training_set(settings)
+    if shown.is_empty():
+        return {}
+    newest: datetime = shown[EVENT_TIMESTAMP][-1]
+    return sides(shown, newest - timedelta(days=days), views)
+
+
+def sides(
+    shown: pl.DataFrame, since: datetime, views: Sequence[View] = VIEWS
+) -> dict[str, tuple[pl.Series, pl.Series]]:
+    """Feature -> its values in a training set before the moment `since`, and after it.
+
+    The first 30 days are left out: windows fill then, which is no drift.
+    """
     at = pl.col(EVENT_TIMESTAMP)
-    filled = frame.filter(at >= at.min() + WINDOWS)
-    is_recent = filled.select(at > at.max() - timedelta(days=days)).to_series()
+    filled = shown.filter(at >= at.min() + WINDOWS)
+    is_recent = filled.select(at > since).to_series()
     names = [full_name(view, name) for view in views for name in view.names]
     return {name: (filled[name].filter(~is_recent), filled[name].filter(is_recent)) for name in names}

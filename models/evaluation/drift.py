@@ -1,9 +1,32 @@
 """How far a feature has moved away from what a model was fitted to."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+if TYPE_CHECKING:
+    import polars as pl
+
+ENOUGH = 1_000  # values on each side: of fewer the index says more about chance
 _EMPTY = 1e-4
+
+
+def moved(sides: "Mapping[str, tuple[pl.Series, pl.Series]]") -> dict[str, float]:
+    """Population stability index of each feature with ENOUGH values both before and after (`features.checks.sides`)."""
+    return {name: _of_series(*both) for name, both in sides.items() if min(map(len, both)) >= ENOUGH}
+
+
+def _of_series(before: "pl.Series", recent: "pl.Series") -> float:
+    import polars as pl
+
+    if before.dtype.is_numeric():
+        expected, actual = (side.cast(pl.Float64).fill_null(float("nan")).to_numpy() for side in (before, recent))
+        return psi(expected, actual)
+    counted = [dict(side.value_counts().iter_rows()) for side in (before, recent)]
+    kinds = sorted({*counted[0], *counted[1]}, key=str)
+    return psi_of_counts(*([side.get(kind, 0) for kind in kinds] for side in counted))
 
 
 def psi(expected: ArrayLike, actual: ArrayLike, bins: int = 10) -> float:

@@ -71,8 +71,13 @@ class Verdict:
 
     @property
     def markdown(self) -> str:
-        """The report: every check with what was measured and the bar, then every contender."""
-        lines = [f"# Promotion gate: {self.challenger}", "", f"**{self.text}**", "", f"Judged on {self.folds}."]
+        """The report: the verdict and its details."""
+        return f"# Promotion gate: {self.challenger}\n\n**{self.text}**\n\n{self.details}"
+
+    @property
+    def details(self) -> str:
+        """Every check with what was measured and the bar, then every contender, as Markdown."""
+        lines = [f"Judged on {self.folds}."]
         lines += [f"Not judged here: {self.note}.", ""] if self.note else [""]
         lines += ["| check | passed | measured | bar |", "|---|---|---|---|"]
         lines += [f"| {c.name} | {'yes' if c.passed else '**no**'} | {c.text} | {c.bar} |" for c in self.checks]

@@ -63,7 +63,8 @@ class RankerResult:
 
     `metrics`: by contender (among them `blend`, and `logged`: the order in which the titles stood), on the last part of
     time; `curves`: by contender, the debiased NDCG@10 of the part before it, step by step; `position_effect` [rows,
-    places]: how often a place is looked at, against the best of all.
+    places]: how often a place is looked at, against the best of all; `judged`: the ranker as it was judged, fitted to
+    nothing of the last part.
     """
 
     ranker: Ranker | None
@@ -72,3 +73,4 @@ class RankerResult:
     curves: Mapping[str, list[float]]
     position_effect: NDArray[np.float64]
     reason: str = ""
+    judged: Ranker | None = None

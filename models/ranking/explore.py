@@ -1,7 +1,9 @@
 """The exploration slot: now and then a row shows a title that is not shown enough to be judged, with known chances."""
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,24 +35,23 @@ def explore(
     the `candidates` that are not in the row, drawn in proportion to `weights` (uniformly without them), instead of what
     stood there. The draw depends on the seed alone, so that a page can be made again and cached.
     """
-    row = np.array(order, dtype=np.int64)
-    propensity = np.ones(len(row))
+    row = [int(item) for item in order]
+    propensity = [1.0] * len(row)
     pool, chances = _pool(row, candidates, weights)
-    if not len(row) or not len(pool) or rate <= 0:
-        return row, propensity
-    slot = min(slot, len(row) - 1)
-    coin, pick = ((seed >> 64) & (2**64 - 1)) >> 11, (seed & (2**64 - 1)) >> 11
-    if coin / _UNIT >= rate:
-        propensity[slot] = 1 - rate
-        return row, propensity
-    drawn = min(int(np.searchsorted(np.cumsum(chances), pick / _UNIT, side="right")), len(pool) - 1)
-    row[slot], propensity[slot] = pool[drawn], rate * chances[drawn]
-    return row, propensity
+    if row and pool and rate > 0:
+        slot = min(slot, len(row) - 1)
+        coin, pick = ((seed >> 64) & (2**64 - 1)) >> 11, (seed & (2**64 - 1)) >> 11
+        if coin / _UNIT >= rate:
+            propensity[slot] = 1 - rate
+        else:
+            drawn = min(bisect_right(list(accumulate(chances)), pick / _UNIT), len(pool) - 1)
+            row[slot], propensity[slot] = pool[drawn], rate * chances[drawn]
+    return np.array(row, dtype=np.int64), np.array(propensity)
 
 
-def _pool(row: Ints, candidates: Sequence[int] | Ints, weights: ArrayLike | None) -> tuple[Ints, NDArray[np.float64]]:
-    pool, shown = np.asarray(candidates, dtype=np.int64), set(row.tolist())
-    given = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
-    kept = np.array([item not in shown for item in pool.tolist()], dtype=np.bool_) & (given > 0)
-    pool, given = pool[kept], given[kept]
-    return pool, given / given.sum() if len(given) else given
+def _pool(row: Sequence[int], candidates: Sequence[int] | Ints, weights: ArrayLike | None) -> tuple[list[int], list]:
+    """What may be drawn, and the chance of each. A row has few candidates: NumPy would take longer."""
+    given = [1.0] * len(candidates) if weights is None else np.asarray(weights, dtype=np.float64).tolist()
+    pairs = [(int(item), of) for item, of in zip(candidates, given, strict=True) if item not in row and of > 0]
+    whole = sum(of for _, of in pairs)
+    return [item for item, _ in pairs], [of / whole for _, of in pairs]

@@ -16,7 +16,8 @@ from models.ranking.frame import FEATURES, POSITION, SOURCES, as_served
 from models.ranking.judged import log_loss, page_ndcg
 
 LEAST = 200  # positives without which nothing is learned that the blend does not know
-_PARTS = (0.7, 0.85)  # of the pages in time: fitted, then sizes chosen, then judged
+_JUDGED_FROM = 0.85  # of the pages in time, where no moment is given
+_CHOSEN_FROM = 0.82  # of those before: by the others sizes are chosen
 _TREES, _EPOCHS = 120, 10
 _LOOK = 50  # trees of the rankers that estimate what place does
 _EVERY = 5  # trees between two looks at the curve
@@ -35,15 +36,18 @@ class Grown:
     curve: list[float]
 
 
-def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", "mlp")) -> RankerResult:
-    """Fit each kind to the first 70 % of the pages in time, choose its size on the next 15 %, judge it on the last by
-    debiased NDCG@10 with all titles at one place, as serving asks. The winner is fitted again to everything.
+def fit_ranker(
+    data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", "mlp"), *, judged_from: float | None = None
+) -> RankerResult:
+    """Fit each kind to the earlier pages, choose its size on the last of these, judge it on those from the moment
+    `judged_from` on (epoch seconds; without one, the last 15 %) by debiased NDCG@10 with all titles at one place, as
+    serving asks. The winner is fitted again to everything.
 
     It serves where it is surely better than the blend and than the order in which the titles stood: the lower bound of
     the difference, by a paired bootstrap over pages, is above 0. Else, and without LEAST plays in the first part, the
     ranker is None and the blend ranks. `metrics` of each kind tell both bounds, and how far its features moved.
     """
-    past, between, last = _in_time(data)
+    past, between, last = _in_time(data, judged_from)
     if (plays := int(past.label.sum())) < LEAST or not len(last) or not last.label.any():
         reason = f"{plays} plays to learn from, a ranker needs {LEAST}: the blend ranks"
         return RankerResult(None, None, {}, {}, _NO_EFFECT, reason)
@@ -65,7 +69,7 @@ def fit_ranker(data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", 
     if not serves:
         return RankerResult(None, None, metrics, curves, effect, reason)
     ranker = _REFIT[kind](unbiased(data, effect), seed, grown[kind].size)
-    return RankerResult(ranker, kind, metrics, curves, effect, reason)
+    return RankerResult(ranker, kind, metrics, curves, effect, reason, grown[kind].ranker)
 
 
 def _verdict(
@@ -95,13 +99,16 @@ def _effect(data: RankingSet, seed: int) -> NDArray[np.float64]:
     return position_effect(gbdt.train(unbiased(data, effect), FEATURES, seed, trees=_LOOK), data)
 
 
-def _in_time(data: RankingSet) -> tuple[RankingSet, RankingSet, RankingSet]:
-    """Whole pages, by the moment of their first impression."""
+def _in_time(data: RankingSet, judged_from: float | None) -> tuple[RankingSet, RankingSet, RankingSet]:
+    """Whole pages, by the moment of their first impression: to fit, to choose by, to judge by."""
     _, page = np.unique(data.group, return_inverse=True)
     first = np.full(page.max(initial=-1) + 1, np.inf)
     np.minimum.at(first, page, data.at)
-    cuts = np.quantile(first, _PARTS) if len(first) else np.zeros(2)
-    part = np.searchsorted(cuts, first, side="right")[page]
+    if judged_from is None:
+        judged_from = float(np.quantile(first, _JUDGED_FROM)) if len(first) else 0.0
+    earlier = first[first < judged_from]
+    chosen_from = float(np.quantile(earlier, _CHOSEN_FROM)) if len(earlier) else judged_from
+    part = np.searchsorted([chosen_from, judged_from], first, side="right")[page]
     past, between, last = (data.take(np.flatnonzero(part == number)) for number in range(3))
     return past, between, last
 

@@ -62,83 +62,89 @@ def rerank_rows(
     embeddings: Sequence[Floats] | None = None,
 ) -> list[Ints]:
     """`rerank` of several rows of one viewer, place by place in all of them at once."""
+    if not len(scores):
+        return []
     orders = [np.argsort(-of, kind="stable").astype(np.int64) for of in scores]
-    rows = [_Row(*given) for given in zip(scores, genres, knobs, orders, strict=True)]
-    calibrated = history_genres is not None and history_genres.sum() > 0
-    targets = [
-        (number, of.knobs.calibration, _Calibration(of.genres[of.order], history_genres))
-        for number, of in enumerate(rows)
-        if calibrated and of.knobs.calibration > 0 and history_genres is not None
-    ]
-    moved = {number for number, _, _ in targets} | {number for number, of in enumerate(rows) if of.knobs.diversity > 0}
-    longest = max((len(order) for order in orders), default=0)
+    calibrated = history_genres is not None and bool(history_genres.sum() > 0)
     # Everything stands in the order of the scores, so that of equal values the first is the better title.
-    base = np.full((len(rows), longest), -np.inf, dtype=np.float32)
-    alike = np.zeros((len(rows), longest, longest), dtype=np.float32)
-    for number, of in enumerate(rows):
-        base[number, : len(of.order)] = of.relevance(calibrated)
-        if of.knobs.diversity > 0:
-            unit = _unit((genres if embeddings is None else embeddings)[number][of.order])
-            alike[number, : len(unit), : len(unit)] = of.knobs.diversity * (unit @ unit.T)
-    places, every = max((of.size for of in rows), default=0), np.arange(len(rows))
-    chosen = np.zeros((len(rows), places), dtype=np.int64)
-    nearest, value = np.zeros_like(base), np.empty_like(base)
-    for place in range(places):
-        np.subtract(base, nearest, out=value)
+    worth = [relevance(of[order], of_row, calibrated) for of, order, of_row in zip(scores, orders, knobs, strict=True)]
+    vectors = [unit(of[order]) for of, order in zip(embeddings or genres, orders, strict=True)]
+    shares = [of[order] for of, order in zip(genres, orders, strict=True)]
+    chosen = places(_padded(worth, -np.inf), _padded(vectors, 0.0), _padded(shares, 0.0), history_genres, knobs)
+    return [arranged(order, of, of_row) for order, of, of_row in zip(orders, chosen, knobs, strict=True)]
+
+
+def relevance(scores: Floats, knobs: Knobs, calibrated: bool) -> Floats:
+    """[m] what is left of these scores beside the knobs; `calibrated`: there is a history to calibrate to."""
+    weight = np.float32(1 - knobs.diversity - knobs.calibration * calibrated)
+    return weight * _scaled(scores) if len(scores) else scores
+
+
+def places(
+    worth: Floats, unit: Floats, genres: Floats, history_genres: Floats | None, knobs: Sequence[Knobs]
+) -> list[list[int]]:
+    """For each row which of its candidates take its places, of equal ones the first; `worth` [rows, m]: `relevance`,
+    -inf where there is none any more; `unit` [rows, m, d]: vectors of length 1 or 0; `genres` [rows, m, g]."""
+    sizes = [min(of.size, count) for of, count in zip(knobs, np.isfinite(worth).sum(axis=1).tolist(), strict=True)]
+    alike = unit @ unit.transpose(0, 2, 1)
+    alike *= np.array([of.diversity for of in knobs], dtype=np.float32)[:, None, None]
+    targets = [
+        (number, of.calibration, _Calibration(genres[number], history_genres))
+        for number, of in enumerate(knobs)
+        if of.calibration > 0 and history_genres is not None and history_genres.sum() > 0
+    ]
+    left, every, chosen = worth.copy(), np.arange(len(worth)), []
+    nearest, value = np.zeros_like(left), np.empty_like(left)
+    for place in range(max(sizes, default=0)):
+        np.subtract(left, nearest, out=value)
         for number, weight, target in targets:
-            value[number, : target.count] -= weight * target.divergences(place)
+            value[number] += weight * target.gains(place)
         items = value.argmax(axis=1)
-        chosen[:, place] = items
-        base[every, items] = -np.inf
+        chosen.append(items)
+        left[every, items] = -np.inf
         np.maximum(nearest, alike[every, items], out=nearest)
         for number, _, target in targets:
-            if place < rows[number].size:
-                target.take(items[number])
-    return [of.order if n not in moved else of.arranged(chosen[n, : of.size]) for n, of in enumerate(rows)]
+            target.take(items[number])
+    by_row = np.array(chosen, dtype=np.int64).reshape(-1, len(worth)).T.tolist()
+    return [of[:size] for of, size in zip(by_row, sizes, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Row:
-    """`order`: by score."""
-
-    scores: Floats
-    genres: Floats
-    knobs: Knobs
-    order: Ints
-
-    @property
-    def size(self) -> int:
-        return min(self.knobs.size, len(self.order))
-
-    def relevance(self, calibrated: bool) -> Floats:
-        weight = 1 - self.knobs.diversity - self.knobs.calibration * calibrated
-        return (weight * _scaled(self.scores))[self.order] if len(self.order) else self.scores
-
-    def arranged(self, chosen: Ints) -> Ints:
-        """All of them, these places of the order first."""
-        left = np.ones(len(self.order), dtype=np.bool_)
-        left[chosen] = False
-        return np.concatenate((self.order[chosen], self.order[left]))
+def arranged(order: Ints, chosen: Sequence[int], knobs: Knobs) -> Ints:
+    """All of the `order`, the `chosen` places of it first; as it is where no knob moves anything."""
+    if not (knobs.diversity or knobs.calibration):
+        return order
+    rest = np.ones(len(order), dtype=np.bool_)
+    rest[chosen] = False
+    return np.concatenate((order[chosen], order[rest]))
 
 
 class _Calibration:
-    """The divergence of a growing list from the history's genres."""
+    """What a growing list does for the divergence of its genres from the history's."""
 
     def __init__(self, genres: Floats, history: Floats) -> None:
         present = history > 0
         self._p = (history[present] / history.sum()).astype(np.float32)
-        self._entropy = (self._p * np.log(self._p)).sum()
-        self._genres = genres[:, present]
-        self._sum = np.zeros(int(present.sum()), dtype=np.float32)
-        self.count = len(genres)
+        self._least = np.float32(_SMOOTH) * self._p
+        self._genres = np.ascontiguousarray(genres[:, present])
+        self._sum, self._mixed = np.zeros_like(self._p), np.empty_like(self._genres)
 
-    def divergences(self, count: int) -> Floats:
-        """KL(history || list) of the list with each candidate added, [m]."""
-        mixed = (self._sum + self._genres) * ((1 - _SMOOTH) / (count + 1)) + _SMOOTH * self._p
-        return self._entropy - np.log(mixed) @ self._p
+    def gains(self, count: int) -> Floats:
+        """[m] -KL(history || list) of the list with each candidate added, but for the history's own entropy."""
+        mixed = np.add(self._genres, self._sum, out=self._mixed)
+        mixed *= np.float32((1 - _SMOOTH) / (count + 1))
+        mixed += self._least
+        return np.log(mixed, out=mixed) @ self._p
 
     def take(self, item: np.intp | int) -> None:
         self._sum += self._genres[item]
+
+
+def _padded(rows: Sequence[Floats], nothing: float) -> Floats:
+    """[rows, longest, ...] with `nothing` behind the shorter ones."""
+    made = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), nothing, dtype=np.float32)
+    for whole, of in zip(made, rows, strict=True):
+        whole[: len(of)] = of
+    return made
 
 
 def _scaled(scores: Floats) -> NDArray[np.float32]:
@@ -146,6 +152,7 @@ def _scaled(scores: Floats) -> NDArray[np.float32]:
     return ((scores - scores.min()) / (spread if spread > 0 else 1)).astype(np.float32)
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """The same [m, d] with length 1, or 0."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.evaluation.gate import Verdict
 from models.ranking.learn import Learned
 from models.recommenders.marts import Marts
 from models.recommenders.promotion import Judged
@@ -35,7 +36,9 @@ def table(trial: Trial) -> str:
     return "\n".join(lines)
 
 
-def model_card(trial: Trial, marts: Marts, judged: Judged, segments: "pl.DataFrame", learned: Learned) -> str:
+def model_card(
+    trial: Trial, marts: Marts, judged: Judged, segments: "pl.DataFrame", learned: Learned, ranker: Verdict | None
+) -> str:
     """Markdown: what the model is, what it was fitted to, how it was judged, what it must not be used for."""
     used = ", ".join(f"{name} {trial.tuned.weights[name]:g}" for name in trial.tuned.used) or "it is no blend"
     return f"""# matinee-recommender: {trial.tuned.candidate}
@@ -63,20 +66,25 @@ profiles; the one against the baseline is paired. NDCG@10 counts all later title
 {judged.verdict.markdown.partition("**")[2].partition("**")[2].strip()}
 
 ## The ranker
-{_ranker(learned)}
+{_ranker(learned, ranker)}
 
 ## Limits
 Trained on what people took, so it inherits what they were shown. What nobody has taken is known by its content alone,
-if at all. The gate judges the order of the model; what a ranker makes of it is judged on logged impressions. Accuracy
-says nothing about children's profiles or rights: serving masks those before anything is ranked.
+if at all. Accuracy says nothing about rights: serving masks what is not licensed before anything is ranked.
 """
 
 
-def _ranker(learned: Learned) -> str:
+def _ranker(learned: Learned, verdict: Verdict | None) -> str:
     result = learned.result
     if learned.ranking is None:
-        return f"None: {result.reason}."
-    return f"`{result.kind}` orders the candidates, judged on the last part of the logged impressions: {result.reason}."
+        told = f"None: {result.reason}."
+    else:
+        told = f"`{result.kind}` orders the candidates, judged on the newest fold: {result.reason}."
+    return (
+        told
+        if verdict is None
+        else f"{told}\n\n{verdict.markdown.partition('Judged on')[2].partition(chr(10))[2].strip()}"
+    )
 
 
 def _segments(segments: "pl.DataFrame") -> str:

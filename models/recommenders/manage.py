@@ -6,7 +6,7 @@ from matinee.lake import NoSnapshotError
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.evaluation.splits import rolling
-from models.recommenders import registry
+from models.recommenders import ranked, registry
 from models.recommenders.base import few_threads
 from models.recommenders.follow import Serving, bring
 from models.recommenders.marts import Marts, read_marts
@@ -44,7 +44,10 @@ def gate(settings: Settings, name: str, *, plan: Plan | None = None) -> Judged:
     recipe, marts = registry.recipe_of(settings, version), _marts(settings, version)
     recorded = registry.recorded(settings, version)
     with few_threads():
-        judged = _gate(marts, plan or Plan(), recipe).judge(recipe, serves.recipe, recorded=recorded)
+        judging = _gate(marts, plan or Plan(), recipe)
+        judged = judging.judge(recipe, serves.recipe, recorded=recorded)
+        if registry.ranks(settings, version):
+            judged = judged.also(ranked.check(*ranked.learned(settings, judging, recipe)))
     return serves.settled(judged, recipe, marts.data_hash)
 
 

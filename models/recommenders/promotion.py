@@ -1,20 +1,24 @@
 """The gate before a model serves: contenders made from recipes, judged on folds that each is fitted for anew.
 
 A recipe is judged by the lists of the system that would serve: assembled from it on each fold's past, it masks, cuts
-histories and answers viewers whom it does not know as it does when it serves. Only the ranker is left out: it learns
-from impressions, and is judged on later ones (`ranking.fit`).
+histories and answers viewers whom it does not know as it does when it serves. A ranker on top of it is judged apart,
+against the same system without it: what it refuses to the ranker, the gate does not refuse to the recipe.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ModelError
+from models.evaluation import checks
+from models.evaluation.checks import Bars, Check
 from models.evaluation.gate import Contender, Verdict, judge, measure
 from models.evaluation.splits import Rolling, Task
 from models.interactions import Floats, Interactions, Ints, Ragged
+from models.ranking.served import Ranking
 from models.recommenders.assemble import assemble, until
 from models.recommenders.base import Fitted
 from models.recommenders.marts import Marts
@@ -26,7 +30,7 @@ from models.recommenders.zoo import RECENT, Zoo
 
 _BASELINES = (*RECENT, "knn", "ease")
 _LISTED = 10
-_NOTE = "a ranker on top of it is not judged here but on logged impressions"
+Features = Mapping[int, Mapping[str, float | str | None]]  # of a viewer (row of the profiles), by `<view>__<feature>`
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,10 @@ class Judged:
     @property
     def text(self) -> str:
         return self.verdict.text
+
+    def also(self, *more: Check) -> "Judged":
+        """With more checks behind the gate's own."""
+        return replace(self, verdict=replace(self.verdict, checks=(*self.verdict.checks, *more)))
 
 
 @dataclass(frozen=True)
@@ -99,15 +107,47 @@ class Gate:
             allowed=self.allowed(),
             genres=self._genres(),
             rules=RULES,
-            note=_NOTE,
         )
         return Judged(verdict, reached)
+
+    def ranker(
+        self, recipe: Recipe, ranking: Ranking, better: Check, features: Features, drift: Mapping[str, float]
+    ) -> Verdict:
+        """Whether a ranker may order the recipe's candidates: on the newest fold, of which it knows nothing.
+
+        `better`: whether logged pages say so, where alone it is known what a viewer was shown; on the lists of the
+        whole catalogue nothing may be worse than without it. `features`: of the fold's viewers, at the moment when
+        each is asked; `drift`: population stability index of those that it reads.
+        """
+        plain = self.contender(recipe.candidate, recipe)
+        kind = ranking.ranker.kind
+        ranked = Contender(
+            f"{kind} over {recipe.candidate}",
+            lambda data: self._ranked(recipe, data, ranking),
+            recommend=partial(self.lists, features=features),
+        )
+        tasks, masks, bars = self.folds.tasks[-1:], self.allowed()[-1:], Bars()
+        ours, theirs = (measure(one, tasks, allowed=masks, genres=self._genres()) for one in (ranked, plain))
+        users, cold = tasks[0].users, tasks[0].histories.lengths == 0
+        made = (
+            checks.enough_viewers(users, bars),
+            better,
+            checks.no_fold_worse(ours, theirs, bars),
+            checks.coverage(ours, theirs, bars),
+            checks.popularity(ours, theirs, bars),
+            checks.calibration(ours, theirs, bars),
+            checks.cold_viewers(ours, theirs, users, cold, bars),
+            checks.hard_rules(ours, RULES),
+            checks.latency(ours, bars),
+            checks.drift(drift, bars),
+        )
+        return Verdict(ranked.name, plain.name, f"the newest of {self.folds.text}", made, (ours, theirs))
 
     def contender(self, name: str, recipe: Recipe) -> Contender:
         """The recipe as it would serve."""
         return Contender(name, lambda data: self._serving(recipe, data), recommend=self.lists, recipe=recipe.mark)
 
-    def lists(self, fitted: Fitted, task: Task, may: NDArray[np.bool_]) -> Ints:
+    def lists(self, fitted: Fitted, task: Task, may: NDArray[np.bool_], features: Features | None = None) -> Ints:
         """[rows, 10] what the system behind `fitted` answers the viewers of the task, -1 where it has no more."""
         if not isinstance(fitted, Serving):
             raise TypeError(f"lists are made by a system, not by {type(fitted).__name__}")
@@ -120,6 +160,7 @@ class Gate:
                 () if own.times is None else tuple(own.times.tolist()),
                 marts.regions[user],
                 bool(marts.kids[user]),
+                (features or {}).get(int(user), {}),
                 now=until(task.train) if own.at is None else float(own.at[0]),
             )
             unseen = (may if may.ndim == 1 else may[row]).copy()
@@ -145,6 +186,10 @@ class Gate:
             system = assemble(past, about, complete.model, days=days)
             self._systems[key] = Serving(system, complete, {item: row for row, item in enumerate(past.items)})
         return self._systems[key]
+
+    def _ranked(self, recipe: Recipe, data: Interactions, ranking: Ranking) -> "Serving":
+        plain = self._serving(recipe, data)
+        return replace(plain, system=replace(plain.system, ranking=ranking))
 
     def _single(self, name: str) -> Contender:
         """One model of the zoo by itself, popularity for whom it does not know."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.recommenders.recipe import Recipe
-from models.recommenders.report import Report, curves, metrics, tables, write_artifacts
+from models.recommenders.report import NO_RANKER, Report, curves, metrics, tables, write_artifacts
 from models.recommenders.system import System
 
 if TYPE_CHECKING:
@@ -201,6 +201,11 @@ def artifact(settings: Settings, version: Version, name: str) -> str:
 def recorded(settings: Settings, version: Version) -> dict[str, float]:
     """The metrics that the version's run has logged."""
     return dict(client(settings).get_run(version.run_id).data.metrics)
+
+
+def ranks(settings: Settings, version: Version) -> bool:
+    """Whether the version has a ranker on top of its recipe."""
+    return client(settings).get_run(version.run_id).data.params.get("ranker", NO_RANKER) != NO_RANKER
 
 
 def versions(settings: Settings) -> list[Version]:

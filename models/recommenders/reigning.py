@@ -28,9 +28,10 @@ class Reigning:
     def settled(self, judged: Judged, challenger: Recipe, data_hash: str) -> Judged:
         """The verdict, with what the gate could not know: it compares only what it can fit, and asks for the best."""
         if self.why:
-            return _with(judged, (*judged.verdict.checks, self._against_record(judged, data_hash)))
+            return judged.also(self._against_record(judged, data_hash))
         if self.recipe is not None and self.recipe.mark == challenger.mark:
-            return _with(judged, tuple(_refreshed(check, judged.verdict) for check in judged.verdict.checks))
+            checks = tuple(_refreshed(check, judged.verdict) for check in judged.verdict.checks)
+            return replace(judged, verdict=replace(judged.verdict, checks=checks))
         return judged
 
     def _against_record(self, judged: Judged, data_hash: str) -> Check:
@@ -67,7 +68,3 @@ def _refreshed(check: Check, verdict: Verdict) -> Check:
         return check
     text = f"a refresh of a champion that is below the baselines: fresher is no worse; {check.text}"
     return replace(check, passed=True, bar="a refresh", text=text)
-
-
-def _with(judged: Judged, checks: tuple[Check, ...]) -> Judged:
-    return replace(judged, verdict=replace(judged.verdict, checks=checks))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.evaluation.checks import RECORDED
+from models.evaluation.gate import Verdict
 from models.ranking.learn import Learned
 from models.recommenders.card import model_card, plot_comparison, plot_curves, plot_tradeoff
 from models.recommenders.marts import Marts
@@ -17,16 +18,20 @@ from models.recommenders.trial import Trial
 if TYPE_CHECKING:
     import polars as pl
 
+NO_RANKER = "none"  # what a run says of its ranker where the recipe ranks by itself
+
 
 @dataclass(frozen=True)
 class Report:
-    """`segments`: the candidate by kind of viewer; `curves`: series of a fit -> value after each epoch."""
+    """`segments`: the candidate by kind of viewer; `ranker`: the gate's verdict on it, None where there was none to
+    judge; `curves`: series of a fit -> value after each epoch."""
 
     marts: Marts
     trial: Trial
     judged: Judged
     segments: "pl.DataFrame"
     learned: Learned
+    ranker: Verdict | None = None
     curves: Mapping[str, list[float]] = field(default_factory=dict)
 
     def parameters(self) -> dict[str, Any]:
@@ -34,9 +39,13 @@ class Report:
         made = {
             "baseline": self.trial.baseline,
             "recipe": self.trial.tuned.mark,
-            "ranker": self.learned.result.kind or "none",
+            "ranker": self.learned.result.kind or NO_RANKER,
         }
         return made | dict(_flat(self.trial.tuned.data()))
+
+    def gate(self) -> str:
+        """What the gate says of the recipe, and of a ranker on top of it, as Markdown."""
+        return self.judged.verdict.markdown + (f"\n{self.ranker.markdown}" if self.ranker else "")
 
 
 def metrics(report: Report) -> Iterator[tuple[str, float]]:
@@ -56,6 +65,9 @@ def metrics(report: Report) -> Iterator[tuple[str, float]]:
     yield from report.judged.recorded.items()
     for who, own in report.learned.result.metrics.items():
         yield from ((f"ranker.{who}.{name}", float(value)) for name, value in own.items())
+    for who, of in zip(("with", "without"), report.ranker.measured if report.ranker else (), strict=False):
+        yield f"ranker.lists.{who}.ndcg_at_10", of.mean
+        yield f"ranker.lists.{who}.coverage", of.coverage
 
 
 def curves(report: Report) -> Iterator[tuple[str, int, float]]:
@@ -80,8 +92,11 @@ def tables(report: Report) -> "dict[str, pl.DataFrame]":
         }
         for row in report.trial.rows
     ]
+    verdicts = [report.judged.verdict, *([report.ranker] if report.ranker else [])]
     checks = [
-        {"check": c.name, "passed": c.passed, "measured": c.text, "bar": c.bar} for c in report.judged.verdict.checks
+        {"challenger": of.challenger, "check": c.name, "passed": c.passed, "measured": c.text, "bar": c.bar}
+        for of in verdicts
+        for c in of.checks
     ]
     return {"comparison": pl.DataFrame(comparison), "segments": report.segments, "gate": pl.DataFrame(checks)}
 
@@ -90,11 +105,11 @@ def write_artifacts(folder: Path, system: System, report: Report) -> None:
     folder.mkdir()
     made = tables(report)
     (folder / "model_card.md").write_text(
-        model_card(report.trial, report.marts, report.judged, report.segments, report.learned)
+        model_card(report.trial, report.marts, report.judged, report.segments, report.learned, report.ranker)
     )
     (folder / "golden.json").write_text(json.dumps(golden_json(system.golden), indent=1))
     (folder / "recipe.json").write_text(report.trial.tuned.json())
-    (folder / "gate.md").write_text(report.judged.verdict.markdown)
+    (folder / "gate.md").write_text(report.gate())
     (folder / "gate.json").write_text(report.judged.verdict.json)
     made["comparison"].write_csv(folder / "metrics.csv")
     made["segments"].write_csv(folder / "segments.csv")

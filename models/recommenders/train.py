@@ -15,8 +15,7 @@ from features.views import SERVICE, VIEWS
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.evaluation.segments import by_segment, segments_of
-from models.interactions import Interactions
-from models.ranking.learn import Learned, learn
+from models.ranking.learn import Learned
 from models.recommenders import registry
 from models.recommenders.assemble import assemble, until
 from models.recommenders.base import Fitted, few_threads
@@ -24,6 +23,7 @@ from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
 from models.recommenders.masks import allowed
 from models.recommenders.promotion import Gate
+from models.recommenders.ranked import learned
 from models.recommenders.recipe import Fits, Recipe
 from models.recommenders.reigning import reigning
 from models.recommenders.report import Report
@@ -111,29 +111,16 @@ def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Re
     trial = run_trial(marts.data, zoo, plan, fits, serves.recipe, may=partial(allowed, marts))
     if trial is None:
         return None
-    judged = Gate(marts, trial.folds, fits, zoo).judge(trial.tuned, serves.recipe)
-    judged = serves.settled(judged, trial.tuned, marts.data_hash)
+    gate = Gate(marts, trial.folds, fits, zoo)
+    judged = serves.settled(gate.judge(trial.tuned, serves.recipe), trial.tuned, marts.data_hash)
     new = marts.created >= trial.folds.starts[0]
     segments = by_segment(
         trial.scores, segments_of(trial.test, kids=marts.kids, regions=marts.regions), {"new titles": new}
     )
-    learned = _learned(settings, marts, trial.tuned, fits)
-    system = fit_system(marts, trial.tuned, fits, learned)
+    ranker, verdict = learned(settings, gate, trial.tuned)
+    system = fit_system(marts, trial.tuned, fits, ranker)
     fitted = fits.of(marts.data, trial.tuned.zoo, trial.tuned.parts)
-    return Report(marts, trial, judged, segments, learned, curves_of(fitted)), system
-
-
-def _learned(settings: Settings, marts: Marts, recipe: Recipe, fits: Fits) -> Learned:
-    """The ranker of the recipe's candidates; the network competes where the zoo has networks anyway."""
-
-    def sources(past: Interactions) -> dict[str, Fitted]:
-        fitted = fits.of(past, recipe.zoo, recipe.parts)
-        own = recipe.used if recipe.candidate == "blend" else (recipe.candidate,)
-        return {**{name: fitted[name] for name in own}, "blend": recipe.assembled(fitted)}
-
-    kids = dict(zip(marts.profiles, marts.kids.tolist(), strict=True))
-    kinds = ("gbdt",) if recipe.zoo.sequence is None else ("gbdt", "mlp")
-    return learn(settings, marts, sources, kids=kids, kinds=kinds)
+    return Report(marts, trial, judged, segments, ranker, verdict, curves_of(fitted)), system
 
 
 def curves_of(fitted: Mapping[str, Fitted]) -> dict[str, list[float]]:
@@ -147,7 +134,7 @@ def curves_of(fitted: Mapping[str, Fitted]) -> dict[str, list[float]]:
     return {name: values for name, values in made.items() if values}
 
 
-def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None, learned: Learned | None = None) -> System:
+def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None, ranker: Learned | None = None) -> System:
     """The recipe fitted to everything: what will serve, once a version is registered."""
     complete = (fits or Fits(marts.side)).complete(recipe, marts.data)
     about = About(
@@ -158,12 +145,12 @@ def fit_system(marts: Marts, recipe: Recipe, fits: Fits | None = None, learned: 
         kind=recipe.candidate,
         feature_views=view_versions(),
         fitted_until=until(marts.data),
-        ranker=learned.ranking.ranker.kind if learned and learned.ranking else None,
+        ranker=ranker.ranking.ranker.kind if ranker and ranker.ranking else None,
     )
     days = int(recipe.fallback.removeprefix("popularity_").removesuffix("d"))
-    if learned is None:
+    if ranker is None:
         return assemble(marts, about, complete.model, days=days)
-    return assemble(marts, about, complete.model, days=days, rows=learned.rows, ranking=learned.ranking)
+    return assemble(marts, about, complete.model, days=days, rows=ranker.rows, ranking=ranker.ranking)
 
 
 def view_versions() -> dict[str, str]:

@@ -1,16 +1,22 @@
 """What the gate judges is what serves: lists of a system made on each fold's past, masked for each viewer."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import pytest
 
 from models.evaluation import lists
-from models.evaluation.gate import measure
+from models.evaluation.checks import Check
+from models.evaluation.gate import Verdict, measure
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import rolling, temporal
-from models.interactions import Interactions, Ragged
+from models.interactions import Floats, Interactions, Ragged
+from models.ranking.base import RankerResult
+from models.ranking.frame import FEATURES, TitleTable
+from models.ranking.learn import Learned
+from models.ranking.served import Ranking
+from models.recommenders import ranked
 from models.recommenders.content import TitleContent
 from models.recommenders.marts import Marts
 from models.recommenders.masks import allowed
@@ -118,8 +124,69 @@ def test_the_verdict_says_what_was_checked_and_what_was_not(gate: Gate) -> None:
     assert "already watched" in rules.text
     assert "children" in rules.text
     assert "licen" not in rules.text, "nothing is claimed of what is not known"
-    assert "not judged here but on logged impressions" in judged.verdict.markdown
     assert "reproducible" not in judged.verdict.failed
+
+
+@dataclass(frozen=True)
+class ByColumn:
+    """A ranker that believes one feature; `seen`: the frames that it was asked with."""
+
+    column: str
+    sign: float = 1.0
+    seen: list[Floats] = field(default_factory=list)
+    kind: str = "gbdt"
+    features: tuple[str, ...] = FEATURES
+
+    def score(self, X: Floats) -> Floats:  # noqa: N803  the field's name for a feature matrix
+        self.seen.append(X)
+        return self.sign * np.nan_to_num(X[:, FEATURES.index(self.column)])
+
+    def arrays(self) -> dict:
+        return {}
+
+
+SURE = Check("surely_better", True, 0.01, "> 0", "as logged pages say")
+
+
+def test_a_poisoned_ranker_is_refused_for_what_is_wrong_with_it(gate: Gate, marts: Marts) -> None:
+    gate = replace(gate, folds=rolling(marts.data, folds=1, days=12))
+    task = gate.folds.tasks[-1]
+    plays = np.bincount(task.train.items, minlength=ITEMS)
+    titles = TitleTable.of({"plays_30d": plays}, marts.created, marts.genres)
+    known = {int(user): {"profile_activity__plays_7d": 100.0 + user} for user in task.users}
+
+    def refused(ranker: ByColumn, better: Check = SURE, drift: float = 0.05) -> set[str]:
+        verdict = gate.ranker(RECIPE, Ranking(ranker, titles), better, known, {"profile_activity__plays_7d": drift})
+        assert verdict.promoted == (not verdict.failed)
+        assert verdict.markdown.count("| gbdt over blend |") == 1
+        return set(verdict.failed)
+
+    honest = ByColumn("score_blend")
+    assert refused(honest) == set(), "the order of the recipe itself"
+    plays_7d = FEATURES.index("profile_activity__plays_7d")
+    warm = task.users[task.histories.lengths > 0]
+    assert {frame[0, plays_7d] for frame in honest.seen} == {100.0 + user for user in warm}, "each their own"
+    assert refused(ByColumn("plays_30d")) >= {"no_fold_worse", "popularity"}, "popularity only"
+    backwards = refused(ByColumn("score_blend", -1))
+    assert "no_fold_worse" in backwards
+    assert "popularity" not in backwards
+    unsure = replace(SURE, passed=False, value=-0.02)
+    assert refused(ByColumn("score_blend"), better=unsure) == {"surely_better"}, "shuffled labels"
+    assert refused(ByColumn("score_blend"), drift=0.31) == {"drift"}
+
+
+def test_what_the_gate_refuses_to_a_ranker_it_does_not_refuse_to_the_recipe() -> None:
+    result = RankerResult(ByColumn("score_blend"), "gbdt", {}, {}, np.ones((1, 1)), "better on pages")
+    titles = TitleTable.of({}, [], [])
+    made = Learned(result, Ranking(ByColumn("score_blend"), titles), {"trending": 0.1})
+    bad = Verdict("gbdt", "blend", "", (Check("coverage", False, 0.5, ">= 95%", "coverage fell"),), ())
+    kept, gone = (ranked.allowed(made, replace(bad, checks=checks)) for checks in ((SURE,), bad.checks))
+    assert kept is made
+    assert gone.ranking is None
+    assert gone.result.kind is None
+    assert gone.rows == made.rows
+    assert "better on pages; but the gate: refused: gbdt: coverage fell: the blend ranks" in gone.result.reason
+    assert not ranked.check(gone, bad).passed
 
 
 def test_the_trial_fits_what_it_kept_and_ranks_what_the_gate_ranks(marts: Marts) -> None:

@@ -1,6 +1,7 @@
 """Rankers: exported ones say what their libraries say, and position's pull is taken out of what is learned."""
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -166,8 +167,25 @@ def test_with_few_plays_or_without_a_gain_the_blend_ranks(past: RankingSet) -> N
     assert behind.metrics["gbdt"]["above_logged_low"] < 0
     assert behind.ranker is None
     assert "not surely better" in behind.reason
+    # Nothing is played for what it is.
+    shuffled = replace(told, label=np.random.default_rng(0).permutation(told.label))
+    poisoned = fit.fit_ranker(shuffled, kinds=("gbdt",))
+    assert poisoned.metrics["gbdt"]["above_logged_low"] < 0
+    assert poisoned.ranker is poisoned.judged is None
     empty = fit.fit_ranker(past.take([]))
     assert empty.ranker is None
+
+
+def test_what_judges_a_ranker_has_taught_it_nothing(past: RankingSet) -> None:
+    until = float(past.at[np.flatnonzero(past.group == 700)[0]])
+    whole, part = past.take(np.flatnonzero(past.group < 1000)), past.take(np.flatnonzero(past.group < 800))
+    found = [fit.fit_ranker(data, kinds=("gbdt",), judged_from=until) for data in (whole, part)]
+    judged, serves = ([getattr(of, name) for of in found] for name in ("judged", "ranker"))
+    assert all(np.array_equal(judged[0].arrays()[name], values) for name, values in judged[1].arrays().items())
+    assert (judged[0].score(whole.X) != serves[0].score(whole.X)).any(), "what serves has learned from all"
+    assert [re.findall(r"on (\d+) later pages", of.reason) for of in found] == [
+        [str(len(np.unique(data.group[(data.at >= until) & (data.label > 0)])))] for data in (whole, part)
+    ]
 
 
 def test_a_network_scores_in_numpy_as_in_keras_and_competes(past: RankingSet) -> None:

@@ -44,6 +44,7 @@ from simulation.world import SimTitle, World
 GENRES = [f"genre{number}" for number in range(12)]
 PLAN = Plan(end=date(2026, 11, 1), viewers=400, days=24, seed=3, dirt=Dirt.none(), business=Business.none())
 HALF = (PLAN.start_ms + PLAN.end_ms) / 2e3
+LATE = PLAN.start_ms / 1e3 + 0.8 * (PLAN.end_ms - PLAN.start_ms) / 1e3
 
 
 def a_world(titles: int = 100) -> World:
@@ -223,7 +224,7 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
         seen.append(past)
         return simulated.fit(past)
 
-    made = learn(settings, marts, fit, kinds=("gbdt",))
+    made = learn(settings, marts, fit, LATE, kinds=("gbdt",))
     assert made.ranking is not None, made.result.reason
     assert made.result.metrics["gbdt"]["ndcg"] > 1.05 * made.result.metrics["blend"]["ndcg"]
     # As in the truth: the row that stands first is looked at more, and of it the first place.
@@ -258,7 +259,7 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
         Ranking.restored("gbdt", older, marts.genres)
 
     (folder / "marts" / "fct_impression.parquet").unlink()
-    without = learn(settings, marts, fit)
+    without = learn(settings, marts, fit, LATE)
     assert without.ranking is None
     assert "no impressions" in without.result.reason
 
@@ -266,9 +267,7 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
 def system_keeps_its_ranking(marts: Marts, ranking: Ranking, rows: dict[str, float], folder: Path) -> None:
     """What serves with a ranker puts titles into the same order after a way through files, another than without."""
     recipe = Recipe(Zoo(), "blend", {"popularity_7d": 0.5, "ease_decay": 1.0, "knn": 0.5})
-    system = fit_system(
-        marts, recipe, learned=Learned(RankerResult(None, None, {}, {}, np.ones((1, 1))), ranking, rows)
-    )
+    system = fit_system(marts, recipe, ranker=Learned(RankerResult(None, None, {}, {}, np.ones((1, 1))), ranking, rows))
     system.save(folder)
     loaded = System.load(folder)
     loaded.check()

@@ -1,7 +1,6 @@
 """Features: definitions applied, values in the online store, and whether both can be believed."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -10,12 +9,8 @@ from orchestration.markdown import table
 from orchestration.policies import room
 from orchestration.resources import MatineeResource
 
-if TYPE_CHECKING:
-    import polars as pl
-
 SKEW, DRIFT = "train_serve_skew", "drift"
 DRIFT_LIMIT = 0.2  # population stability index
-_ENOUGH = 1_000  # values on each side: of fewer the index says more about chance
 _SHOWN = 50
 _ONLINE = ["features", "online"]
 
@@ -58,27 +53,14 @@ def _skew(settings: Settings) -> dg.AssetCheckResult:
 def _drift(settings: Settings) -> dg.AssetCheckResult:
     """A warning, not an error: people may change. Who trains a model decides what it means."""
     from features.checks import recent_and_before
+    from models.evaluation.drift import moved
 
-    sides = recent_and_before(settings)
-    found = {name: _psi(*both) for name, both in sides.items() if min(map(len, both)) >= _ENOUGH}
-    moved = {name: value for name, value in found.items() if value >= DRIFT_LIMIT}
+    found = moved(recent_and_before(settings))
+    far = {name: value for name, value in found.items() if value >= DRIFT_LIMIT}
     rows = sorted(found.items(), key=lambda row: -row[1])
     return dg.AssetCheckResult(
         check_name=DRIFT,
-        passed=not moved,
+        passed=not far,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"features": len(found), "moved": len(moved), "PSI": table(("feature", "PSI"), rows)},
+        metadata={"features": len(found), "moved": len(far), "PSI": table(("feature", "PSI"), rows)},
     )
-
-
-def _psi(before: "pl.Series", recent: "pl.Series") -> float:
-    import polars as pl
-
-    from models.evaluation.drift import psi, psi_of_counts
-
-    if before.dtype.is_numeric():
-        expected, actual = (side.cast(pl.Float64).fill_null(float("nan")).to_numpy() for side in (before, recent))
-        return psi(expected, actual)
-    counted = [dict(side.value_counts().iter_rows()) for side in (before, recent)]
-    kinds = sorted({*counted[0], *counted[1]}, key=str)
-    return psi_of_counts(*([side.get(kind, 0) for kind in kinds] for side in counted))
