@@ -5,7 +5,7 @@ WHERE c.customer_id = ANY(%(customers)s) ORDER BY c.customer_id FOR NO KEY UPDAT
 
 -- name: credits
 -- What each customer has to spend: what open invoices are owed, less what the customer owes in all, less what came too
--- much and is on its way back.
+-- much and is on its way back (not what a bank took back, nor what people have corrected).
 SELECT w.customer_id, w.currency,
        (coalesce(due.minor, 0) - coalesce(owed.minor, 0) - coalesce(back.minor, 0))::bigint AS credit_minor
 FROM unnest(%(customers)s::text[], %(currencies)s::text[]) AS w (customer_id, currency)
@@ -16,10 +16,14 @@ LEFT JOIN LATERAL (
     SELECT sum(total_minor - from_balance) AS minor FROM invoice
     WHERE customer_id = w.customer_id AND state = 'open' AND currency = w.currency) due ON true
 LEFT JOIN LATERAL (
-    SELECT sum(p.amount_minor - coalesce(r.minor, 0)) AS minor
+    SELECT sum(greatest(p.amount_minor - coalesce(r.minor, 0) - coalesce(d.minor, 0), 0)) AS minor
     FROM payment p LEFT JOIN LATERAL (
         SELECT sum(amount_minor) AS minor FROM refund WHERE payment_id = p.payment_id AND state = 'succeeded') r ON true
-    WHERE p.customer_id = w.customer_id AND p.surplus AND p.state = 'succeeded' AND p.currency = w.currency) back ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(amount_minor) AS minor FROM dispute WHERE payment_id = p.payment_id AND state = 'lost') d ON true
+    WHERE p.customer_id = w.customer_id AND p.surplus AND p.state = 'succeeded' AND p.currency = w.currency
+      AND NOT EXISTS (SELECT FROM ledger_transaction t WHERE t.kind = 'correction' AND t.source = p.payment_id)
+    ) back ON true
 
 -- name: numbers
 SELECT nextval('invoice_number') AS number FROM generate_series(1, %(count)s)

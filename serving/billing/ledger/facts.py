@@ -98,8 +98,8 @@ def dispute_lost(
     dispute_id: str, provider: str, money: Money, fee_minor: int, at: datetime, *, customer_id: str = "",
     owed_minor: int = 0,
 ) -> Transaction:  # fmt: skip
-    """The amount is gone, and the provider's fee for it. `owed_minor` of it went to the customer's balance before: that
-    is owed."""
+    """The amount is gone, and the provider's fee for it. `owed_minor` of it went to the customer's balance before, or
+    never bought anything: that is owed."""
     lost = _move("dispute_lost", dispute_id, at, money, ("loss", provider), ("disputed", provider))
     if owed_minor:
         entries = [("loss", provider, money.minor - owed_minor), ("receivable", customer_id, owed_minor)]

@@ -71,16 +71,19 @@ async def _disputed(
     if seen.state == "won":
         await ledger.post(connection, [facts.dispute_won(known.dispute_id, payment.provider, money, at)])
         return
-    owed = 0 if payment.surplus else min(await _credited(connection, payment.invoice_id), money.minor)
+    refunds = await rows(connection, QUERIES["refunds_of"], {"payment_id": payment.payment_id})
+    gone = sum(each["amount_minor"] for each in refunds if each["state"] == "succeeded")
+    if payment.surplus:  # nothing was sold for it, so nothing is lost: it is the customer's, who has it now
+        owed = min(payment.amount_minor - gone, money.minor)
+    else:
+        owed = min(await _credited(connection, payment.invoice_id), money.minor)
     lost = facts.dispute_lost(
         known.dispute_id, payment.provider, money, seen.fee_minor, at, customer_id=payment.customer_id, owed_minor=owed
     )
     await ledger.post(connection, [lost])
     if not payment.surplus:
         invoice = await invoices.get(connection, payment.invoice_id)
-        refunds = await rows(connection, QUERIES["refunds_of"], {"payment_id": payment.payment_id})
-        before = sum(each["amount_minor"] for each in refunds if each["state"] == "succeeded")
-        await withdrawn(connection, invoice, at, "dispute_lost", before_minor=before)
+        await withdrawn(connection, invoice, at, "dispute_lost", before_minor=gone)
 
 
 async def _credited(connection: AsyncConnection, invoice_id: str) -> int:

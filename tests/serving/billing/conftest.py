@@ -47,6 +47,11 @@ _WHOLE: dict[str, LiteralString] = {
             FROM dispute d JOIN payment p USING (payment_id) JOIN invoice i USING (invoice_id)
             WHERE d.state = 'lost' AND NOT p.surplus
             UNION ALL
+            SELECT p.customer_id, d.currency, -least(d.amount_minor, p.amount_minor - coalesce((
+                SELECT sum(r.amount_minor) FROM refund r
+                WHERE r.payment_id = p.payment_id AND r.state = 'succeeded'), 0))
+            FROM dispute d JOIN payment p USING (payment_id) WHERE d.state = 'lost' AND p.surplus
+            UNION ALL
             SELECT customer_id, currency, CASE WHEN purpose = 'credit' THEN total_minor ELSE -total_minor END
             FROM invoice WHERE state <> 'void'
             UNION ALL

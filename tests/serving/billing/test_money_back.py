@@ -105,7 +105,9 @@ async def test_a_page_that_cannot_be_closed_is_asked_about_until_it_is(
     assert state_of(books, payment) == ("paid", "active", "succeeded", False)
 
 
-async def test_a_surplus_whose_refund_was_refused_goes_back_when_its_dispute_is_won(shop: Shop, books: Books) -> None:
+@pytest.mark.parametrize("won", [True, False])
+async def test_a_surplus_whose_refund_was_refused_goes_back_once(shop: Shop, books: Books, won: bool) -> None:
+    """When its dispute is won by us, and by the bank when it is lost."""
     invoice = await shop.order()
     payment = await shop.page(invoice)
     ref = payment.provider_ref or ""
@@ -116,8 +118,17 @@ async def test_a_surplus_whose_refund_was_refused_goes_back_when_its_dispute_is_
     assert (await shop.settle(payment)).surplus
     assert books.execute("SELECT state FROM refund").fetchall() == [("failed",)]
     assert (await shop.sweep()).refunds == 0
-    await shop.sandbox.close_dispute(dispute or "", won=True)
+    await shop.sandbox.close_dispute(dispute or "", won=won)
     await shop.settle(payment)
+    if not won:
+        async with shop.desk.transaction() as connection:
+            assert await invoices.balance(connection, payment.customer_id, "EUR") == 0
+        lost = "SELECT coalesce(sum(amount_minor), 0) FROM posting WHERE ledger = %s"
+        assert books.execute(lost, ("receivable",)).fetchall() == [(0,)]
+        assert books.execute(lost, ("loss",)).fetchall() == books.execute("SELECT fee_minor FROM dispute").fetchall()
+        shop.clock.advance(timedelta(days=30))
+        assert (await shop.sweep()).refunds == 0
+        return
     assert (await sweep(shop.desk, shop.clock.now())).refunds == 0  # it was refused a moment ago
     shop.clock.advance(timedelta(hours=1))
     assert (await sweep(shop.desk, shop.clock.now())).refunds == 1
