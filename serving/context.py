@@ -48,6 +48,7 @@ from serving.recommendations.exposures import Exposures
 from serving.recommendations.live import PATIENCE_S, Live
 from serving.recommendations.systems import Systems
 from serving.recommendations.tracking import Tracking
+from serving.rights.known import Known
 from serving.search.core import Engine, PostgresEngine
 from serving.tracing import tracing
 from transcoding import watermark
@@ -109,7 +110,8 @@ class Context:
         self.exposures = Exposures(self.quick, self.log, clock)
         self.home = Homes(self.transaction, catalogues, self.systems, live, self.exposures, self.metrics, clock)
         self.slots = _redis(settings.redis(), _STREAMS_TIMEOUT_S, kind)
-        self.streams = Streams(self.read, self.transaction, self.slots, clock, self.home.forget)
+        self.known = Known(self.read, clock)
+        self.streams = Streams(self.read, self.transaction, self.slots, clock, self.known, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)
         self.sweeping = Sweeping(self.billing)
         self.openings = Openings(self.read, self.transaction, clock)

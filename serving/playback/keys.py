@@ -1,7 +1,7 @@
 """Content keys for players: 16 bytes, for the browser that plays the key's title and still may.
 
 A Starlette route: players ask for keys with the playback cookie alone, once for every key of a film. The
-living session is asked for each time; the rights behind it are known for a second at most.
+living session is asked for each time, and the right to it judged, by facts that were confirmed within half a second.
 """
 
 from starlette.requests import Request
@@ -23,8 +23,8 @@ async def key(request: Request) -> Response:
     found = await context.keys.find(request.path_params["key_id"])
     if found is None:
         raise _refused()
-    playback_id = await context.streams.playing(fingerprint(cookie), found.title_id)
-    if playback_id is None or await context.streams.refusal(playback_id) is not None:
+    playing = await context.streams.playing(fingerprint(cookie), found.title_id)
+    if playing is None or await context.streams.refusal(playing) is not None:
         raise _refused()
     return Response(found.secret, media_type="application/octet-stream", headers=_HEADERS)
 

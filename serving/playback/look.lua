@@ -1,5 +1,5 @@
 -- The living streams of browsers that ask for keys. ARGV: now, until (ms), then browser and title, two a question.
--- Answers for each: {'ok', id}, {'none'}, or {'cold'}: ask PostgreSQL.
+-- Answers for each: {'ok', id, account}, {'none'}, or {'cold'}: ask PostgreSQL.
 local now, till = tonumber(ARGV[1]), ARGV[2]
 local epoch = redis.call('GET', 'pb:epoch')
 local answers = {}
@@ -14,7 +14,7 @@ for at = 3, #ARGV, 2 do
       else
         local slots = 'pb:n:' .. s[1]
         local slot = redis.call('ZSCORE', slots, id)
-        answer = {'ok', id}
+        answer = {'ok', id, s[1]}
         if not slot or tonumber(slot) <= now then
           redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
           if redis.call('ZCARD', slots) >= tonumber(s[4]) then answer = {'none'}

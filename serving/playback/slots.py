@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 from redis.asyncio import Redis
@@ -82,6 +82,13 @@ class Taken:
     others: tuple[str, ...]
 
 
+class Playing(NamedTuple):
+    """A living stream, and whose it is."""
+
+    playback_id: str
+    account_id: str
+
+
 class Slots:
     def __init__(self, client: Redis, clock: Clock) -> None:
         self._client, self._clock = client, clock
@@ -91,7 +98,7 @@ class Slots:
             self._send_acquires, one_by_one=True
         )
         self._beats: Gather[str, Beaten | ColdError] = Gather(self._send_beats, one_by_one=True)
-        self._looks: Gather[str, str | ColdError | None] = Gather(self._send_looks, one_by_one=True)
+        self._looks: Gather[str, Playing | ColdError | None] = Gather(self._send_looks, one_by_one=True)
         self._states: Gather[str, State | None] = Gather(self._read_states)
         self._next_try = 0.0
         self._is_away, self._failures = False, 0
@@ -117,8 +124,8 @@ class Slots:
         key = f"{beat.playback_id} {beat.account_id} {beat.browser.hex()} {beat.position_ms} {beat.at_ms}"
         return _warm(await self._beats.get(key))
 
-    async def playing(self, browser: bytes, title_id: str) -> str | None:
-        """The id of the living stream in which this browser plays the title, as `beat`."""
+    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
+        """The living stream in which this browser plays the title, as `beat`."""
         return _warm(await self._looks.get(f"{browser.hex()} {title_id}"))
 
     async def state(self, playback_id: str) -> State | None:
@@ -233,7 +240,7 @@ class Slots:
         answers = await self._run("beat", [*given, *(part for key in keys for part in key.split(" "))])
         return [_beaten(answer) for answer in answers]
 
-    async def _send_looks(self, keys: Sequence[str]) -> Sequence[str | ColdError | None]:
+    async def _send_looks(self, keys: Sequence[str]) -> Sequence[Playing | ColdError | None]:
         now = self._clock.now()
         given = [ms(now), ms(now + SLOT_LIFE), *(part for key in keys for part in key.split(" "))]
         return [_looked(answer) for answer in await self._run("look", given)]
@@ -304,11 +311,10 @@ def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
     return Beaten("ok", title_id, package_id, profile_id, int(issued), limit, int(previous), int(duration))
 
 
-def _looked(answer: Sequence[bytes]) -> str | ColdError | None:
-    said, *rest = (part.decode() for part in answer)
-    if said == "cold":
+def _looked(answer: Sequence[bytes]) -> Playing | ColdError | None:
+    if answer[0] == b"cold":
         return ColdError()
-    return rest[0] if said == "ok" else None
+    return Playing(answer[1].decode(), answer[2].decode()) if answer[0] == b"ok" else None
 
 
 def _state(values: Sequence[bytes]) -> State:

@@ -28,13 +28,15 @@ from serving.db import Read, Row, execute, row, rows
 from serving.gather import Gather
 from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
-from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Slots, State, Taken, at, ms
+from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
+from serving.rights.known import Known
+from serving.rights.rentals import QUERIES as RIGHTS
 
 Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
 WRITTEN_S = 1.0
 JUDGED_S = 15.0
 STATE_S = 5.0  # files of a session that ended are given out so long at most
-VERDICT_S = 1.0  # and keys so long after a right ended; of a session that ended not at all
+CONFIRMED_S = 0.5  # and keys so long after a right ended; of a session that ended not at all
 _BATCH = 500
 _ORPHANED = timedelta(seconds=5)
 _LATELY = timedelta(seconds=10)
@@ -44,12 +46,18 @@ log = logging.getLogger("matinee.api")
 
 class Streams:
     def __init__(
-        self, read: Read, transaction: Transaction, client: Redis, clock: Clock, forget_home: Callable[[str], None]
+        self,
+        read: Read,
+        transaction: Transaction,
+        client: Redis,
+        clock: Clock,
+        known: Known,
+        forget_home: Callable[[str], None],
     ) -> None:
         self._read, self._transaction, self._clock, self._forget_home = read, transaction, clock, forget_home
+        self._known = known
         self.slots = Slots(client, clock)
         self._states: Memo[str, State] = Memo(clock, life_s=STATE_S)
-        self._verdicts: Memo[str, tuple[str | None]] = Memo(clock, life_s=VERDICT_S)
         self._judged: Gather[str, str | None] = Gather(self._judge, one_by_one=True)
         self._stored: Gather[str, State | None] = Gather(self._stored_states)
         self._unwritten: dict[str, dict[str, Noted]] = {}  # account -> playback -> its newest heartbeat
@@ -104,8 +112,8 @@ class Streams:
         waiting[beat.playback_id] = (newest, beaten, ms(self._clock.now()))
         self._wake.set()
 
-    async def playing(self, browser: bytes, title_id: str) -> str | None:
-        """The id of the living stream in which a browser plays a title, with a slot where Redis knows."""
+    async def playing(self, browser: bytes, title_id: str) -> Playing | None:
+        """The living stream in which a browser plays a title, with a slot where Redis knows."""
         try:
             return await self.slots.playing(browser, title_id)
         except (GoneError, ColdError) as error:
@@ -118,14 +126,21 @@ class Streams:
                 with contextlib.suppress(GoneError, ColdError):
                     await self._warm(found["account_id"])
                     return await self.slots.playing(browser, title_id)
-            return found["playback_id"]
+            return Playing(found["playback_id"], found["account_id"])
 
-    async def refusal(self, playback_id: str) -> str | None:
-        """Why a stream may not go on by what is known of rights and sign-ins, `VERDICT_S` old at most."""
-        known = self._verdicts.get(playback_id)
-        if known is None:
-            known = self._verdicts.put(playback_id, (await self._judged.get(playback_id),))
-        return known[0]
+    async def refusal(self, playing: Playing) -> str | None:
+        """Why a stream may not go on by rights and sign-ins, judged now by facts that are `CONFIRMED_S` old at most.
+
+        What is kept only allows: who is refused by it may have paid since.
+        """
+        if not self._known.is_fresh(CONFIRMED_S):
+            await self._known.confirm()
+        known: judge.Facts | None = self._known.of(playing.account_id, playing.playback_id)
+        if known is not None:
+            now = self._clock.now()
+            if not judge.is_shrunk(known, now) and judge.verdict(known, now) is None:
+                return None
+        return await self._judged.get(playing.playback_id)
 
     async def state(self, playback_id: str) -> State | None:
         """What files of a session are given out by, `STATE_S` old at most; None: there is no such session."""
@@ -144,7 +159,6 @@ class Streams:
         """Tell of sessions that PostgreSQL holds as ended: (playback, account, reason) each. Redis `heard` of some."""
         for playback_id, _, _ in ended:
             self._states.forget(playback_id)
-            self._verdicts.forget(playback_id)
             self._told.add(playback_id)
         if unheard := [one for one in ended if one[0] not in heard]:
             with contextlib.suppress(GoneError):
@@ -195,9 +209,11 @@ class Streams:
         return found["end_reason"] or ("foreign" if found["lives"] else "unknown")
 
     async def _judge(self, playback_ids: Sequence[str]) -> Sequence[str | None]:
-        now = self._clock.now()
-        found = await self._read(lambda connection: judge.verdicts(connection, playback_ids, now))
-        return [found.get(playback_id, "unknown") for playback_id in playback_ids]
+        now, turn = self._clock.now(), self._known.turn
+        found = await self._read(lambda connection: judge.facts(connection, playback_ids, now))
+        for playback_id, facts in found.items():
+            self._known.keep(turn, facts.account_id, playback_id, facts)
+        return [judge.verdict(found[one], now) if one in found else "unknown" for one in playback_ids]
 
     async def _stored_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
         asked = {"playback_ids": list(playback_ids)}
@@ -277,13 +293,13 @@ class Streams:
                 locked = await row(connection, QUERIES["lock_judge"])
                 if locked is None or not locked["locked"]:
                     return ended
+                if not after:
+                    await execute(connection, RIGHTS["forget_rights_changes"])
                 asked = {"now": now, "after": after, "count": _BATCH}
                 ids = [one["playback_id"] for one in await rows(connection, QUERIES["living_after"], asked)]
-                refused = {
-                    playback: code
-                    for playback, code in (await judge.verdicts(connection, ids, now)).items()
-                    if code is not None
-                }
+                found = await judge.facts(connection, ids, now)
+                judged = {playback_id: judge.verdict(facts, now) for playback_id, facts in found.items()}
+                refused = {playback_id: code for playback_id, code in judged.items() if code is not None}
                 if refused:
                     given = {"playback_ids": list(refused), "reasons": list(refused.values()), "now": now}
                     await execute(connection, QUERIES["end_refused"], given)

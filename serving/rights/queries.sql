@@ -51,3 +51,13 @@ SELECT true AS found FROM title WHERE title_id = %(title_id)s
 -- name: account_named
 SELECT account_id FROM account WHERE account_id = %(name)s OR lower(email) = lower(%(name)s)
 ORDER BY (account_id = %(name)s) DESC LIMIT 1
+
+-- name: rights_changed
+-- What changed since an older answer's `since`: marks of accounts (null: everybody's), and the catalogue's version. Some of
+-- it may be told twice, none never.
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS since, (SELECT version FROM catalogue_version) AS catalogue,
+       coalesce((SELECT jsonb_object_agg(change_id, encode(account, 'hex'))
+                 FROM rights_change WHERE xact >= %(since)s::xid8), '{}') AS changes
+
+-- name: forget_rights_changes
+DELETE FROM rights_change WHERE made_at < clock_timestamp() - interval '10 minutes'

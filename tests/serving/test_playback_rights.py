@@ -258,7 +258,9 @@ async def test_without_redis_every_batch_of_positions_is_written(timed, catalogu
         await client.sign_up()
         ((profile,),) = sql(catalogue, "SELECT profile_id FROM profile").fetchall()
     store = Redis(port=1)
-    streams = Streams(context_of(timed).read, context_of(timed).transaction, store, clock, lambda _: None)
+    streams = Streams(
+        context_of(timed).read, context_of(timed).transaction, store, clock, context_of(timed).known, lambda _: None
+    )
     for number in range(_BATCH + 1):
         beat = Beat(f"playback-{number}", f"account-{number}", b"", 5_000, ms(clock.now()))
         streams._note(

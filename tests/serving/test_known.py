@@ -1,0 +1,61 @@
+"""What is known of rights holds until it changes, and not a moment longer than its user wants."""
+
+import psycopg
+
+from matinee.clock import SystemClock
+from serving.rights.known import Known
+
+
+async def keep(known, account_id):
+    await known.confirm()
+    known.keep(known.turn, account_id, "fact", "old")
+    assert known.of(account_id, "fact") == "old"
+
+
+async def test_a_change_is_heard_of_whenever_it_is_committed(catalogue, running):
+    """Also what began before the last question and was committed after it; of others nothing is forgotten."""
+    async with running(catalogue) as app:
+        known = Known(app.state.context.read, SystemClock())
+        with psycopg.connect(catalogue.database()) as slow, psycopg.connect(catalogue.database()) as connection:
+            connection.execute("INSERT INTO account (account_id, origin) VALUES ('ann', 'import'), ('bob', 'import')")
+            connection.commit()
+            await keep(known, "ann")
+            await keep(known, "bob")
+            add = (
+                "INSERT INTO entitlement (entitlement_id, account_id, kind, plan_id, opened) "
+                "VALUES (%s, %s, 'grant', 'basic', now())"
+            )
+            slow.execute(add, ("1", "ann"))
+            connection.execute(add, ("2", "bob"))
+            connection.commit()
+            await known.confirm()
+            assert (known.of("ann", "fact"), known.of("bob", "fact")) == ("old", None)
+            slow.commit()
+            await keep(known, "bob")
+            assert known.of("ann", "fact") is None
+            for change in (
+                "UPDATE plan SET streams = streams",
+                "UPDATE title SET year = 1999 WHERE title_id = 'harbour'",
+                "UPDATE account SET born = current_date WHERE account_id = 'bob'",
+                "DELETE FROM entitlement WHERE account_id = 'bob'",
+            ):
+                await keep(known, "bob")
+                connection.execute(change)
+                connection.commit()
+                await known.confirm()
+                assert known.of("bob", "fact") is None, change
+
+
+async def test_what_was_read_before_a_change_is_not_kept_after_it(catalogue, running):
+    async with running(catalogue) as app:
+        known = Known(app.state.context.read, SystemClock())
+        known.keep(known.turn, "ann", "fact", "of an unknown time")
+        assert known.of("ann", "fact") is None
+        await keep(known, "ann")
+        turn = known.turn
+        with psycopg.connect(catalogue.database()) as connection:
+            connection.execute("UPDATE plan SET streams = streams")
+        await known.confirm()
+        known.keep(turn, "ann", "fact", "old")
+        known.keep_title(turn, "harbour", "old")
+        assert (known.of("ann", "fact"), known.title("harbour")) == (None, None)
