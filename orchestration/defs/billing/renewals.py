@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dg.asset(**room("serving"), kinds={"postgres"})
 def renewals(matinee: MatineeResource) -> dg.MaterializeResult:
-    """Every subscription that was due is turned, and charged where its period ended; what was half done is settled."""
+    """Every subscription that was due is turned, and charged where its period ended; what was half done is settled.
+
+    Fails where the clock cannot be believed (`serving.billing.renewals.clocks`).
+    """
     renewed, swept = asyncio.run(_run(matinee.settings()))
     left = {f"{name} settled": count for name, count in asdict(swept).items() if name in ("payments", "refunds")}
     return dg.MaterializeResult(metadata={**asdict(renewed), **left})
@@ -26,9 +29,12 @@ def renewals(matinee: MatineeResource) -> dg.MaterializeResult:
 async def _run(settings: "Settings") -> "tuple[Renewed, Swept]":
     from serving.billing.payments.desk import desk
     from serving.billing.payments.sweep import sweep
+    from serving.billing.renewals.clocks import believed
     from serving.billing.renewals.core import renew
 
     async with desk(settings) as office:
+        async with office.transaction() as connection:
+            await believed(connection, office.clock.now())
         return await renew(office, office.clock.now()), await sweep(office, office.clock.now())
 
 

@@ -19,18 +19,24 @@ def renew(
     at: Annotated[
         datetime | None, typer.Option(formats=_MOMENTS, help="As if it were this moment (UTC), now at the latest.")
     ] = None,
+    late: Annotated[
+        bool, typer.Option("--late", help="Nothing ran for more than a month, and the clock is right.")
+    ] = False,
 ) -> None:
     """Turn what the clock says of subscriptions: trials and periods that end, charges of renewals, tries again.
 
-    Safe to stop at any moment, to run twice, late, or in several terminals at once.
+    Safe to stop at any moment, to run twice, late, or in several terminals at once. A clock that is ahead of
+    PostgreSQL's is not believed, nor one that jumped by a month since anything was billed.
     """
     from matinee.console import console, progress
     from serving.billing.commands import with_desk
     from serving.billing.payments.sweep import sweep
-    from serving.billing.renewals import core
+    from serving.billing.renewals import clocks, core
 
     async def run(desk: "Desk") -> tuple["Renewed", "Swept"]:
         now = desk.clock.now()
+        async with desk.transaction() as connection:
+            await clocks.believed(connection, now, late=late)
         moment = at.replace(tzinfo=UTC) if at else now
         if moment > now:
             raise MatineeError(f"--at {moment:%Y-%m-%dT%H:%M} lies ahead: nobody is charged before their period ends")

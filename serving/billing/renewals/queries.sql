@@ -1,6 +1,13 @@
 -- name: waiting
 SELECT count(*) AS count FROM subscription WHERE due_at <= %(at)s
 
+-- name: clocks
+-- PostgreSQL's own clock, when money was last heard of, and whether anything is due.
+SELECT clock_timestamp() AS there,
+       greatest((SELECT at FROM subscription_event ORDER BY event_id DESC LIMIT 1),
+                (SELECT occurred_at FROM ledger_transaction ORDER BY transaction_id DESC LIMIT 1)) AS newest,
+       EXISTS (SELECT FROM subscription WHERE due_at <= %(at)s) AS is_due
+
 -- name: put_off
 -- The one that comes next.
 UPDATE subscription SET due_at = %(until)s WHERE subscription_id = (

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks.billing_renewals import world
+from matinee.clock import SystemClock
 from matinee.settings import Settings
 from serving.billing.commands import billing
 
@@ -30,3 +32,25 @@ def test_renewals_by_hand_tell_what_they_did_and_charge_nobody_early(cli: Any, s
     assert "12 subscriptions turned: 12 paid, 0 refused" in done.output
     assert "0 subscriptions turned" in cli("renew").output
     assert "settled: 0 payments" in cli("sweep").output
+
+
+def test_a_clock_that_is_far_ahead_charges_nobody(
+    cli: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    world(settings, 2, now - timedelta(hours=1))
+    with monkeypatch.context() as wrong:
+        wrong.setattr(SystemClock, "now", lambda _: now + timedelta(days=700))
+        ahead = cli("renew")
+    assert ahead.exit_code == 1
+    assert f"{now + timedelta(days=700):%Y-%m-%d %H:%M} UTC, that of PostgreSQL {now:%Y-%m-%d}" in str(ahead.exception)
+    with psycopg.connect(settings.database()) as connection:  # the embedded PostgreSQL's clock is as wrong
+        connection.execute(
+            "INSERT INTO subscription_event (subscription_id, at, event, became) "
+            "SELECT subscription_id, %s, 'paid', 'active' FROM subscription LIMIT 1", (now - timedelta(days=36),),
+        )  # fmt: skip
+    jumped = cli("renew")
+    assert jumped.exit_code == 1
+    assert f"nothing was billed since {now - timedelta(days=36):%Y-%m-%d}" in str(jumped.exception)
+    assert "2 subscriptions turned: 2 paid" in cli("renew", "--late").output
+    assert "0 subscriptions turned" in cli("renew").output
