@@ -96,13 +96,18 @@ class Edge:
 class _Exchange:
     """One request and its answer."""
 
+    __slots__ = (
+        "_begun", "_head", "_overflowed", "_receive", "_received", "_replaced", "_scope", "_send",
+        "refusal", "request_id", "started", "status", "trace_id",
+    )  # fmt: skip
+
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, head: bool = False) -> None:
         self.started = time.perf_counter()
         self.status = 499  # what stays when the client leaves before the answer
         self.refusal: Problem | None = None
         self.trace_id = ""
         self._scope, self._receive, self._send, self._head = scope, receive, send, head
-        self._received = self._announced = size = 0
+        self._received = announced = size = 0
         self._begun = self._overflowed = self._replaced = False
         self.request_id = b""
         for name, value in scope["headers"]:
@@ -110,13 +115,13 @@ class _Exchange:
             if name == b"x-request-id" and _REQUEST_ID.match(value):
                 self.request_id = value
             elif name == b"content-length":
-                self._announced = int(value) if value.isdigit() else 0
+                announced = int(value) if value.isdigit() else 0
             elif name == b"traceparent" and (trace := _TRACE.match(value)) and trace[1] != _NO_TRACE:
                 self.trace_id = trace[1].decode()
         self.request_id = self.request_id or _request_id()
         scope["matinee.request_id"] = name = self.request_id.decode()
         REQUEST.set((name, self.trace_id))
-        if self._announced > MAX_BODY_BYTES:
+        if announced > MAX_BODY_BYTES:
             self.refusal = _too_large()
         elif size > MAX_HEADER_BYTES:
             self.refusal = Problem(431, "headers_too_large", f"headers may have {MAX_HEADER_BYTES:,} bytes at most")
