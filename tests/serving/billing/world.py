@@ -33,11 +33,15 @@ T = TypeVar("T")
 BEGIN = datetime(2027, 12, 1, 9, 30, tzinfo=UTC)  # a leap day is near
 TITLES = ("brook", "heath")
 RENT, BUY = 399, 1_200
-_EMPTY = """
-SET session_replication_role = replica;
-TRUNCATE account, customer, ledger_transaction, posting, promo, provider_event, idempotency, outbox,
-         subscription_period, sandbox.method, sandbox.payment, sandbox.notice CASCADE;
-SET session_replication_role = origin
+# The tables of accounts and money, with all that refer to them. What is deleted row by row leaves plans and files as
+# they are: a life costs a quarter less than after TRUNCATE.
+_FILLED = """
+WITH RECURSIVE filled AS (
+    SELECT unnest('{account,customer,ledger_transaction,promo,provider_event,idempotency,outbox,subscription_period,
+                    sandbox.method,sandbox.payment,sandbox.notice}'::regclass[])::oid AS name
+    UNION SELECT conrelid FROM pg_constraint c JOIN filled f ON c.confrelid = f.name WHERE contype = 'f'
+)
+SELECT 'DELETE FROM ' || name::regclass AS statement FROM filled
 """
 
 
@@ -53,6 +57,7 @@ class World:
         self.desk = Desk(settings, self.clock, self.pool.connection)
         self.bank: Any = self.desk.provider("sandbox")
         self.account_id = self.customer_id = ""
+        self._emptying = "; ".join(found["statement"] for found in self.rows(_FILLED))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
@@ -69,7 +74,8 @@ class World:
 
     def begin(self, *, trial_days: int, at: datetime = BEGIN) -> None:
         """An empty world with a new account."""
-        self.books.execute(_EMPTY)  # pyright: ignore[reportArgumentType] - several statements in one
+        role = "SET session_replication_role"  # no trigger and no foreign key stands in the way
+        self.books.execute(f"{role} = replica; {self._emptying}; {role} = origin".encode())
         self.clock.moment = at
         self.join(trial_days=trial_days)
 
