@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from starlette.applications import Starlette
 from starlette.datastructures import State
 
@@ -164,13 +165,14 @@ class Context:
 
 
 def _redis(url: str, timeout_s: float = _REDIS_TIMEOUT_S, kind: type[Redis] = Redis) -> Redis:
-    # One retry, at once: the first command after a restart finds its pooled connection dead.
+    # One retry, at once: the first command after a restart finds its pooled connection dead. A Redis that does not answer
+    # in time is not asked again.
     return kind.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         max_connections=64,
-        retry=Retry(NoBackoff(), 1),
+        retry=Retry(NoBackoff(), 1, (RedisConnectionError,)),
     )
 
 

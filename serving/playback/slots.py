@@ -22,10 +22,12 @@ from matinee.clock import Clock
 from matinee.ids import uuid7
 from serving.db import Row
 from serving.gather import Gather
+from serving.playback.script import Script
 from serving.playback.sessions import HEARTBEAT_S, RENEW_AFTER, SESSION_LIFE, Session
 
 # Three heartbeats may be missed; then the slot is free for others.
 SLOT_LIFE = timedelta(seconds=3 * HEARTBEAT_S + 10)
+TIMEOUT_S = 0.5  # where the client has none of its own
 PAUSE_S = 1.0  # so long after a failure nobody asks Redis
 _HERE = Path(__file__).parent
 _FIELDS = ("x", "i", "j", "h")
@@ -92,8 +94,10 @@ class Playing(NamedTuple):
 class Slots:
     def __init__(self, client: Redis, clock: Clock) -> None:
         self._client, self._clock = client, clock
-        names = ("acquire", "beat", "look", "warm", "clean")
-        self._scripts = {name: client.register_script((_HERE / f"{name}.lua").read_text()) for name in names}
+        timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout") or TIMEOUT_S
+        texts = {name: (_HERE / f"{name}.lua").read_text() for name in ("acquire", "beat", "look", "warm", "clean")}
+        self._scripts = {name: client.register_script(texts[name]) for name in ("warm", "clean")}
+        self._busy = {name: Script(client, texts[name], timeout_s) for name in ("acquire", "beat", "look")}
         self._acquires: Gather[tuple[Session, datetime, str | None], Taken | ColdError] = Gather(
             self._send_acquires, one_by_one=True
         )
@@ -150,6 +154,11 @@ class Slots:
                 pipeline.hset(f"pb:s:{playback_id}", "x", reason)
                 pipeline.expire(f"pb:s:{playback_id}", 86400)
             await pipeline.execute()
+
+    async def close(self) -> None:
+        """Leave Redis; the client stays its owner's."""
+        for script in self._busy.values():
+            await script.close()
 
     async def drop(self, playback_id: str, account_id: str) -> None:
         """Forget a session that did not come to be, and free its slot."""
@@ -225,6 +234,11 @@ class Slots:
             await self._ready()
             return await cast("Awaitable[Any]", self._scripts[script](args=given))
 
+    async def _ask(self, script: str, given: Sequence[str | int]) -> Any:
+        with self._watched():
+            await self._ready()
+            return await self._busy[script](given)
+
     async def _send_acquires(
         self, asked: Sequence[tuple[Session, datetime, str | None]]
     ) -> Sequence[Taken | ColdError]:
@@ -232,18 +246,18 @@ class Slots:
         for session, now, take_over in asked:
             given += [session.account_id, session.playback_id, ms(now), ms(now + SLOT_LIFE), session.streams]
             given += [take_over or "", session.browser.hex(), session.title_id, *_hash(session)]
-        return [_taken(answer) for answer in await self._run("acquire", [len(given) // len(asked), *given])]
+        return [_taken(answer) for answer in await self._ask("acquire", [len(given) // len(asked), *given])]
 
     async def _send_beats(self, keys: Sequence[str]) -> Sequence[Beaten | ColdError]:
         now = self._clock.now()
         given = [ms(now), ms(now + SLOT_LIFE), ms(now + SESSION_LIFE), int(RENEW_AFTER.total_seconds() * 1000)]
-        answers = await self._run("beat", [*given, *(part for key in keys for part in key.split(" "))])
+        answers = await self._ask("beat", [*given, *(part for key in keys for part in key.split(" "))])
         return [_beaten(answer) for answer in answers]
 
     async def _send_looks(self, keys: Sequence[str]) -> Sequence[Playing | ColdError | None]:
         now = self._clock.now()
         given = [ms(now), ms(now + SLOT_LIFE), *(part for key in keys for part in key.split(" "))]
-        return [_looked(answer) for answer in await self._run("look", given)]
+        return [_looked(answer) for answer in await self._ask("look", given)]
 
     async def _read_states(self, playback_ids: Sequence[str]) -> Sequence[State | None]:
         with self._watched():

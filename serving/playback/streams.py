@@ -37,6 +37,7 @@ WRITTEN_S = 1.0
 JUDGED_S = 15.0
 STATE_S = 5.0  # files of a session that ended are given out so long at most
 CONFIRMED_S = 0.5  # and keys so long after a right ended; of a session that ended not at all
+CLOSING_S = 4.0  # so long closing writes at most
 _BATCH = 500
 _ORPHANED = timedelta(seconds=5)
 _LATELY = timedelta(seconds=10)
@@ -69,11 +70,19 @@ class Streams:
         self._tasks = [asyncio.ensure_future(work()) for work in (self._write_on, self._watch_over)]
 
     async def close(self) -> None:
-        """Write what waits, and stop."""
+        """Write what waits, and stop: all to PostgreSQL before Redis is told, for that may be gone."""
         await tasks.end(self._tasks)
-        with contextlib.suppress(*_AWAY, GoneError, TimeoutError):
-            async with asyncio.timeout(2):
-                await self._write_noted(list(self._unwritten))
+        noted = [one for waiting in self._unwritten.values() for one in waiting.values()]
+        batches = [[_row(*one) for one in noted[first : first + _BATCH]] for first in range(0, len(noted), _BATCH)]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                for batch in batches:
+                    with _quietly():
+                        await self._store(batch)
+                for batch in batches:
+                    with _quietly():
+                        await self.slots.written(batch)
+        await self.slots.close()
 
     async def acquire(self, session: Session, take_over: str | None) -> Taken:
         """Take a slot for a session that is about to be stored. Without Redis nobody counts: it is granted."""
@@ -251,13 +260,16 @@ class Streams:
     async def _write(self, found: Sequence[Row]) -> None:
         if not found:
             return
+        await self._store(found)
+        # They stand in PostgreSQL, also where Redis is gone by now and will tell of them once more.
+        with contextlib.suppress(GoneError):
+            await self.slots.written(found)
+
+    async def _store(self, found: Sequence[Row]) -> None:
         async with self._transaction() as connection:
             await execute(connection, QUERIES["write_beats"], {"beats": Jsonb(found, _json)})
         for profile_id in {one["profile_id"] for one in found}:
             self._forget_home(profile_id)
-        # They stand in PostgreSQL, also where Redis is gone by now and will tell of them once more.
-        with contextlib.suppress(GoneError):
-            await self.slots.written(found)
 
     async def _watch_over(self) -> None:
         judged = time.monotonic()

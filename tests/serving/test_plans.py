@@ -34,6 +34,7 @@ SCALES = [
 FILL = load(Path(__file__).parent / "large")
 # What does not grow with titles or viewers.
 SMALL = {
+    "catalogue_version",
     "ledger_account",
     "plan_version",
     "price",
@@ -46,7 +47,7 @@ SMALL = {
     "migration",
 }
 # What becomes of rows that were read already, and goes away.
-PASSING = {"outbox", "device_login", "erasure_request"}
+PASSING = {"outbox", "device_login", "erasure_request", "rights_change"}
 
 # Values by the names of parameters.
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -170,6 +171,7 @@ VALUES: dict[str, Any] = {
 # The same for one query, where a name means something else there.
 OWN: dict[str, dict[str, Any]] = {
     **money.OWN,
+    "rights/rights_changed": {"since": "999999999999"},
     "catalog/browse_added": {"place": NOW},
     "catalog/browse_name_en": {"place": "film"},
     "catalog/browse_name_ru": {"place": "film"},

@@ -1,6 +1,7 @@
 """What plays keeps its right, or stops: take-over, rentals, offers that end, plans that limit, stores that go away."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 import threading
@@ -266,9 +267,43 @@ async def test_without_redis_every_batch_of_positions_is_written(timed, catalogu
         streams._note(
             beat, Beaten("ok", "otters", "package", profile if number == _BATCH else "gone", 1, None, 1, 9_000)
         )
-    await streams._write_noted(list(streams._unwritten))
+    await streams.close()
     await store.aclose()
     assert sql(catalogue, "SELECT position_ms FROM playback_position").fetchall() == [(5_000,)]
+
+
+async def test_a_redis_that_hangs_is_waited_for_once(catalogue, running, browser, problem, tmp_path):
+    """It takes connections and never answers: limits are open then, rights and keys still checked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = catalogue.model_copy(update={"redis_url": f"redis://127.0.0.1:{port}/0", "limits_scale": 0})
+    key, other = key_address(catalogue, "harbour"), key_address(catalogue, "midnight")
+    process = start([str(binary()), "--port", str(port), "--dir", str(tmp_path), "--save", ""])
+    try:
+        await asyncio.to_thread(_until, store := redis.Redis(port=port))
+        async with running(own) as app, browser(app) as sofa, browser(app) as kitchen:
+            await sofa.sign_up()
+            on_plan(catalogue, "basic")
+            kitchen.headers["authorization"] = f"Bearer {sofa.session['access_token']}"
+            first = await watch(sofa, "harbour")
+            process.send_signal(signal.SIGSTOP)
+            async with asyncio.timeout(10):
+                assert (await beat(sofa, first, 5_000)).status_code == 200
+                second = await watch(kitchen, "harbour")
+                assert (await beat(kitchen, second, 6_000)).status_code == 200
+                assert [(await one.get(key)).status_code for one in (sofa, kitchen)] == [200, 200]
+                assert problem(await sofa.get(other)) == (403, "key_refused")
+                assert (await sofa.get(first.manifest.hls)).status_code == 200
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(PAUSE_S)
+            assert problem(await sofa.post("/api/watch/otters")) == (403, "streams"), "read from PostgreSQL again"
+            assert (await beat(kitchen, second, 7_000)).status_code == 200
+            process.send_signal(signal.SIGSTOP)
+    finally:
+        process.kill()
+        process.wait()
+        store.close()
 
 
 async def test_a_device_name_that_cannot_be_stored_ends_nothing(timed, catalogue, browser, problem):
