@@ -4,23 +4,25 @@ The estimator is the posterior mean of a multinomial under a Dirichlet prior, ne
 plays of one region and kind of profile is (n_i + strength * p_i) / (n + strength), where n counts the segment's plays
 and p_i is the share in the segment above it. Above a region's viewers of one kind stand all viewers of this kind, above
 these everybody. So a segment that is seldom heard says what those above it say, and one of `strength` plays counts for
-as much as its prior.
+as much as its prior. The strength is what the data say of it (`strength_of`): where places do not differ by more than
+chance, everybody is heard alike.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.interactions import Floats, Interactions, Ragged
+from models.interactions import Floats, Interactions, Ints, Ragged
 from models.recommenders.popularity import DAY_S, Popularity, PopularityFitted
 
 if TYPE_CHECKING:
     import duckdb
 
+Segment = TypeVar("Segment")
 KIDS_MATURITY = 12  # profiles that are shown titles up to this age are children's
 _KIDS = {False: "", True: "kids"}
 
@@ -41,10 +43,11 @@ def read_profiles(connection: "duckdb.DuckDBPyConnection") -> dict[str, ProfileA
 
 @dataclass(frozen=True)
 class SegmentPopularity:
-    """Interactions of the last `days` before the newest one; `strength` of the prior, in interactions."""
+    """Interactions of the last `days` before the newest one; `strength` of the prior, in interactions (None: estimated,
+    for kinds of profiles and for the regions of each)."""
 
     days: int = 14
-    strength: float = 100.0
+    strength: float | None = None
 
     @property
     def name(self) -> str:
@@ -59,16 +62,49 @@ class SegmentPopularity:
         kids = np.asarray(kids_of_user, dtype=np.bool_)[recent.users]
         regions = np.array([region or "" for region in region_of_user], dtype=np.str_)[recent.users]
         shares = {"": everybody / max(float(everybody.sum()), 1e-9)}
-        for kind in (False, True):
-            above = self._shrunk(recent, kids == kind, shares[""])
+        kinds = {kind: _counts(recent, kids == kind) for kind in (False, True)}
+        for kind, above in self._shrunk(kinds, shares[""]).items():
+            own = {
+                region: _counts(recent, (kids == kind) & (regions == region))
+                for region in np.unique(regions[(kids == kind) & (regions != "")]).tolist()
+            }
             shares[_key(None, kind)] = above
-            for region in np.unique(regions[(kids == kind) & (regions != "")]).tolist():
-                shares[_key(region, kind)] = self._shrunk(recent, (kids == kind) & (regions == region), above)
+            shares |= {_key(region, kind): of for region, of in self._shrunk(own, above).items()}
         return SegmentPopularityFitted(tuple(shares), np.stack(list(shares.values())).astype(np.float32))
 
-    def _shrunk(self, data: Interactions, mine: NDArray[np.bool_], above: Floats) -> Floats:
-        counts = np.bincount(data.items[mine], minlength=data.n_items)
-        return (counts + self.strength * above) / (counts.sum() + self.strength)
+    def _shrunk(self, counts: dict[Segment, Ints], above: Floats) -> dict[Segment, Floats]:
+        """The shares of segments below the one whose shares are `above`."""
+        if not counts:
+            return {}
+        strength = strength_of(np.stack(list(counts.values()))) if self.strength is None else self.strength
+        if strength == np.inf:
+            return dict.fromkeys(counts, above)
+        return {key: (of + strength * above) / max(of.sum() + strength, 1e-9) for key, of in counts.items()}
+
+
+def strength_of(counts: NDArray[np.integer]) -> float:
+    """How many plays of a segment weigh as much as all segments together, from `counts` [segments, n_items].
+
+    Counts of a segment are Dirichlet-multinomial: their chi-square statistic is 1 + (n - 1) / (1 + strength) times that
+    of a multinomial, n the plays of a segment (the method of moments; Mosimann, Biometrika 1962). Infinite where
+    segments differ no more than chance makes them, or there is but one.
+    """
+    heard = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0].astype(np.float64)
+    segments, items = heard.shape
+    if segments < 2 or items < 2:
+        return np.inf
+    plays, whole = heard.sum(axis=1), heard.sum()
+    expected = plays[:, None] * heard.sum(axis=0) / whole
+    statistic = float(((heard - expected) ** 2 / expected).sum())
+    freedom = (segments - 1) * (items - 1)
+    # n - 1 of each segment, as much of it as the common shares, which are estimated from it, too, leave.
+    size = float(((plays - 1) * (1 - plays / whole)).sum()) * (items - 1)
+    correlation = (statistic - freedom) / size if size > 0 else 0.0
+    return max(1 / correlation - 1, 0.0) if correlation > 0 else np.inf
+
+
+def _counts(data: Interactions, mine: NDArray[np.bool_]) -> Ints:
+    return np.bincount(data.items[mine], minlength=data.n_items)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,18 @@
 import duckdb
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.interactions import Interactions, Ragged
 from models.recommenders.popularity import DAY_S
-from models.recommenders.segments import ProfileAbout, SegmentPopularity, SegmentPopularityFitted, read_profiles
+from models.recommenders.segments import (
+    ProfileAbout,
+    SegmentPopularity,
+    SegmentPopularityFitted,
+    read_profiles,
+    strength_of,
+)
 
 REGIONS = ["DE", "DE", "KZ", None, "KZ"]
 KIDS = np.array([False, False, False, False, True])
@@ -54,6 +62,36 @@ def test_shares_sum_to_one_and_come_back_from_arrays(fitted: SegmentPopularityFi
 def test_nobody_and_nothing_is_answered() -> None:
     empty = SegmentPopularity().fit(Interactions.sorted([], [], [], 2, 3), ["DE", None], np.array([False, True]))
     assert empty.of("DE", True).score(Ragged.of([[]])).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([20.0, 60.0, 200.0, np.inf]))
+def test_the_strength_is_that_of_the_world_that_made_the_counts(seed: int, strength: float) -> None:
+    """Half of it to twice as much; where segments are alike, what is made of little weighs next to nothing."""
+    rng = np.random.default_rng(seed)
+    shares = rng.dirichlet(np.ones(60))
+    plays = rng.integers(200, 1500, size=25)
+    own = [shares if strength == np.inf else rng.dirichlet(shares * strength) for _ in plays]
+    found = strength_of(np.stack([rng.multinomial(count, of) for count, of in zip(plays, own, strict=True)]))
+    assert found > 2_000 if strength == np.inf else strength / 2 < found < strength * 2
+
+
+def test_places_that_are_alike_are_heard_together_and_others_apart() -> None:
+    rng = np.random.default_rng(0)
+    users, worth = np.arange(900), rng.dirichlet(np.ones(30))
+    regions, kids = [("DE", "KZ", "RU")[user % 3] for user in users], np.zeros(900, dtype=np.bool_)
+    alike = rng.choice(30, size=900, p=worth)
+    apart = (alike + 10 * (users % 3)) % 30
+    for items, expected in ((alike, False), (apart, True)):
+        made = SegmentPopularity().fit(Interactions.sorted(users, items, np.full(900, DAY_S), 900, 30), regions, kids)
+        differ = np.abs(made.of("DE", False).counts - made.of(None, False).counts).sum()
+        assert (differ > 0.5) == expected
+        assert expected or differ < 0.1
+
+
+@pytest.mark.parametrize("counts", [np.zeros((0, 3)), np.zeros((2, 3)), np.ones((1, 3)), np.ones((4, 1)), np.eye(3)])
+def test_what_says_nothing_of_differences_has_no_strength_of_its_own(counts: np.ndarray) -> None:
+    assert strength_of(counts.astype(np.int64)) == np.inf
 
 
 def test_profiles_of_the_marts() -> None:
