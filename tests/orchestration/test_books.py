@@ -5,6 +5,7 @@ import psycopg
 
 from matinee.settings import Settings
 from orchestration.defs.billing.books import books
+from orchestration.defs.warehouse.assets import report
 from orchestration.resources import MatineeResource
 
 # Somebody says that money came: no payment says so, nor does the provider.
@@ -21,8 +22,11 @@ def test_both_checks_name_what_is_wrong(settings: Settings, monkeypatch) -> None
     resources = {"matinee": MatineeResource(home=str(settings.home_path))}
 
     def looked() -> dict[str, dg.AssetCheckEvaluation]:
-        done = dg.materialize([books], resources=resources, raise_on_error=False)
-        return {each.check_name: each for each in done.get_asset_check_evaluations()}
+        done = dg.materialize([books, report], resources=resources, raise_on_error=False)
+        tried = [event.step_key for event in done.all_events if event.is_step_start]
+        found = {each.check_name: each for each in done.get_asset_check_evaluations()}
+        assert ("warehouse__report" in tried) == found["whole"].passed, "no report of figures that the books deny"
+        return found
 
     assert {name: each.passed for name, each in looked().items()} == {"whole": True, "agrees_with_providers": True}
     with psycopg.connect(settings.database()) as connection:

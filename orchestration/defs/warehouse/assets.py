@@ -187,9 +187,9 @@ def _looks(settings: Settings) -> Iterator[dg.AssetCheckResult]:
         yield dg.AssetCheckResult(check_name=look.check, passed=look.passed, metadata=metadata)
 
 
-@dg.asset(**room("warehouse"), deps=[snapshot], kinds={"html"})
+@dg.asset(**room("warehouse"), deps=[snapshot, ["serving", "books"]], kinds={"html"})
 def report(matinee: MatineeResource) -> dg.MaterializeResult:
-    """A page of charts over the snapshot that opens from disk."""
+    """A page of charts over the snapshot that opens from disk. It tells of money: not written while books are wrong."""
     from warehouse.report import write_report
 
     return dg.MaterializeResult(metadata={"page": dg.MetadataValue.path(write_report(matinee.settings()))})
