@@ -1,7 +1,7 @@
 // The account: e-mail, password, second factor, PIN, where one is signed in, one's data.
 
 import { call, get, post, put, remove } from "./api.js";
-import { explain, h, notice } from "./dom.js";
+import { h, notice } from "./dom.js";
 import { code, confirmed, dialog, email, field, form, newPassword } from "./forms.js";
 import { moment, t } from "./i18n.js";
 import { dropPin, setPin } from "./profiles.js";
@@ -9,12 +9,7 @@ import { leave, loadAccount, state } from "./state.js";
 import { drawing } from "./tv.js";
 
 const again = () => dispatchEvent(new HashChangeEvent("hashchange"));
-const button = (words, onclick) => h("button", { class: "button quiet", onclick: () => onclick().catch(told) }, words);
-
-function told(refusal) {
-  if (refusal.code === undefined) throw refusal;
-  notice(explain(refusal));
-}
+const button = (words, onclick) => h("button", { class: "button quiet", onclick }, words);
 
 export async function account() {
   const [about, factor, sessions] = await Promise.all([get("/api/account"), get("/api/auth/totp"), get("/api/auth/sessions")]);

@@ -1,6 +1,6 @@
 // The page: which screen belongs to the address, the bar on top, the keys.
 
-import { post, remedies } from "./api.js";
+import { Refusal, post, remedies } from "./api.js";
 import { account } from "./account.js";
 import { billing, paid, watchOverPayments } from "./billing.js";
 import { catalogue, favourites, history, home, onboarding } from "./browse.js";
@@ -25,20 +25,28 @@ function bar() {
   const other = h("button", { class: "plain", lang: language === "en" ? "ru" : "en", onclick: async () => {
     setLanguage(language === "en" ? "ru" : "en");
     await route();
-watchOverPayments();
+    watchOverPayments();
+    document.querySelector("#nav button[lang]").focus();
   } }, t("switch_language"));
-  const lists = state.profile ? [h("a", { href: "#/favourites" }, t("favourites")), h("a", { href: "#/history" }, t("history"))] : [];
-  document.getElementById("nav").replaceChildren(h("a", { href: "#/all" }, t("catalogue")), ...lists, search, other, ...person());
+  const lists = state.profile ? [to("#/favourites", t("favourites")), to("#/history", t("history"))] : [];
+  const nav = document.getElementById("nav");
+  nav.setAttribute("aria-label", t("main_menu"));
+  nav.replaceChildren(to("#/all", t("catalogue")), ...lists, search, other, ...person());
   document.getElementById("skip").textContent = t("skip");
 }
 
+/** A link of the bar, which tells where one is. */
+function to(href, ...words) {
+  return h("a", { href, "aria-current": location.hash.split("?")[0] === href && "page" }, words);
+}
+
 function person() {
-  const priced = h("a", { href: "#/plans" }, t("plans"));
-  if (!state.account) return [priced, h("a", { href: "#/login" }, t("login"))];
-  const mine = h("a", { href: "#/profiles", class: "person" }, state.profile && face(state.profile), state.profile?.name ?? t("profile"));
+  const priced = to("#/plans", t("plans"));
+  if (!state.account) return [priced, to("#/login", t("login"))];
+  const mine = h("a", { href: "#/profiles", class: "person" }, state.profile && face(state.profile), h("span", {}, state.profile?.name ?? t("profile")));
   if (isGuarded()) return [mine];
   const out = h("button", { class: "plain", onclick: async () => { await leave(); location.hash = "#/"; await route(); } }, t("logout"));
-  return [mine, priced, h("a", { href: "#/billing" }, t("billing")), h("a", { href: "#/account" }, t("account")), out];
+  return [mine, priced, to("#/billing", t("billing")), to("#/account", t("account")), out];
 }
 
 // What everybody may open, who is signed in, and who has said who watches.
@@ -93,6 +101,14 @@ async function route() {
     if (refusal.code === undefined) throw refusal;
     if (mine === turn) await refused(refusal);
   }
+  if (mine === turn) arrive();
+}
+
+/** Tell what screen this is; whoever came by keyboard goes on at its beginning, not at that of the page. */
+function arrive() {
+  const heading = document.querySelector("#view h1")?.textContent;
+  document.title = heading ? `${heading} · Matinee` : "Matinee";
+  if (turn > 1 && document.activeElement === document.body) document.getElementById("view").focus({ preventScroll: true });
 }
 
 async function refused(refusal) {
@@ -101,7 +117,7 @@ async function refused(refusal) {
     bar();
     return show(chooser().nodes);
   }
-  show(h("p", { class: "refusal", role: "alert" }, explain(refusal)), h("a", { class: "button quiet", href: "#/" }, t("home")));
+  show(h("h1", {}, t("sorry")), h("p", { class: "refusal", role: "alert" }, explain(refusal)), h("a", { class: "button quiet", href: "#/" }, t("home")));
 }
 
 // What only the owner may do is tried again once they have shown who they are.
@@ -112,6 +128,12 @@ remedies.fresh_required = () => reauthenticated((secret) =>
   }));
 
 addEventListener("hashchange", route);
+// What was pressed and refused, where no form tells why.
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof Refusal)) return;
+  event.preventDefault();
+  notice(explain(event.reason));
+});
 addEventListener("keydown", moveFocus);
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();

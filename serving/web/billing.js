@@ -1,7 +1,7 @@
 // The account's money: the plan and what becomes of it, ways to pay, balance, invoices.
 
 import { call, get, post, pressing, put, remove } from "./api.js";
-import { explain, h, notice } from "./dom.js";
+import { h } from "./dom.js";
 import { choice, confirmed, dialog, form } from "./forms.js";
 import { day, language, t } from "./i18n.js";
 import { isGuarded, state } from "./state.js";
@@ -15,9 +15,6 @@ function button(words, onclick, kind = "button quiet") {
     currentTarget.disabled = true;
     try {
       await onclick();
-    } catch (refusal) {
-      if (refusal.code === undefined) throw refusal;
-      notice(explain(refusal));
     } finally {
       currentTarget.disabled = false;
     }

@@ -4,7 +4,7 @@ import { get, put, remove } from "./api.js";
 import { cardOf, gridOf, rowOf, rowsOf } from "./cards.js";
 import { h } from "./dom.js";
 import { confirmed } from "./forms.js";
-import { clock, language, local, moment, t } from "./i18n.js";
+import { clock, country, genre, language, local, moment, t } from "./i18n.js";
 import { named, profilePath, state } from "./state.js";
 import { telemetry } from "./telemetry.js";
 
@@ -50,9 +50,8 @@ const CHIPS = ["kind", "genre"]; // one of each in a row of links
 const MENUS = ["country", "language", "maturity", "tag"]; // one of each in a menu, where there is something to choose
 const SORTS = ["newest", "added", "title"];
 
-const regions = (code) => new Intl.DisplayNames([language], { type: "region", fallback: "code" }).of(code);
 const languages = (code) => new Intl.DisplayNames([language], { type: "language", fallback: "code" }).of(code);
-const SPOKEN = { kind: (value) => t(`kind.${value}`) || value, country: (value) => /^[A-Z]{2}$/.test(value) ? regions(value) : value, language: languages, maturity: (value) => `${value}+` };
+const SPOKEN = { kind: (value) => t(`kind.${value}`) || value, genre, country, language: languages, maturity: (value) => `${value}+` };
 
 export async function catalogue(query) {
   const names = ["q", "person", "sort", ...CHIPS, ...MENUS];
@@ -62,7 +61,7 @@ export async function catalogue(query) {
   const [counts, page] = await Promise.all([get("/api/media/facets", { ...others, ...named() }), load()]);
   const address = (name, value) => `#/all?${new URLSearchParams(Object.entries({ ...filters, [name]: value }).filter(([, one]) => one))}`;
   const words = (name, value) => (SPOKEN[name] ?? String)(value);
-  const chips = CHIPS.map((name) => h("nav", { class: "chips", "aria-label": t(`facet.${name}`) },
+  const chips = CHIPS.filter((name) => filters[name] || counts[name]?.length).map((name) => h("nav", { class: "chips", "aria-label": t(`facet.${name}`) },
     [["", t("all")], ...(counts[name] ?? []).slice(0, 14).map(({ value }) => [value, words(name, value)])].map(([value, label]) =>
       h("a", { class: "chip", href: address(name, value), "aria-current": (filters[name] ?? "") === value && "true" }, label))));
   const menu = (name, options) => h("label", {}, t(`facet.${name}`), h("select", { name, onchange: ({ target }) => go(address(name, target.value)) },

@@ -38,5 +38,13 @@ export function moment(text) {
 
 /** A day as people of this language write it. */
 export function day(text) {
-  return new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(new Date(text));
+  return new Intl.DateTimeFormat(language, { dateStyle: "long" }).format(new Date(text)).replace(/ г\.$/, "");
 }
+
+/** A country by its code. */
+export const country = (code) => (/^[A-Z]{2}$/.test(code) ? new Intl.DisplayNames([language], { type: "region", fallback: "code" }).of(code) : code);
+
+/** A genre, or what somebody did for a film, in the words of the page where it has some. */
+const known = (kind, name) => t(`${kind}.${name.toLowerCase().replace(/\W/g, "_")}`) || name;
+export const genre = (name) => known("genre", name);
+export const role = (name) => known("role", name);

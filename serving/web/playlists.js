@@ -59,7 +59,7 @@ const seconds = (stamp) => stamp.split(":").reduce((sum, part) => 60 * sum + par
 
 /** The cues of a WebVTT file whose clock is the film's own. */
 export function parseCues(text) {
-  return text.replace(/\r\n?/g, "\n").split(/\n{2,}/).flatMap((block) => {
+  return text.replace(/\r\n?/g, "\n").trim().split(/\n{2,}/).flatMap((block) => {
     const lines = block.split("\n"), at = lines.findIndex((line) => line.includes("-->"));
     if (at < 0) return [];
     const [from, , to] = lines[at].trim().split(/\s+/);

@@ -4,7 +4,7 @@ import { get, put, remove } from "./api.js";
 import { favour } from "./browse.js";
 import { cardOf, poster, rowOf } from "./cards.js";
 import { h } from "./dom.js";
-import { clock, language, local, t } from "./i18n.js";
+import { clock, country, genre, language, local, role, t } from "./i18n.js";
 import { isGuarded, named, profilePath, state } from "./state.js";
 import { telemetry } from "./telemetry.js";
 
@@ -13,14 +13,14 @@ const STARS = [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5];
 export async function title(id) {
   const found = await get(`/api/media/${encodeURIComponent(id)}`, named());
   const runtime = found.runtime_s && (found.runtime_s < 120 ? t("seconds", { n: found.runtime_s }) : t("minutes", { n: Math.round(found.runtime_s / 60) }));
-  const facts = [found.year, `${found.maturity}+`, runtime, found.genres.join(", "), found.countries.join(", ")];
+  const facts = [found.year, `${found.maturity}+`, runtime, found.genres.map(genre).join(", "), found.countries.map(country).join(", ")];
   const image = poster(found);
   image.classList.add("large");
-  const mine = h("div", { class: "mine" });
+  const mine = state.profile && h("div", { class: "mine" });
   const article = h("article", { class: "title" }, image, h("div", { class: "about" },
     h("h1", {}, local(found.titles)), h("p", { class: "facts" }, facts.filter(Boolean).join(" · ")), playButton(found), mine,
     h("p", { class: "synopsis" }, local(found.synopsis)),
-    found.people.length > 0 && h("dl", { class: "people" }, found.people.map((person) => [h("dt", {}, person.role), h("dd", {}, h("a", { href: `#/all?${new URLSearchParams({ person: person.name })}` }, person.name))]))));
+    found.people.length > 0 && h("dl", { class: "people" }, found.people.map((person) => [h("dt", {}, role(person.role)), h("dd", {}, h("a", { href: `#/all?${new URLSearchParams({ person: person.name })}` }, person.name))]))));
   const below = h("div");
   const after = async () => {
     if (state.profile) get(`${profilePath()}/titles/${encodeURIComponent(id)}`).then((said) => mine.replaceChildren(heart(id, said.favourite), ...stars(id, said.rating))).catch(() => {});

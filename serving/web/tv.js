@@ -10,6 +10,7 @@ import { loadAccount } from "./state.js";
 export function drawing(text, label) {
   const svg = new DOMParser().parseFromString(text, "text/html").querySelector("svg");
   if (!svg.hasAttribute("viewBox")) svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+  svg.setAttribute("aria-hidden", "true");
   return h("div", { class: "qr", role: "img", "aria-label": label }, document.adoptNode(svg));
 }
 

@@ -20,7 +20,7 @@ export function watch(id) {
   const panel = h("div", { class: "panel", hidden: true });
   const close = h("button", { class: "close", "aria-label": t("close"), onclick: () => history.length > 1 ? history.back() : go("#/") }, "✕");
   const after = () => start(id, { video, badge, sounds, skip, panel });
-  return { nodes: [h("div", { class: "player" }, video, badge, sounds, skip, panel, close)], after };
+  return { nodes: [h("h1", { class: "unseen" }, t("player")), h("div", { class: "player" }, video, badge, sounds, skip, panel, close)], after };
 }
 
 function start(id, { video, badge, sounds, skip, panel }) {
@@ -73,7 +73,7 @@ const deviceName = (device) => (typeof device === "string" ? device : device?.na
 /** Over an opening: to its end; over the credits: to the next episode, where there is one. */
 function offerSkip(button, video, playback) {
   const marker = playback.marker, following = playback.next;
-  const offered = marker?.kind === "intro" || (marker?.kind === "credits" && following) ? marker : null;
+  const offered = marker?.kind === "intro" || following ? marker : null;
   button.hidden = !offered;
   if (!offered || button.dataset.kind === offered.kind) return;
   button.dataset.kind = offered.kind;

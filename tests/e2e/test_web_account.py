@@ -53,6 +53,30 @@ def test_every_word_of_the_page_is_there_in_both_languages() -> None:
     assert used <= en.keys(), used - en.keys()
 
 
+# Refusals that the page does not meet: of staff, of players and senders that are not ours, of what it sends itself.
+ELSEWHERE = {
+    "changed_meanwhile", "cors_refused", "erasing", "events_unavailable", "forged_notice", "headers_too_large",
+    "idempotency_key_invalid", "idempotency_key_missing", "invalid_encoding", "invalid_json", "last_admin",
+    "no_snapshot", "not_paid", "not_ready", "note_required", "own_account", "payment_disputed", "payment_not_found",
+    "provider_unused", "refund_too_much", "too_many_events", "unknown_account", "unknown_surface", "unsupported_encoding",
+    "unsupported_media_type", "uri_too_long", "version_required",
+}  # fmt: skip
+WAITING = {
+    "access_denied",
+    "authorization_pending",
+    "expired_token",
+    "slow_down",
+}  # the television's, told by its screen
+
+
+def test_every_refusal_that_the_page_may_hear_has_words() -> None:
+    code = "".join(path.read_text() for path in WEB.parent.glob("**/*.py"))
+    said = set(re.findall(r'Problem\(\s*\d+,\s*"(\w+)"', code))
+    assert len(said) > 80
+    told = {key.split(".")[1] for key in words("en") if key.startswith(("error.", "refusal."))}
+    assert said - told - WAITING == ELSEWHERE & said
+
+
 def submit(page: Any, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
