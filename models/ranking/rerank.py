@@ -105,7 +105,7 @@ def places(
         np.maximum(nearest, alike[every, items], out=nearest)
         for number, _, target in targets:
             target.take(items[number])
-    by_row = np.array(chosen, dtype=np.int64).reshape(-1, len(worth)).T.tolist()
+    by_row = np.array(chosen, dtype=np.int64).reshape(len(chosen), len(worth)).T.tolist()
     return [of[:size] for of, size in zip(by_row, sizes, strict=True)]
 
 

@@ -115,20 +115,30 @@ class TwoTowerFitted:
         return self._points(history) @ self.vectors[items].T
 
     def opinion(self, history: Ragged, region: str | None, kids: bool, /) -> Opinion:
-        points = self._points(history.values)
-        viewer = (
-            points.sum(axis=0) + self.viewers.beside(region, kids) if len(points) else np.zeros_like(self.vectors[0])
-        )
-        return Opinion(self.vectors @ viewer, history.values, lambda items: points @ self.vectors[items].T)
+        taken = history.values
+        if not len(taken):
+            return Opinion(np.zeros(len(self.vectors), dtype=np.float32), taken, self._none_of)
+        own, viewer = self.vectors[taken], self.viewers.beside(region, kids)
+        for weights, map_ in zip(self._weights(len(taken)), self.viewers.maps, strict=True):
+            viewer = viewer + (weights @ own) @ map_
+        return Opinion(self.vectors @ viewer, taken, lambda items: self.contributions(taken, items))
+
+    def _none_of(self, items: Ints) -> Floats:
+        return np.zeros((0, len(items)), dtype=np.float32)
 
     def _points(self, history: Ints) -> Floats:
         """[len(history), dim] what each title of a history adds to its viewer's vector."""
-        age, own = np.arange(len(history))[::-1], self.vectors[history]
+        own = self.vectors[history]
         points = np.zeros_like(own)
-        for decay, map_ in zip(self.viewers.decays, self.viewers.maps, strict=True):
-            weights = np.float64(decay) ** age
-            points += ((weights / max(weights.sum(), 1e-12)).astype(np.float32)[:, None] * own) @ map_
+        for weights, map_ in zip(self._weights(len(history)), self.viewers.maps, strict=True):
+            points += (weights[:, None] * own) @ map_
         return points
+
+    def _weights(self, length: int) -> list[Floats]:
+        """For each decay what the titles of a history of this length weigh, oldest first."""
+        age = np.arange(length)[::-1]
+        faded = [np.float64(decay) ** age for decay in self.viewers.decays]
+        return [(weights / max(weights.sum(), 1e-12)).astype(np.float32) for weights in faded]
 
     def with_titles(self, content: Sequence[TitleContent]) -> "TwoTowerFitted":
         """The same model with a column more for each of these titles, by their content alone."""

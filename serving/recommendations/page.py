@@ -22,6 +22,8 @@ from serving.recommendations.rows import (
     because_title,
     by_genre,
     deal,
+    dealt_from,
+    left_of,
     row_title,
     take,
     with_arm,
@@ -98,8 +100,9 @@ def home_page(visit: Visit, shelf: Shelf, served: "Served | None") -> Page:
         return _page(shown, visit, shelf, served)
     taste = served.taste(visit.history)
     lists = _reranked(_lists(visit, shelf, served), served, taste)
+    left = left_of(lists, hidden)
     rows, others = (
-        deal(_ordered(lists, served, for_you_first=first), hidden, exploring=served.exploring)
+        dealt_from(_ordered(lists, served, for_you_first=first), left, hidden, exploring=served.exploring)
         for first in (visit.for_you_first, not visit.for_you_first)
     )
     for row, other in zip_longest(rows, others[: len(rows)]):

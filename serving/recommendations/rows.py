@@ -98,28 +98,41 @@ def deal(lists: Sequence[List], taken: Collection[str] = (), *, exploring: Colle
     With a small catalogue each row takes a part of it only, so that the next one has something to show. Rows of a kind
     in `exploring` are dealt a few titles more, as long as there are plenty.
     """
+    return dealt_from(lists, left_of(lists, taken), taken, exploring=exploring)
+
+
+def left_of(lists: Sequence[List], taken: Collection[str]) -> int:
+    """How many titles there are to be dealt, in whatever order."""
+    return len({pick[0] for of in lists for pick in of.picks}.difference(taken))
+
+
+def dealt_from(
+    lists: Sequence[List], left: int, taken: Collection[str], *, exploring: Collection[str] = ()
+) -> list[HomeRow]:
+    """`deal` where it is known how many titles are left."""
     used = set(taken)
-    left = {pick.title_id for of in lists for pick in of.picks} - used
-    size = min(MAX_ROW, MAX_ITEMS // max(1, len(lists)), max(MIN_ROW, -(-len(left) // 4)))
-    plenty = len(left) >= 3 * MAX_ROW
-    ahead: dict[str, list[Pick]] = {}
-    for of in lists:
-        ahead[of.id] = take(of.picks, used, min(of.ahead, size))
-        used |= {pick.title_id for pick in ahead[of.id]}
+    size = min(MAX_ROW, MAX_ITEMS // max(1, len(lists)), max(MIN_ROW, -(-left // 4)))
+    plenty = left >= 3 * MAX_ROW
+    ahead = {of.id: _taken(of.picks, used, min(of.ahead, size)) for of in lists if of.ahead}
     rows: list[HomeRow] = []
     of_a_kind: dict[str, int] = {}
     for of in lists:
-        first = ahead[of.id]
-        picks = [*first, *take(of.picks, used, size - len(first))]
-        least, most = _LEAST.get(of.kind, 1), _ROWS_OF_A_KIND.get(of.kind, 1)
-        if len(picks) < least or of_a_kind.get(of.kind, 0) >= most:
+        kind, first = of.kind, ahead.get(of.id, [])
+        picks = take(of.picks, used, size - len(first))
+        if len(first) + len(picks) < _LEAST.get(kind, 1) or of_a_kind.get(kind, 0) >= _ROWS_OF_A_KIND.get(kind, 1):
             continue
-        used |= {pick.title_id for pick in picks}
-        reserve = take(of.picks, used, _RESERVE) if plenty and of.kind in exploring else []
-        used |= {pick.title_id for pick in reserve}
-        of_a_kind[of.kind] = of_a_kind.get(of.kind, 0) + 1
-        rows.append(HomeRow(of.id, of.title, tuple(picks), tuple(reserve)))
+        used.update([pick[0] for pick in picks])
+        reserve = _taken(of.picks, used, _RESERVE) if plenty and kind in exploring else []
+        of_a_kind[kind] = of_a_kind.get(kind, 0) + 1
+        rows.append(HomeRow(of.id, of.title, (*first, *picks), tuple(reserve)))
     return rows
+
+
+def _taken(picks: Iterable[Pick], used: set[str], size: int) -> list[Pick]:
+    """`take`, and they are used from now on."""
+    found = take(picks, used, size)
+    used.update([pick[0] for pick in found])
+    return found
 
 
 def take(picks: Iterable[Pick], used: Collection[str], size: int) -> list[Pick]:
@@ -148,10 +161,13 @@ def by_genre(picks: Sequence[Pick], genres: Mapping[str, Sequence[str]], limit: 
     """The genres that weigh most among the picks, each with its picks: what stands high counts more."""
     weights: dict[str, float] = {}
     found: dict[str, list[Pick]] = {}
-    for place, pick in enumerate(picks):
-        for genre in genres.get(pick.title_id, ()):
-            weights[genre] = weights.get(genre, 0.0) + 1 / (1 + place)
-            found.setdefault(genre, []).append(pick)
+    for place, pick in enumerate(picks, 1):
+        for genre in genres[pick[0]]:
+            if genre in found:
+                weights[genre] += 1 / place
+                found[genre].append(pick)
+            else:
+                weights[genre], found[genre] = 1 / place, [pick]
     plenty = [genre for genre in weights if len(found[genre]) >= MIN_ROW]
     best = sorted(plenty, key=lambda genre: (-weights[genre], genre))[:limit]
     return {genre: found[genre] for genre in best}

@@ -5,6 +5,7 @@ Imports NumPy: the thread that loads a system imports this module, the API does 
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.interactions import Floats
 from models.ranking.explore import SLOT, explore, seed_of
-from models.ranking.rerank import KNOBS, Knobs, rerank_rows
+from models.ranking.rerank import KNOBS, Knobs, places, relevance, unit
 from models.ranking.rows import order_rows
 from models.recommenders.system import Asked, System
 from serving.recommendations.catalogue import Shelf
@@ -39,6 +40,7 @@ class Served:
         self._fitted = len(system.items) if fitted is None else fitted
         self.numbers = {title_id: number for number, title_id in enumerate(system.items)}
         self._genres = _shares(system.titles)
+        self._unit = unit(self._genres)
         self._masks: WeakKeyDictionary[Shelf, Mask] = WeakKeyDictionary()
         self._popular: WeakKeyDictionary[Shelf, OrderedDict[object, list[Pick]]] = WeakKeyDictionary()
         self._newest: WeakKeyDictionary[Shelf, list[str]] = WeakKeyDictionary()
@@ -124,31 +126,38 @@ class Served:
 
     def reranked_rows(self, rows: Sequence[tuple[str, Sequence[Pick]]], taste: Floats | None) -> list[list[Pick]]:
         """`reranked` of several kinds and picks at once."""
-        known = [[pick for pick in picks if pick.title_id in self.numbers] for _, picks in rows]
-        near = [of[:_RERANKED] for of in known]
-        genres = [self._genres[[self.numbers[pick.title_id] for pick in of]] for of in near]
-        # By place: scores of several sources in one list have no common scale.
-        worth = [_WORTH[: len(of)] for of in near]
-        orders = rerank_rows(worth, genres, taste, [KNOBS.get(kind, _PLAIN) for kind, _ in rows])
-        return [
-            [
-                *(first[place] for place in order.tolist()),
-                *of[_RERANKED:],
-                *(pick for pick in picks if pick.title_id not in self.numbers),
-            ]
-            for (_, picks), of, first, order in zip(rows, known, near, orders, strict=True)
-        ]
+        of = self.numbers
+        known = [[pick for pick in picks if pick[0] in of] for _, picks in rows]
+        knobs = [KNOBS.get(kind, _PLAIN) for kind, _ in rows]
+        calibrated = taste is not None and bool(taste.any())
+        longest = min(_RERANKED, max(map(len, known), default=0))
+        numbers = np.full((len(rows), longest), -1)
+        worth = np.full((len(rows), longest), -np.inf, dtype=np.float32)
+        for row, (picks, knob) in enumerate(zip(known, knobs, strict=True)):
+            near = [of[pick[0]] for pick in picks[:_RERANKED]]
+            numbers[row, : len(near)] = near
+            worth[row, : len(near)] = _worth(len(near), knob, calibrated)
+        chosen = places(worth, self._unit[numbers], self._genres[numbers], taste, knobs)
+        made = []
+        for (_, picks), found, first, knob in zip(rows, known, chosen, knobs, strict=True):
+            moved = first if knob.diversity or knob.calibration else ()
+            ahead = set(moved)
+            row = [found[place] for place in moved]
+            row += [pick for place, pick in enumerate(found) if place not in ahead]
+            if len(found) < len(picks):
+                row += [pick for pick in picks if pick[0] not in of]
+            made.append(row)
+        return made
 
     def explored(self, row: HomeRow, *seed: object) -> list[tuple[Pick, float]]:
         """What the row shows, each with the exact probability that it stands where it does."""
-        picks = [*row.picks, *row.reserve]
-        shown = np.arange(len(row.picks))
         rate = KNOBS.get(row.kind, _PLAIN).explore
         if not row.reserve or not rate:
-            return [(pick, 1.0) for pick in picks]
-        reserve = np.arange(len(row.picks), len(picks))
+            return [(pick, 1.0) for pick in row.picks]
+        picks = [*row.picks, *row.reserve]
+        shown, reserve = range(len(row.picks)), range(len(row.picks), len(picks))
         order, chances = explore(shown, reserve, rate, seed_of(*seed, self.about.version, row.id))
-        return [(picks[place], float(chance)) for place, chance in zip(order, chances, strict=True)]
+        return [(picks[place], chance) for place, chance in zip(order.tolist(), chances.tolist(), strict=True)]
 
     def chances(self, row: HomeRow) -> Mapping[tuple[int, str], float]:
         """The probability of each title at each place of the row, over all draws of `explored`; 0 is left out."""
@@ -165,10 +174,16 @@ def _as_new(title_ids: Iterable[str]) -> Iterator[Pick]:
     return (Pick(title_id, "catalogue", "new") for title_id in title_ids)
 
 
+@lru_cache(maxsize=1_000)
+def _worth(count: int, knobs: Knobs, calibrated: bool) -> Floats:
+    """By place: scores of several sources in one list have no common scale."""
+    return relevance(_WORTH[:count], knobs, calibrated)
+
+
 def _shares(titles: Sequence[Sequence[str]]) -> Floats:
-    """[n_items, genres] the share of each genre in a title; rows sum to 1, or 0 without genres."""
+    """[n_items + 1, genres] the share of each genre in a title; rows sum to 1, or 0 without genres, as the last one."""
     number = {name: place for place, name in enumerate(sorted({genre for of in titles for genre in of}))}
-    shares = np.zeros((len(titles), max(1, len(number))), dtype=np.float32)
+    shares = np.zeros((len(titles) + 1, max(1, len(number))), dtype=np.float32)
     for row, of in enumerate(titles):
         for genre in of:
             shares[row, number[genre]] = 1 / len(of)

@@ -82,6 +82,8 @@ def test_numpy_says_what_keras_says(keras_and_numpy, world: World) -> None:
     ours = fitted.score(histories, ["DE", "KZ", None, "DE", "KZ"], [True, False, False, False, True])[:, targets]
     np.testing.assert_allclose(ours, np.asarray(towers(asked)), atol=1e-4)
     assert np.ptp(ours) > 1
+    opinion = fitted.opinion(histories.take([0]), "DE", True)  # on one viewer
+    np.testing.assert_allclose(opinion.scores[targets], ours[0], atol=1e-4)
     towers.own.assign(towers.own * 0)  # what is left of a title is its content: the vector of a new one
     grown = fitted.with_titles(world.content[:7])
     np.testing.assert_allclose(grown.vectors[100:], np.asarray(towers.titles(np.arange(7), training=False)), atol=1e-4)
