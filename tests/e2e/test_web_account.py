@@ -58,8 +58,8 @@ ELSEWHERE = {
     "changed_meanwhile", "cors_refused", "erasing", "events_unavailable", "forged_notice", "headers_too_large",
     "idempotency_key_invalid", "idempotency_key_missing", "invalid_encoding", "invalid_json", "last_admin",
     "no_snapshot", "not_paid", "not_ready", "note_required", "own_account", "payment_disputed", "payment_not_found",
-    "provider_unused", "refund_too_much", "too_many_events", "unknown_account", "unknown_surface", "unsupported_encoding",
-    "unsupported_media_type", "uri_too_long", "version_required",
+    "provider_unused", "refund_too_much", "too_many_events", "unknown_account", "unknown_surface",
+    "unsupported_encoding", "unsupported_media_type", "uri_too_long", "version_required",
 }  # fmt: skip
 WAITING = {
     "access_denied",
