@@ -1,8 +1,9 @@
 """What becomes of money when an account is erased: the books stay, and nothing in them leads to a person.
 
 Nothing is charged any more: subscriptions end, open invoices are void, saved ways to pay are removed here and dropped
-by their providers at the next sweep. Invoices, payments and postings stay under a customer without an account, as the
-law asks of books; a payment keeps its provider's id, by which refunds and disputes of it still find home.
+by their providers at the next sweep, and so is the customer that a provider has an e-mail of. Invoices, payments and
+postings stay under a customer without an account, as the law asks of books; a payment keeps its provider's id, by which
+refunds and disputes of it still find home.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ async def erase(connection: AsyncConnection, accounts: Sequence[str], at: dateti
         "subscriptions ended": "end_subscriptions",
         "ways to pay removed": "forget_methods",
         "payment pages": "forget_pages",
+        "customers of providers": "forget_customers",
         "reasons of refunds": "forget_reasons",
         "notices of providers": "forget_notices",
     }.items():

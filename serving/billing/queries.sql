@@ -128,6 +128,30 @@ FROM was
 UPDATE payment_method SET label = '', removed_at = coalesce(removed_at, %(at)s)
 WHERE customer_id = ANY(%(customers)s) AND label <> ''
 
+-- name: forget_customers
+-- Whoever sweeps has providers drop them.
+UPDATE customer SET erased_at = %(at)s WHERE customer_id = ANY(%(customers)s) AND erased_at IS NULL
+
+-- name: claim_customers
+-- Erased ones that providers may know still, once nothing of theirs is under way, with pauses as `claim_payments` has
+-- them; with the providers that they paid by.
+WITH claimed AS (
+    UPDATE customer SET asked_at = %(at)s WHERE customer_id IN (
+        SELECT customer_id FROM customer c
+        WHERE erased_at <= %(before)s AND forgotten_at IS NULL
+          AND coalesce(asked_at, erased_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
+              least(greatest(%(after)s, (coalesce(asked_at, erased_at) - erased_at) / 2), interval '1 hour') END
+          AND NOT EXISTS (SELECT FROM payment p
+                          WHERE p.customer_id = c.customer_id AND p.state IN ('created', 'pending'))
+        ORDER BY coalesce(asked_at, erased_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+    RETURNING customer_id
+)
+SELECT customer_id, ARRAY(SELECT DISTINCT provider FROM payment p WHERE p.customer_id = claimed.customer_id) AS providers
+FROM claimed
+
+-- name: forgotten_customer
+UPDATE customer SET forgotten_at = %(at)s WHERE customer_id = %(customer_id)s
+
 -- name: forget_pages
 UPDATE payment SET checkout_url = NULL WHERE customer_id = ANY(%(customers)s) AND checkout_url IS NOT NULL
 

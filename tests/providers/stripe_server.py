@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import html
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from tests.providers.stripe_forms import amount, needed, nested, only, whole, wi
 from tests.providers.stripe_store import CARDS, VERSION, RefusedError, Store, Thing, invalid, public
 
 DAY_S = 86_400
+SEARCH_LATE_S = 60  # what is younger, its search does not know
 _LISTS = ("limit", "starting_after", "created", "expand")
 # What may be expanded: the field of an object that names another.
 _EXPANDABLE = (
@@ -96,6 +98,8 @@ class StripeServer:
         api: dict[str, tuple[str, Callable[[Thing, str], Thing]]] = {
             "/v1/customers": ("POST", self._make_customer),
             "/v1/customers/": ("GET", self._list("customer", "email")),
+            "/v1/customers/search": ("GET", self._search_customers),
+            "/v1/customers/{ref}": ("DELETE", self._delete_customer),
             "/v1/checkout/sessions": ("POST", self._make_page),
             "/v1/checkout/sessions/": ("GET", self._list("checkout.session", "payment_intent", "customer", "status")),
             "/v1/checkout/sessions/{ref}": ("GET", self._get("checkout.session")),
@@ -223,6 +227,31 @@ class StripeServer:
         only(given, "email", "metadata", "name", "expand")
         made = self.store.make("cus", "customer", email=given.get("email"), metadata=given.get("metadata", {}))
         return public(made)
+
+    def _search_customers(self, given: Thing, _: str) -> Thing:
+        only(given, "query", "limit", "page")
+        asked = re.fullmatch(r"metadata\['([^']+)'\]:'([^']*)'", needed(given, "query"))
+        if asked is None:
+            raise invalid("We were unable to parse your search query.")
+        seen = [
+            each for each in self.store.every("customer")
+            if each["metadata"].get(asked[1]) == asked[2] and each["created"] <= self.store.now() - SEARCH_LATE_S
+        ]  # fmt: skip
+        data = [public(each) for each in seen[: whole(given.get("limit", "10"), "limit")]]
+        return {
+            "object": "search_result", "data": data, "has_more": len(seen) > len(data), "next_page": None,
+            "url": "/v1/customers/search",
+        }  # fmt: skip
+
+    def _delete_customer(self, given: Thing, ref: str) -> Thing:
+        """Its cards are nobody's any more; its payments stay."""
+        only(given)
+        gone = self.store.get(ref, "customer")
+        for each in self.store.every("payment_method", customer=ref):
+            each["customer"] = None
+        del self.store.things[ref]
+        self.store.tell("customer.deleted", gone)
+        return {"id": ref, "object": "customer", "deleted": True}
 
     def _make_page(self, given: Thing, _: str) -> Thing:
         only(given, "mode", "customer", "client_reference_id", "metadata", "line_items", "payment_intent_data",

@@ -1,12 +1,15 @@
 """Ways to pay that providers keep for us: listed, removed here at once, forgotten there as soon as they answer."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 from psycopg import AsyncConnection
 
+from serving.billing.customers import QUERIES as BILLING
 from serving.billing.payments.desk import Desk
 from serving.billing.payments.rows import QUERIES, Method
+from serving.billing.providers import NAMES
 from serving.billing.providers.base import ProviderAwayError, ProviderRefusedError
 from serving.billing.subscriptions import core as subscriptions
 from serving.db import execute, row, rows
@@ -58,6 +61,20 @@ async def forget(desk: Desk, method_id: str, provider: str, ref: str) -> bool:
         return False
     async with desk.transaction() as connection:
         await execute(connection, QUERIES["forgotten_method"], {"method_id": method_id})
+    return True
+
+
+async def forget_customer(desk: Desk, customer_id: str, providers: Sequence[str], at: datetime) -> bool:
+    """Have providers drop what they keep of an erased customer; False: one of them is away, and asked again later."""
+    try:
+        for name in providers:
+            if name in NAMES:  # others are of simulations
+                await desk.provider(name).forget_customer(customer_id)
+    except (ProviderAwayError, ProviderRefusedError) as error:
+        log.warning("customer %s is not forgotten yet: %s", customer_id, error)
+        return False
+    async with desk.transaction() as connection:
+        await execute(connection, BILLING["forgotten_customer"], {"customer_id": customer_id, "at": at})
     return True
 
 

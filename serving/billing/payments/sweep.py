@@ -46,9 +46,8 @@ class Swept:
 
 async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int | None = None) -> Swept:
     """Ask about payments and refunds that are not settled for `after` (then with growing pauses; 0: about all, now),
-    give back once more what came too much,
-    hear notices that nobody could use, take back invoices that nobody paid for a day, have providers forget removed
-    methods.
+    give back once more what came too much, hear notices that nobody could use, take back invoices that nobody paid for
+    a day, have providers forget removed methods and erased customers.
 
     `most`: of each sort no more, and none of the clock's charges, which renewal runs ask about: for processes that
     have other work too. After an outage thousands may wait.
@@ -74,6 +73,9 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int
             desk, method.method_id, method.provider, method.provider_ref
         )
 
+    async def forget_customer(one: dict[str, Any]) -> bool:
+        return await methods.forget_customer(desk, one["customer_id"], one["providers"], at)
+
     async def take_back(one: dict[str, Any]) -> bool:
         await together(desk, lambda connection: _abandoned(connection, one["invoice_id"], at))
         return True
@@ -87,6 +89,8 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int
     day_ago = {"before": at - core.PAGE_LIFE - _CLOCKS_DIFFER, "limit": limit}
     left = await _some(await _found(desk, QUERIES["abandoned"], day_ago), take_back)
     gone = await _all(desk, QUERIES["claim_methods"], asked, forget, batches)
+    people = await _all(desk, webhooks.QUERIES["claim_customers"], asked, forget_customer, batches)
+    gone = (gone[0] + people[0], gone[1] + people[1])
     async with desk.transaction() as connection:
         await idempotency.prune(connection, at)
     counts = [payments, given, heard, left, gone]

@@ -245,4 +245,12 @@ class Provider(Protocol):
         """
         ...
 
+    async def forget_customer(self, customer_id: str) -> None:
+        """Have the provider drop what it keeps of an erased customer of ours, beside payments. Who is gone already, or
+        was never there, is fine.
+
+        Raises: ProviderAwayError, ProviderRefusedError.
+        """
+        ...
+
     async def aclose(self) -> None: ...

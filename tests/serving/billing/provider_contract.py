@@ -325,6 +325,17 @@ class ProviderContract:
             assert error.code == "method_gone"  # noqa: PT017 - either answer is one
         assert await bench.charged(asked.payment_id) == []
 
+    async def test_a_forgotten_customers_payments_stay_and_go_back(self, bench: Bench) -> None:
+        first, _ = await saved(bench)
+        bench.clock.advance(timedelta(minutes=2))
+        for _ in range(2):
+            await bench.provider.forget_customer(first.customer_id)
+        await bench.provider.forget_customer("nobody")
+        found = await seen(bench, first.payment_id)
+        assert found.state is State.succeeded
+        await bench.provider.refund(uuid7(), found.ref, first.money, first.receipt)
+        assert await bench.refunded(first.payment_id) == [999]
+
     async def test_notices_are_believed_from_the_provider_alone(self, bench: Bench) -> None:
         first, method = await saved(bench)
         asked = again(bench, first, method)

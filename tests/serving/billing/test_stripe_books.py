@@ -1,10 +1,13 @@
 """Stripe and our books: whatever its webhooks do on their way, both end up telling the same."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
+import serving.erase
 from matinee.settings import Settings
 from serving.billing import webhooks
 from serving.billing.invoices.core import Invoice
@@ -139,3 +142,33 @@ def test_refunds_renewals_and_payouts_agree_to_the_cent(town: Town) -> None:
     assert [each.kind for each in compared.booked] == ["payout"]
     assert compared.balances == {"EUR": (0, 0)}
     assert town.run(town.stripe.balance()) == 0
+
+
+def test_who_is_erased_here_is_no_customer_there(town: Town) -> None:
+    town.begin(trial_days=0)
+    town.stripe.server.reset(town.clock)
+    town.lives()
+    town.hears(None)
+    store = town.stripe.server.store
+    assert [each["email"] for each in store.every("customer")] == ["ada@example.org"]
+    waiting = town.page(town.orders("brook", "rent"))
+    with psycopg.connect(town.settings.database()) as connection:
+        serving.erase.close(connection, [town.account_id], town.now)
+        connection.commit()
+        serving.erase.leave_money(town.settings, [town.account_id], town.now)
+        serving.erase.forget_rows(connection, [town.account_id])
+    town.advance(minutes=10)
+    town.run(sweep(town.desk, town.now))
+    assert len(store.every("customer")) == 1, "a page of hers is open"
+    town.advance(hours=25)
+    with town.stripe.gone():
+        town.run(sweep(town.desk, town.now, after=timedelta(0)))
+    town.run(sweep(town.desk, town.now, after=timedelta(0)))  # the page is over
+    assert town.hear(waiting.payment_id).state == "failed"
+    town.run(sweep(town.desk, town.now, after=timedelta(0)))
+    assert (store.every("customer"), {each["customer"] for each in store.every("payment_method")}) == ([], {None})
+    (kept,) = town.rows("SELECT forgotten_at FROM customer")
+    assert kept["forgotten_at"] == town.now
+    asked = len(town.stripe.server.requests)
+    town.run(sweep(town.desk, town.now, after=timedelta(0)))
+    assert len(town.stripe.server.requests) == asked

@@ -216,6 +216,9 @@ class Sandbox(Bank):
 
         await self._call("forget", method_ref, drop)
 
+    async def forget_customer(self, customer_id: str) -> None:
+        """The sandbox keeps nothing of a person."""
+
     async def aclose(self) -> None:
         await asyncio.gather(*self._flushing, return_exceptions=True)
         await super().aclose()

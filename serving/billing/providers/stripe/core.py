@@ -149,6 +149,17 @@ class Stripe:
             if error.status not in (400, 404):  # not attached any more; never there
                 raise
 
+    async def forget_customer(self, customer_id: str) -> None:
+        # Its search knows what is a minute old; nobody is forgotten that soon after having been made.
+        query = {"query": f"metadata['customer_id']:'{customer_id}'", "limit": 100}
+        found = await self._client.ask("finding a customer", self._api.customers.search_async(query))  # pyright: ignore[reportArgumentType] - the type has no literal
+        for each in found.data:
+            try:
+                await self._client.ask("forgetting a customer", self._api.customers.delete_async(each.id))
+            except ProviderRefusedError as error:
+                if error.status != 404:  # gone, and the search has not heard of it
+                    raise
+
     async def aclose(self) -> None:
         await self._client.aclose()
 

@@ -123,6 +123,9 @@ class YooKassa:
     async def forget(self, method_ref: str) -> None:
         """YooKassa has no call for that: without its token, which the caller drops, nobody can charge a method."""
 
+    async def forget_customer(self, customer_id: str) -> None:
+        """YooKassa has no customers, and no call that takes an e-mail out of a payment's metadata."""
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
