@@ -3,8 +3,8 @@
 Both servers are uvicorn processes on loopback with the same options over one catalogue of 20,000 films, and get the
 same requests. Rounds alternate between the two; medians count. Every request carries a token; 200 viewers of 40
 audiences (maturity limits and countries) take turns, each asks for the first page, a page of a genre, and one ordered
-by name. Requests for the same list by the same audience at the same time share one query, which began after they came:
-nothing is kept from one query to the next. A row beside it is of one audience alone, whose requests all share.
+by name. Pages are kept by audience for as long as PostgreSQL says that nothing in the catalogue changed; every request
+asks it, those of one moment together, in one select that began after they came. A row beside it is of one audience.
 
     matinee bench catalogue [--json]   (or python -m benchmarks.catalogue)
 """
@@ -13,18 +13,14 @@ import argparse
 import itertools
 import json as json_module
 import random
-import shutil
-import statistics
-import tempfile
 import time
 import urllib.parse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from benchmarks.catalogue_world import AUDIENCES, TITLES, prepare, words
-from benchmarks.serving import Server, _fetch, _round, _uvicorn
+from benchmarks.servers import compared, fetch, home, uvicorn
 from benchmarks.serving_load import ROUND_S
 from matinee.settings import Settings
 
@@ -38,16 +34,9 @@ SEARCHES = 400
 
 def run(json: bool = False, seconds: float = 40.0) -> list[dict[str, Any]]:
     """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
-    from matinee.stack.session import services
-
-    root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
     # One account types more than a person can.
-    settings = Settings.load(home=root).model_copy(update={"limits_scale": 0.0})
-    try:
-        with services(settings):
-            rows = _measure(settings, seconds)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with home(limits_scale=0.0) as settings:
+        rows = _measure(settings, seconds)
     if json:
         print(json_module.dumps(rows, indent=1))
     return rows
@@ -58,17 +47,19 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     loads = [(path, tokens, "") for path in LISTS] + [(LISTS[0], tokens[::AUDIENCES], ", one audience")]
     rounds = max(2, int(seconds / 2 / len(loads) / ROUND_S))
     rows = []
-    with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.catalogue:bare") as bare:
-        pages = {path: _median([_fetch(ours.port, path, token) for token in tokens[:AUDIENCES]]) for path in LISTS}
+    with uvicorn(settings, "serving.app:main_app") as ours, uvicorn(settings, "benchmarks.catalogue:bare") as bare:
+        pages = {path: _median([fetch(ours.port, path, token) for token in tokens[:AUDIENCES]]) for path in LISTS}
         _keep(settings, pages)
         for path, askers, told in loads:
             file = settings.home_path / "requests.bin"
             file.write_bytes(b"\0".join(_get(path, token) for token in askers))
-            one, other = Server(ours.process, ours.port), Server(bare.process, bare.port)
+            one, other = ours.anew(), bare.anew()
             for server in itertools.islice(itertools.cycle((other, one)), 2 * rounds):
-                _round(server, file)
+                server.round(file)
             goal = GOAL if (path, told) == (LISTS[0], "") else None  # the others are told beside the catalogue page
-            rows += _compared(f"{path}{told}, {TITLES:,} titles ({len(pages[path]):,} bytes)", goal, one, other)
+            rows += compared(
+                f"{path}{told}, {TITLES:,} titles ({len(pages[path]):,} bytes)", goal, one, other, by_cpu=""
+            )
         rows += _searches(ours.port, tokens[0])
     return rows
 
@@ -76,21 +67,6 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
 def _median(pages: list[bytes]) -> bytes:
     """The page of median length, which stands for all."""
     return sorted(pages, key=len)[len(pages) // 2]
-
-
-def _compared(name: str, goal: float | None, ours: Server, bare: Server) -> list[dict[str, Any]]:
-    rows = []
-    for unit, mine, theirs in (
-        ("requests/s", ours.rates, bare.rates),
-        ("requests/CPU-s", ours.cpu_rates, bare.cpu_rates),
-    ):
-        value, reference = statistics.median(mine), statistics.median(theirs)
-        rows.append({
-            "name": name, "value": round(value), "unit": unit,
-            "reference": round(reference), "ratio": round(value / reference, 3), "goal": goal,
-            "holds": None if goal is None else value / reference >= goal,
-        })  # fmt: skip
-    return rows
 
 
 def _searches(port: int, token: str) -> list[dict[str, Any]]:
@@ -101,7 +77,7 @@ def _searches(port: int, token: str) -> list[dict[str, Any]]:
         typed = " ".join(words(chance, ("en", "ru")[number % 2], chance.randint(1, 2)))
         query = urllib.parse.quote(typed[: chance.randint(1, len(typed))].strip())
         begun = time.perf_counter()
-        _fetch(port, f"/api/search?q={query}", token)
+        fetch(port, f"/api/search?q={query}", token)
         times.append((time.perf_counter() - begun) * 1000)
     times.sort()
     rows = []

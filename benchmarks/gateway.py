@@ -12,16 +12,11 @@ server.
 import argparse
 import json as json_module
 import os
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -30,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.serving import Server, _uvicorn
-from benchmarks.serving_load import ROUND_S, saturate
+from benchmarks.servers import Server, alone, free_port, home, is_in, uvicorn
+from benchmarks.serving_load import ROUND_S
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,16 +41,9 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 def run(json: bool = False, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
-    from matinee.stack.session import services
-
-    root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
-    settings = Settings.load(home=root).model_copy(update={"limits_scale": 0})
     rounds = max(3, int(seconds / 8 / ROUND_S))
-    try:
-        with services(settings):
-            rows = [*_middleware(settings, rounds), *_segments(settings, rounds), _start(settings)]
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with home(limits_scale=0) as settings:
+        rows = [*_middleware(settings, rounds), *_segments(settings, rounds), _start(settings)]
     if json:
         print(json_module.dumps(rows, indent=1))
     return rows
@@ -87,18 +75,18 @@ async def cheap() -> dict[str, str]:
 def _middleware(settings: Settings, rounds: int) -> list[dict[str, Any]]:
     rows = []
     with (
-        _uvicorn(settings, "benchmarks.gateway:with_middleware") as ours,
-        _uvicorn(settings, "benchmarks.gateway:without") as other,
+        uvicorn(settings, "benchmarks.gateway:with_middleware") as ours,
+        uvicorn(settings, "benchmarks.gateway:without") as other,
     ):
         for path, name, goal in (
             ("/cheap", "middleware's share of a route that does nothing", MIDDLEWARE),
             ("/cheapest", "middleware's share of a bare Starlette route that does nothing", None),
         ):
             file = _requests(settings, path, "")
-            sides = [Server(each.process, each.port) for each in (other, ours)]
+            sides = [each.anew() for each in (other, ours)]
             for _ in range(rounds):
                 for server in sides:
-                    _round(server, [server.process], server.port, file)
+                    server.round(file)
             fast, slow = (statistics.median(server.cpu_rates) for server in sides)
             cost = 1 - slow / fast
             rows.append(_row(name, cost, "", fast, slow / fast, goal, cost <= goal if goal else None))
@@ -109,7 +97,7 @@ def _segments(settings: Settings, rounds: int) -> list[dict[str, Any]]:
     from benchmarks.playback import _open, _world
 
     accounts, keys = _world(settings)
-    with _uvicorn(settings, "serving.app:main_app") as api:
+    with uvicorn(settings, "serving.app:main_app") as api:
         viewer = _open(api.port, 0, next(iter(accounts.items())), keys)
         folder = settings.media / viewer.title_id / f"p-{viewer.title_id}"
         (folder / SEGMENT).parent.mkdir(parents=True)
@@ -120,13 +108,13 @@ def _segments(settings: Settings, rounds: int) -> list[dict[str, Any]]:
             direct = f"Cookie: matinee_playback={viewer.cookie}\r\n"
             plain = f"/plain/{folder.relative_to(settings.media)}/{SEGMENT}"
             sides = {
-                "plain": (Server(api.process, port), workers, plain, ""),
-                "accel": (Server(api.process, port), [*workers, api.process], address, signed),
-                "alone": (Server(api.process, api.port), [api.process], address, direct),
+                "plain": (Server(workers, port), plain, ""),
+                "accel": (Server((*workers, api.process), port), address, signed),
+                "alone": (api.anew(), address, direct),
             }
             for _ in range(rounds):
-                for server, processes, path, headers in sides.values():
-                    _round(server, processes, server.port, _requests(settings, path, headers))
+                for server, path, headers in sides.values():
+                    server.round(_requests(settings, path, headers))
     rate = {name: statistics.median(side[0].rates) for name, side in sides.items()}
     cpu = {name: statistics.median(side[0].cpu_rates) for name, side in sides.items()}
     rows = []
@@ -140,7 +128,7 @@ def _segments(settings: Settings, rounds: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _nginx(settings: Settings, api_port: int) -> Iterator[tuple[int, list[psutil.Process]]]:
+def _nginx(settings: Settings, api_port: int) -> Iterator[tuple[int, tuple[psutil.Process, ...]]]:
     """The gateway's configuration with one worker, without TLS, and with one more location; its port and workers."""
     from matinee.stack import nginx
     from matinee.stack.service import Service
@@ -149,7 +137,7 @@ def _nginx(settings: Settings, api_port: int) -> Iterator[tuple[int, list[psutil
     from serving.gateway.plan import plan
     from serving.gateway.render import render
 
-    port, http = _free(), _free()
+    port, http = free_port(), free_port()
     made = plan(
         settings, api_port=api_port, https_port=port, http_port=http, workers=1,
         certificate=certificate(settings, datetime.now(UTC)), version=nginx.version(nginx.binary()),
@@ -169,14 +157,13 @@ def _nginx(settings: Settings, api_port: int) -> Iterator[tuple[int, list[psutil
         running = subprocess.Popen(service.argv, stdout=log, stderr=log, cwd="/", preexec_fn=before_exec)  # noqa: PLW1509 - only system calls
     try:
         deadline = time.monotonic() + 10
-        while not _answers(port):
+        while not is_in("live", port):
             if running.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError((settings.home_path / "nginx.log").read_text())
             time.sleep(0.02)
-        workers = [p for p in psutil.Process(running.pid).children() if "worker" in " ".join(p.cmdline())]
+        workers = tuple(p for p in psutil.Process(running.pid).children() if "worker" in " ".join(p.cmdline()))
         for worker in workers:
-            if (os.cpu_count() or 1) > 1:
-                os.sched_setaffinity(worker.pid, {0})
+            alone(worker.pid)
         yield port, workers
     finally:
         running.send_signal(signal.SIGTERM)
@@ -191,13 +178,13 @@ def _start(settings: Settings) -> dict[str, Any]:
 
 
 def _live(settings: Settings) -> float:
-    port, begun = _free(), time.monotonic()
+    port, begun = free_port(), time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "serving.run", "--port", str(port)],
         cwd=_REPOSITORY, env={**os.environ, **settings.environment()}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        while not _answers(port):
+        while not is_in("live", port):
             if process.poll() is not None or time.monotonic() > begun + 30:
                 raise RuntimeError("the API did not start")
             time.sleep(0.005)
@@ -207,36 +194,10 @@ def _live(settings: Settings) -> float:
         process.wait(15)
 
 
-def _round(server: Server, processes: list[psutil.Process], port: int, file: Path) -> None:
-    before = _spent(processes)
-    rate, done = saturate(port, file)
-    server.rates.append(rate)
-    server.cpu_rates.append(done / max(1e-6, _spent(processes) - before))
-
-
-def _spent(processes: list[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(time.user + time.system for time in times)
-
-
 def _requests(settings: Settings, path: str, headers: str) -> Path:
     file = settings.home_path / "requests.bin"
     file.write_bytes(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n".encode())
     return file
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _row(

@@ -14,20 +14,15 @@ what a film needs is known likewise, and what a viewer may watch by is confirmed
 import argparse
 import itertools
 import json as json_module
-import shutil
-import statistics
-import tempfile
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmarks.serving import Server, _round, _uvicorn
+from benchmarks.servers import Server, compared, home, uvicorn
 from benchmarks.serving_load import ROUND_S, pace
 from matinee.settings import Settings
 
@@ -68,15 +63,8 @@ class Viewer:
 
 def run(json: bool = False, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
-    from matinee.stack.session import services
-
-    root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
-    settings = Settings.load(home=root).model_copy(update={"limits_scale": 0})
-    try:
-        with services(settings):
-            rows = _measure(settings, seconds)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with home(limits_scale=0) as settings:
+        rows = _measure(settings, seconds)
     if json:
         print(json_module.dumps(rows, indent=1))
     return rows
@@ -86,8 +74,8 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     accounts, keys = _world(settings)
     rounds = max(2, int(seconds / 8 / ROUND_S))
     with (
-        _uvicorn(settings, "serving.app:main_app") as ours,
-        _uvicorn(settings, "benchmarks.playback:bare") as bare,
+        uvicorn(settings, "serving.app:main_app") as ours,
+        uvicorn(settings, "benchmarks.playback:bare") as bare,
     ):
         with ThreadPoolExecutor(8) as pool:
             viewers = list(pool.map(lambda one: _open(ours.port, one[0], one[1], keys), enumerate(accounts.items())))
@@ -230,26 +218,17 @@ def _compared(
     mine: tuple[Server, list[bytes]],
     theirs: tuple[Server, list[bytes]],
     rounds: int,
-) -> Iterator[dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """Rows by time and by CPU of the server."""
     sides = []
     for label, (server, requests) in (("theirs", theirs), ("mine", mine)):
         file = settings.home_path / f"{label}.bin"
         file.write_bytes(b"\0".join(requests))
-        sides.append((Server(server.process, server.port), file))
+        sides.append((server.anew(), file))
     for server, file in itertools.islice(itertools.cycle(sides), 2 * rounds):
-        _round(server, file)
+        server.round(file)
     (bare, _), (ours, _) = sides
-    for suffix, unit, value, reference in (
-        ("", "requests/s", ours.rates, bare.rates),
-        (", by server CPU", "requests/CPU-s", ours.cpu_rates, bare.cpu_rates),
-    ):
-        ratio = statistics.median(value) / statistics.median(reference)
-        yield {
-            "name": f"{name}{suffix}", "value": round(statistics.median(value)), "unit": unit,
-            "reference": round(statistics.median(reference)), "ratio": round(ratio, 3), "goal": goal,
-            "holds": ratio >= goal,
-        }  # fmt: skip
+    return compared(name, goal, ours, bare)
 
 
 def bare() -> "Starlette":

@@ -14,39 +14,27 @@ import argparse
 import asyncio
 import itertools
 import json as json_module
-import os
-import shutil
-import signal
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import psutil
 
+from benchmarks.servers import Server, fetch, home, uvicorn
 from benchmarks.serving_fresh import Watcher, picks, waits_row
-from benchmarks.serving_load import ROUND_S, pace, saturate
+from benchmarks.serving_load import ROUND_S, pace
 from benchmarks.serving_world import TITLES, World, is_child, prepare
 from matinee.settings import Settings
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-_REPOSITORY = Path(__file__).resolve().parent.parent
 EVENTS_A_REQUEST = 20
 WAITS = 300
 FETCHES = 500
@@ -55,29 +43,11 @@ LIVE_S, READY_S, MEMORY_MB = 1.5, 10.0, 600
 _HOT = "recommendations, whole request with token"
 
 
-@dataclass(frozen=True)
-class Server:
-    """A uvicorn process and what it was measured at: requests a second, and requests a second of its CPU time."""
-
-    process: psutil.Process
-    port: int
-    seconds: dict[str, float] = field(default_factory=dict)  # until it was live and ready
-    rates: list[float] = field(default_factory=list)
-    cpu_rates: list[float] = field(default_factory=list)
-
-
 def run(json: bool = False, seconds: float = 60.0) -> list[dict[str, Any]]:
     """Measure in a home of its own for about `seconds`; returns the rows, and prints them as JSON if asked."""
-    from matinee.stack.session import services
-
-    root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
     # Twenty accounts send what the machine bears, which is more than a client may.
-    settings = Settings.load(home=root).model_copy(update={"events_per_minute": 10**9, "events_burst": 10**9})
-    try:
-        with services(settings):
-            rows = _measure(settings, seconds)
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    with home(events_per_minute=10**9, events_burst=10**9) as settings:
+        rows = _measure(settings, seconds)
     if json:
         print(json_module.dumps(rows, indent=1))
     return rows
@@ -89,14 +59,14 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     file = settings.home_path / "requests.bin"
     file.write_bytes(b"\0".join(requests))
     rounds = max(2, int(seconds / 6 / ROUND_S))
-    with _uvicorn(settings, "serving.app:main_app") as ours, _uvicorn(settings, "benchmarks.serving:bare") as bare:
+    with uvicorn(settings, "serving.app:main_app") as ours, uvicorn(settings, "benchmarks.serving:bare") as bare:
         pages = _checked(ours.port, world)
         length = int(statistics.median(map(len, pages.values())))
         _copy(settings, pages)
         checked = len(pages)
-        quiet, still = Server(ours.process, ours.port), Server(bare.process, bare.port)
+        quiet, still = ours.anew(), bare.anew()
         for server in itertools.islice(itertools.cycle((still, quiet)), 2 * rounds):
-            _round(server, file)
+            server.round(file)
         page = partial(_page, ours.port, world)
         with _Writer(settings, world) as writer, Watcher(settings, world, page) as watcher:
             before, stayed = _composed(ours.port), _stayed(ours.port)
@@ -104,10 +74,10 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
                 # What a page that has to be composed costs is seen in the first round of the own server.
                 rates = server.rates or (still.rates if server is bare else [statistics.median(quiet.rates) / 4])
                 writer.rate = WRITES * rates[-1]
-                _round(server, file)
+                server.round(file)
             asked = sum(rate * ROUND_S for rate in ours.rates)
             hits, late = (1 - (_composed(ours.port) - before) / asked, (_stayed(ours.port) - stayed) / asked)
-        with _uvicorn(settings, "benchmarks.serving:live") as patient:
+        with uvicorn(settings, "benchmarks.serving:live") as patient:
             _checked(patient.port, world)
             live, times = _live(settings, patient, world, file, requests, seconds / 6)
         checked += len(_checked(ours.port, world))
@@ -126,9 +96,9 @@ def _event_rows(settings: Settings, ours: Server, world: World, rounds: int) -> 
     intake = [_post("/api/events", token, _batch()) for token in list(world.tokens.values())[:20]]
     file = settings.home_path / "intake.bin"
     file.write_bytes(b"\0".join(intake))
-    events = Server(ours.process, ours.port)
+    events = ours.anew()
     for _ in range(rounds):
-        _round(events, file)
+        events.round(file)
     taken = statistics.median(events.rates) * EVENTS_A_REQUEST
     row = {
         "name": f"events on disk before 202, {EVENTS_A_REQUEST} a request", "value": round(taken), "unit": "events/s",
@@ -299,13 +269,13 @@ def _live(
     settings: Settings, ours: Server, world: World, file: Path, requests: list[bytes], seconds: float
 ) -> tuple[Server, list[float]]:
     """Every request finds its page outdated: the rate that the server bears, and the times at half of it."""
-    live = Server(ours.process, ours.port)
+    live = ours.anew()
     with _Writer(settings, world) as writer:
         writer.rate = len(world.keys)  # and again where a round is longer than one request of each viewer
         before, done = _composed(ours.port), 0
         for _ in range(2):
             writer.outdate()
-            done += _round(live, file)
+            done += live.round(file)
         composed = _composed(ours.port) - before
         if composed < 0.9 * done:
             raise RuntimeError(f"only {composed:.0f} of {done} pages were composed: the others were kept ones")
@@ -325,7 +295,7 @@ def _stayed(port: int) -> float:
 
 
 def _told(port: int, name: str) -> float:
-    text = _fetch(port, "/metrics").decode()
+    text = fetch(port, "/metrics").decode()
     return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
 
@@ -340,10 +310,10 @@ def _page(port: int, world: World, viewer: str) -> bytes:
     Raises:
         RuntimeError: it shows what it may not.
     """
-    page = orjson.loads(body := _fetch(port, _path(viewer), world.tokens[viewer]))
+    page = orjson.loads(body := fetch(port, _path(viewer), world.tokens[viewer]))
     if page["degraded"]:  # Redis took too long on a busy machine: once more when it is asked again
         time.sleep(1.1)
-        page = orjson.loads(body := _fetch(port, _path(viewer), world.tokens[viewer]))
+        page = orjson.loads(body := fetch(port, _path(viewer), world.tokens[viewer]))
     shown = [item["title_id"] for row in page["rows"] for item in row["items"]]
     wrong = {title for title, count in Counter(shown).items() if count > 1}
     wrong |= world.hidden_from(viewer) & set(shown) | world.secret & page["titles"].keys()
@@ -384,12 +354,6 @@ def _post(path: str, token: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def _fetch(port: int, path: str, token: str = "") -> bytes:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request if token else request.full_url, timeout=30) as answer:
-        return answer.read()
-
-
 def _copy(settings: Settings, pages: dict[str, bytes]) -> None:
     """Store our own answers for the bare server to read."""
     import redis
@@ -423,54 +387,6 @@ def live() -> "Starlette":
 
     making.ACTIVE_S = 0.0
     return main_app()
-
-
-@contextmanager
-def _uvicorn(settings: Settings, factory: str) -> Iterator[Server]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    argv = [
-        sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port),
-        "--no-access-log", "--log-level", "warning", "--app-dir", str(_REPOSITORY),
-    ]  # fmt: skip
-    begun = time.monotonic()
-    process = subprocess.Popen(argv, env={**os.environ, **settings.environment()}, cwd=_REPOSITORY)
-    try:
-        if (os.cpu_count() or 1) > 1:
-            os.sched_setaffinity(process.pid, {0})  # the client gets the others
-        server = Server(psutil.Process(process.pid), port)
-        for state in ("live", "ready"):
-            while not _is(state, port):
-                if process.poll() is not None or time.monotonic() > begun + 30:
-                    raise RuntimeError(f"{factory} did not start: exit code {process.poll()}")
-                time.sleep(0.1)
-            server.seconds[state] = time.monotonic() - begun
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(15)
-
-
-def _is(state: str, port: int) -> bool:
-    try:
-        return bool(_fetch(port, f"/health/{state}"))
-    except urllib.error.HTTPError as error:
-        return error.code == 404  # the bare server has no such route, but it answers
-    except OSError:
-        return False
-
-
-def _round(server: Server, file: Path) -> int:
-    def spent() -> float:
-        times = server.process.cpu_times()
-        return times.user + times.system
-
-    before = spent()
-    rate, done = saturate(server.port, file)
-    server.rates.append(rate)
-    server.cpu_rates.append(done / max(1e-6, spent() - before))
-    return done
 
 
 if __name__ == "__main__":
