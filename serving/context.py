@@ -80,7 +80,7 @@ class Context:
         self.refresh_key = secret(settings.home, "refresh")
         self.second_factors = SecondFactors(settings.home)
         self.media_tokens = MediaTokens(secret(settings.home, "media"))
-        self.playlists = Playlists()
+        self.playlists = Playlists(settings.media)
         self.addresses: Memo[str, tuple[int, bytes]] = Memo(clock, life_s=120.0)
         self.keys = Keys(self.transaction, settings)
         self.watermark_key = watermark.key(settings)
@@ -115,7 +115,7 @@ class Context:
         self.streams = Streams(self.read, self.transaction, self.slots, clock, self.known, self.home.forget)
         self.billing = Desk(settings, clock, self.transaction)
         self.sweeping = Sweeping(self.billing)
-        self.openings = Openings(self.read, self.transaction, clock)
+        self.openings = Openings(self.read, self.transaction, clock, self.known)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -165,8 +165,8 @@ class Context:
 
 
 def _redis(url: str, timeout_s: float = _REDIS_TIMEOUT_S, kind: type[Redis] = Redis) -> Redis:
-    # One retry, at once: the first command after a restart finds its pooled connection dead. A Redis that does not answer
-    # in time is not asked again.
+    # One retry, at once: the first command after a restart finds its pooled connection dead. A Redis that does not
+    # answer in time is not asked again.
     return kind.from_url(
         url,
         socket_timeout=timeout_s,

@@ -173,7 +173,7 @@ def _answer(context: Context, playback: core.Playback, cookie: str) -> dict:
 def _address(context: Context, playback_id: str, title_id: str, package_id: str, issued: datetime, cookie: str) -> dict:
     grant = Grant(playback_id, title_id, package_id, expiry(issued))
     folder = context.media_tokens.path(grant, cookie)
-    dash = context.playlists.has_dash(context.settings.media / title_id / package_id)
+    dash = context.playlists.has_dash(title_id, package_id)
     return {
         "manifest": {"hls": f"{folder}/master.m3u8", "dash": f"{folder}/manifest.mpd" if dash else None},
         "expires_at": grant.expires_at_text,

@@ -11,14 +11,13 @@ from serving.db import Row, rows
 from serving.playback import sessions
 from serving.playback.opening import Openings, Question
 from serving.playback.playlists import lines
-from serving.playback.sessions import QUERIES, SESSION_LIFE, Opening, Session
+from serving.playback.sessions import QUERIES, SESSION_LIFE, Opened, Opening, Session
 from serving.playback.slots import SLOT_LIFE
 from serving.playback.streams import Streams
 from serving.problems import Problem
 from serving.profiles.core import Viewer
 from serving.rights import Device, Refusal, decide
-from serving.rights.core import Right, right, terms_of
-from serving.rights.entitlements import parse
+from serving.rights.core import Right, right
 from serving.rights.rentals import start
 
 SERIES_KINDS = ("series", "season")
@@ -80,15 +79,16 @@ def go_on_with(episodes: Sequence[Row]) -> str | None:
 async def watch(openings: Openings, streams: Streams, viewer: Viewer, title_id: str, asked: Asked) -> Playback:
     """Open a playback session for a title, or for the right episode of a series: two reads at most, and one write.
 
-    What the account may watch by is read anew, with the title; of `viewer` counts the profile.
+    What the account may watch by is asked anew, with the title; of `viewer` counts the profile.
 
     Raises:
         Problem: 404, no such title; 403 with the reason and what would help.
     """
-    found = await openings.found(Question(title_id, viewer.account_id, viewer.profile_id))
-    if found is None:
+    to_play = await openings.found(Question(title_id, viewer.account_id or ""))
+    if to_play is None:
         raise unknown(title_id)
-    viewer, terms = replace(viewer, entitlements=parse(found["entitlements"])), terms_of(found)
+    film, held = to_play
+    found, terms, viewer = film.row, film.terms, replace(viewer, entitlements=held)
     # What plays of a series is an episode, and its own terms decide about it.
     is_series = found["kind"] in SERIES_KINDS
     refusal = decide(terms, viewer, asked.device, asked.now, to_play=not is_series)
@@ -108,16 +108,16 @@ async def watch(openings: Openings, streams: Streams, viewer: Viewer, title_id: 
         return await watch(openings, streams, viewer, episode, asked)
     by = right(terms, viewer, asked.device, asked.now) or Right()
     session = _session(viewer, title_id, found, by, asked)
-    ended, heard, plays_until = await _open(openings, streams, session, asked, by)
+    opened, heard, plays_until = await _open(openings, streams, session, asked, by)
     following = next_episode(family, title_id)
     return Playback(
         session,
         [rung for rung in found["rungs"] if _is_within(rung, session.max_height)],
-        0 if finished(found["position"]) else (found["position"] or {"position_ms": 0})["position_ms"],
+        0 if finished(opened.position) else opened.position["position_ms"] or 0,
         next(({"title_id": e["title_id"], "titles": e["titles"]} for e in family if e["title_id"] == following), None),
         markers(found["marked"], session.duration_ms, is_followed=following is not None),
         plays_until,
-        ended,
+        opened.ended,
         heard,
     )
 
@@ -155,8 +155,8 @@ def _session(viewer: Viewer, title_id: str, package: Row, by: Right, asked: Aske
 
 async def _open(
     openings: Openings, streams: Streams, session: Session, asked: Asked, by: Right
-) -> tuple[tuple[str, ...], tuple[str, ...], datetime | None]:
-    """Take a slot and write the session; returns those that ended for it, in PostgreSQL and in Redis, and when a rental
+) -> tuple[Opened, tuple[str, ...], datetime | None]:
+    """Take a slot and write the session; returns what became of it, those that ended for it in Redis, and when a rental
     ends."""
     taken = await streams.acquire(session, asked.take_over)
     if not taken.granted:
@@ -167,8 +167,8 @@ async def _open(
     if by.held is not None and by.held.kind == "rent":
         # Its hours begin with the session or not at all.
         async with openings.transaction() as connection:
-            ended = (await sessions.store(connection, [opening]))[session.playback_id]
-            return ended, taken.others, await start(connection, by.held, asked.now)
+            opened = (await sessions.store(connection, [opening]))[session.playback_id]
+            return opened, taken.others, await start(connection, by.held, asked.now)
     return await openings.store(opening), taken.others, None
 
 

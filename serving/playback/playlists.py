@@ -95,9 +95,10 @@ def without_high(manifest: str, max_height: int) -> bytes:
 class Playlists:
     """The playlists of packages, as they are served; reads files, so it is called in a thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, media: Path) -> None:
+        self._media = media
         self._served: OrderedDict[tuple[Path, int | None], Served] = OrderedDict()
-        self._dash: OrderedDict[Path, bool] = OrderedDict()
+        self._dash: OrderedDict[tuple[str, str], bool] = OrderedDict()
         self._rungs: OrderedDict[Path, Mapping[str, int]] = OrderedDict()
 
     def served(self, folder: Path, name: str, max_height: int | None) -> Served:
@@ -115,12 +116,13 @@ class Playlists:
         _keep(self._served, key, found)
         return found
 
-    def has_dash(self, folder: Path) -> bool:
+    def has_dash(self, title_id: str, package_id: str) -> bool:
         """Whether the package has a DASH manifest beside its HLS playlists."""
-        found = self._dash.get(folder)
+        key = (title_id, package_id)
+        found = self._dash.get(key)
         if found is None:
-            found = (folder / "manifest.mpd").is_file()
-        _keep(self._dash, folder, found)
+            found = (self._media / title_id / package_id / "manifest.mpd").is_file()
+        _keep(self._dash, key, found)
         return found
 
     def hides(self, folder: Path, name: str, max_height: int | None) -> bool:

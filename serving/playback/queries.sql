@@ -3,13 +3,10 @@
 SELECT g.asker, v.title_id, v.kind, v.parent_id, v.root_id, v.state, v.bare, v.playable, v.maturity,
        v.offer_terms, entitlements_of(g.account_id, %(now)s) AS entitlements,
        p.package_id, p.duration_ms, coalesce(p.rungs, '[]') AS rungs,
-       (SELECT jsonb_build_object('position_ms', q.position_ms, 'duration_ms', q.duration_ms)
-        FROM playback_position q WHERE q.profile_id = g.profile_id AND q.title_id = v.title_id) AS position,
        coalesce((SELECT jsonb_agg(jsonb_build_object('kind', m.kind, 'start_ms', m.start_ms, 'end_ms', m.end_ms)
                                   ORDER BY m.start_ms)
                  FROM title_marker m WHERE m.title_id = v.title_id), '[]') AS marked
-FROM unnest(%(title_ids)s::text[], %(account_ids)s::text[], %(profile_ids)s::text[])
-     WITH ORDINALITY AS g (title_id, account_id, profile_id, asker)
+FROM unnest(%(title_ids)s::text[], %(account_ids)s::text[]) WITH ORDINALITY AS g (title_id, account_id, asker)
 JOIN served_title v USING (title_id)
 LEFT JOIN LATERAL (
     SELECT n.package_id, n.duration_ms, n.rungs FROM package n
@@ -17,7 +14,8 @@ LEFT JOIN LATERAL (
 ) p ON true
 
 -- name: open_sessions
--- Those that are opened at once, and what each takes over from; rows are locked in one order, as in write_beats.
+-- Those that are opened at once, and what each takes over from; rows are locked in one order, as in write_beats. Answers
+-- with where each profile left the title, and what ended.
 WITH given AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(sessions)s::jsonb) AS g (
         playback_id text, account_id text, profile_id text, title_id text, package_id text, created_at timestamptz,
@@ -44,7 +42,9 @@ WITH given AS MATERIALIZED (
            session_id, region, device_kind, device_name, max_height, streams, slot_until, issued_at, previous_at
     FROM given
 )
-SELECT taken_by, playback_id FROM ended
+SELECT g.playback_id, ARRAY(SELECT e.playback_id FROM ended e WHERE e.taken_by = g.playback_id) AS ended,
+       q.position_ms, q.duration_ms
+FROM given g LEFT JOIN playback_position q USING (profile_id, title_id)
 
 -- name: living_sessions
 -- row: serving.playback.sessions.Session

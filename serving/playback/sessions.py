@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 
 import orjson
@@ -56,22 +57,40 @@ class Opening:
     others: tuple[str, ...] = ()
 
 
-async def store(connection: AsyncConnection, openings: Sequence[Opening]) -> dict[str, tuple[str, ...]]:
-    """Write new sessions in their order; returns by the id of each what ended for it."""
-    ended: dict[str, tuple[str, ...]] = {one.session.playback_id: () for one in openings}
-    # A statement does not see what it writes: what takes over from one of the same turn comes after it.
-    at_once = [one for one in openings if ended.keys().isdisjoint(one.others)]
-    for part in (at_once, *([one] for one in openings if one not in at_once)):
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What PostgreSQL says to a new session: what ended for it, and where its profile left the title (`position_ms`, of
+    `duration_ms`; None: nowhere)."""
+
+    ended: tuple[str, ...]
+    position: Row
+
+
+async def store(connection: AsyncConnection, openings: Sequence[Opening]) -> dict[str, Opened]:
+    """Write new sessions in their order; returns by their ids what became of each."""
+    opened: dict[str, Opened] = {}
+    for part in parts(openings):
         given = [{**_columns(one.session), "others": one.others} for one in part]
         parameters = {"sessions": Jsonb(given, orjson.dumps), "reason": TAKEN_OVER}
         for one in await rows(connection, QUERIES["open_sessions"], parameters):
-            ended[one["taken_by"]] += (one["playback_id"],)
-    return ended
+            opened[one["playback_id"]] = Opened(tuple(one["ended"]), one)
+    return opened
+
+
+def parts(openings: Sequence[Opening]) -> list[Sequence[Opening]]:
+    """What one statement can write: it does not see what it writes, so what takes over from one of the same turn comes
+    after it."""
+    new = {one.session.playback_id for one in openings}
+    at_once = [one for one in openings if new.isdisjoint(one.others)]
+    return [at_once, *([one] for one in openings if not new.isdisjoint(one.others))]
+
+
+_COLUMNS = tuple(name for name in Session.__slots__ if name not in ("duration_ms", "browser"))
+_values = attrgetter(*_COLUMNS)
 
 
 def _columns(session: Session) -> Row:
-    found = {name: getattr(session, name) for name in Session.__slots__ if name != "duration_ms"}
-    return {**found, "browser": session.browser.hex()}
+    return {**dict(zip(_COLUMNS, _values(session), strict=True)), "browser": session.browser.hex()}
 
 
 async def living(connection: AsyncConnection, account_id: str, now: datetime) -> list[Session]:
