@@ -34,7 +34,8 @@ _SHELVES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Title:
-    """`root_id`: the series of an episode, else the title itself; `card`: what clients see of it, as JSON."""
+    """`root_id`: the series of an episode, else the title itself; `card`: its id and what clients see of it, as they
+    stand in an object of JSON."""
 
     title_id: str
     kind: str
@@ -136,7 +137,7 @@ def _title(found: Row) -> Title:
         found["created"],
         terms,
         place,
-        orjson.dumps(card(found)),
+        b"%b:%b" % (orjson.dumps(found["title_id"]), orjson.dumps(card(found))),
     )
 
 

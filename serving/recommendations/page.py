@@ -220,23 +220,23 @@ def _shown(row: str, title: Mapping[str, str], items: Iterable[tuple[Pick, float
 def _page(
     rows: Sequence[dict[str, Any]], visit: Visit, shelf: Shelf, served: "Served | None", *, differs: bool = False
 ) -> Page:
-    discovered = tuple(pick.title_id for row in rows if row["id"] != "continue" for pick, _ in row["items"])
-    named = {name: None for row in rows for pick, _ in row["items"] for name in (pick.title_id, pick.because) if name}
+    discovered = tuple(pick[0] for row in rows if row["id"] != "continue" for pick, _ in row["items"])
+    named = dict.fromkeys(name for row in rows for pick, _ in row["items"] for name in (pick[0], pick[3]) if name)
     for row in rows:
-        row["items"] = [_item(pick, chance, visit.arms) for pick, chance in row["items"]]
+        row["items"] = [
+            {
+                "title_id": title_id,
+                "reason": {"code": reason, "params": {} if because is None else {"title_id": because}},
+                "source": source,
+                "propensity": chance,
+                "experiments": visit.arms,
+            }
+            for (title_id, source, reason, because, _), chance in row["items"]
+        ]
     degraded = served is None or visit.known is None
     about = served.about if served else None
     model = about and {"name": about.name, "version": about.version, "snapshot_id": about.snapshot_id}
-    cards = {title_id: orjson.Fragment(shelf.seen[title_id].card) for title_id in named}
+    seen = shelf.seen
+    cards = orjson.Fragment(b"{%b}" % b",".join([seen[title_id].card for title_id in named]))
     body = orjson.dumps({"model": model, "degraded": degraded, "rows": rows, "titles": cards})
     return Page(body[1:], degraded, differs, discovered)
-
-
-def _item(pick: Pick, chance: float, arms: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "title_id": pick.title_id,
-        "reason": {"code": pick.reason, "params": {} if pick.because is None else {"title_id": pick.because}},
-        "source": pick.source,
-        "propensity": chance,
-        "experiments": arms,
-    }

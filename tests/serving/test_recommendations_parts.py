@@ -44,7 +44,10 @@ def served(export_system):
 
 def shelf_of(titles):
     bare = Terms(True, True, True, 0, ())
-    seen = {t: Title(t, "film", t, {"en": t}, tuple(TITLES[t]), 0.0, bare, (0, 0.0, t), b"{}") for t in titles}
+    seen = {
+        t: Title(t, "film", t, {"en": t}, tuple(TITLES[t]), 0.0, bare, (0, 0.0, t), b'"%b":{}' % t.encode())
+        for t in titles
+    }
     return Shelf(seen, tuple(titles), {})
 
 

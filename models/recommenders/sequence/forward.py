@@ -91,19 +91,21 @@ def hidden(
     """
     x = f.take(weights["items"], items, axis=0) * shape.dim**0.5 + f.take(weights["starts"], starts, axis=0)
     length = items.shape[1]
-    bias = _place_bias(f, weights["places"], length)
+    # What earlier places ask for is of use to later blocks alone.
+    last = slice(length - 1, length) if newest else slice(None)
+    places = last if shape.blocks == 1 else slice(None)
+    bias = _place_bias(f, weights["places"], length, places)
     if shape.timed and times is not None:
         asked = times[:, 1:]
         x = x + f.take(weights["gaps"], _bucket(f, asked - times[:, :-1]), axis=0)
-        between = _bucket(f, asked[:, :, None] - times[:, None, :-1])
+        between = _bucket(f, asked[:, places, None] - times[:, None, :-1])
         bias = bias + f.transpose(f.take(weights["times"], between, axis=0), (0, 3, 1, 2))
     block = _transformer if shape.kind == "sasrec" else _transducer
     x = drop(x)
     for number in range(shape.blocks):
         own = {name: weights[f"{number}/{name}"] for name in _BLOCK[shape.kind]}
-        # What earlier places ask for is of use to later blocks alone.
-        asked = slice(length - 1, length) if newest and number == shape.blocks - 1 else slice(None)
-        x = block(f, shape.heads, own, x, bias[:, :, asked], drop, asked)
+        places = last if number == shape.blocks - 1 else slice(None)
+        x = block(f, shape.heads, own, x, bias[:, :, places] if number else bias, drop, places)
     return _normed(f, x, weights["norm"], weights["shift"])
 
 
@@ -145,10 +147,10 @@ def _transducer(
     return x[:, asked] + f.matmul(drop(gated), w["out"])
 
 
-def _place_bias(f: Any, table: Array, length: int) -> Array:
-    """[1, heads, length, length]: what is ahead is out of reach."""
+def _place_bias(f: Any, table: Array, length: int, places: slice) -> Array:
+    """[1, heads, places, length]: what is ahead is out of reach."""
     place = np.arange(length)
-    back = place[:, None] - place[None, :]
+    back = place[places, None] - place[None, :]
     learned = f.take(table, np.maximum(back, 0).astype(np.int32), axis=1)
     return (learned + np.where(back < 0, _FAR, 0).astype(np.float32))[None]
 
@@ -183,7 +185,8 @@ class _Numpy:
     """The functions of `keras.ops` that the network needs and NumPy names otherwise."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
+        setattr(self, name, found := getattr(np, name))  # from now on it is found at once
+        return found
 
     @staticmethod
     def softmax(x: Floats, axis: int) -> Floats:
