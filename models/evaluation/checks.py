@@ -1,7 +1,7 @@
 """What a challenger must pass before it serves: pure comparisons of what the gate measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,13 @@ RECORDED = "ndcg_at_10_fold_{}"  # the metric that a run logs for each fold of t
 
 @dataclass(frozen=True)
 class Bars:
-    """The promotion bars; shares are of the reference (the champion; without one, the strongest baseline)."""
+    """The promotion bars; shares are of the reference (the champion; without one, the strongest baseline).
+
+    `looks`: how many challengers one data set may be asked for; what is sure is sure for all of them (Bonferroni).
+    """
 
     level: float = 0.95
+    looks: int = 1
     resamples: int = 2000
     seeds: tuple[int, ...] = (0, 1, 2)
     fold_loss: float = 0.01
@@ -99,10 +103,11 @@ def surely_better(
     A `refresh`, the champion's own recipe on newer data, reaches the same on every fold and cannot be surely better:
     it serves because it is newer, if no fold is worse.
     """
+    bars = replace(bars, level=1 - (1 - bars.level) / bars.looks)
     found = [_difference(challenger.pooled, reference.pooled, users, bars, seed) for seed in bars.seeds]
     low = min(interval.low for interval in found)
     text = (
-        f"NDCG@10 differs from {reference.name} by {found[0].mean:+.4f}, {bars.level:.0%} interval "
+        f"NDCG@10 differs from {reference.name} by {found[0].mean:+.4f}, {100 * bars.level:.3g}% interval "
         f"[{low:+.4f}, {max(interval.high for interval in found):+.4f}] over {len(np.unique(users))} viewers, "
         f"{bars.resamples} resamples, {len(bars.seeds)} seeds"
     )

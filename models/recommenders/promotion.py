@@ -26,9 +26,10 @@ from models.recommenders.masks import RULES, allowed
 from models.recommenders.recipe import Complete, Fits, Recipe, digest
 from models.recommenders.similar import tags
 from models.recommenders.system import About, Asked, System
-from models.recommenders.zoo import RECENT, Zoo
+from models.recommenders.zoo import PERSONAL, RECENT, Zoo
 
 _BASELINES = (*RECENT, "knn", "ease")
+LOOKS = 1 + len(set(_BASELINES) & set(PERSONAL))  # validation's choice, or a baseline that is stronger
 _LISTED = 10
 Features = Mapping[int, Mapping[str, float | str | None]]  # of a viewer (row of the profiles), by `<view>__<feature>`
 
@@ -47,6 +48,15 @@ class Judged:
     @property
     def text(self) -> str:
         return self.verdict.text
+
+    @property
+    def outdone_by(self) -> str | None:
+        """The strongest of the baselines, where the challenger does not beat it and it is no mere popularity."""
+        if "beats_baselines" not in self.verdict.failed:
+            return None
+        found = [of for of in self.verdict.measured if of.name in _BASELINES]
+        best = max(found, key=lambda of: of.mean).name
+        return best if best in PERSONAL else None
 
     def also(self, *more: Check) -> "Judged":
         """With more checks behind the gate's own."""
@@ -79,7 +89,12 @@ class Gate:
     _systems: dict[tuple[str, str], "Serving"] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def judge(
-        self, challenger: Recipe, champion: Recipe | None, *, recorded: Mapping[str, float] | None = None
+        self,
+        challenger: Recipe,
+        champion: Recipe | None,
+        *,
+        recorded: Mapping[str, float] | None = None,
+        bars: Bars | None = None,
     ) -> Judged:
         """Whether the challenger may serve in the champion's place.
 
@@ -106,6 +121,7 @@ class Gate:
             self.folds,
             allowed=self.allowed(),
             genres=self._genres(),
+            bars=bars,
             rules=RULES,
         )
         return Judged(verdict, reached)

@@ -14,6 +14,7 @@ import numpy as np
 from features.views import SERVICE, VIEWS
 from matinee.settings import Settings
 from models.errors import ModelError
+from models.evaluation.checks import Bars, Check
 from models.evaluation.segments import by_segment, segments_of
 from models.ranking.learn import Learned
 from models.recommenders import registry
@@ -22,14 +23,14 @@ from models.recommenders.base import Fitted, few_threads
 from models.recommenders.card import table
 from models.recommenders.marts import Marts, read_marts
 from models.recommenders.masks import allowed
-from models.recommenders.promotion import Gate
+from models.recommenders.promotion import LOOKS, Gate, Judged
 from models.recommenders.ranked import learned
 from models.recommenders.recipe import Fits, Recipe
-from models.recommenders.reigning import reigning
+from models.recommenders.reigning import Reigning, reigning
 from models.recommenders.report import Report
 from models.recommenders.sequence.fit import SequenceFitted
 from models.recommenders.system import About, System
-from models.recommenders.trial import Plan, run_trial
+from models.recommenders.trial import Plan, Trial, run_trial
 from models.recommenders.two_tower import TwoTowerFitted
 from models.recommenders.zoo import Zoo
 
@@ -112,7 +113,7 @@ def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Re
     if trial is None:
         return None
     gate = Gate(marts, trial.folds, fits, zoo)
-    judged = serves.settled(gate.judge(trial.tuned, serves.recipe), trial.tuned, marts.data_hash)
+    trial, judged = challenge(gate, trial, serves)
     new = marts.created >= trial.folds.starts[0]
     segments = by_segment(
         trial.scores, segments_of(trial.test, kids=marts.kids, regions=marts.regions), {"new titles": new}
@@ -121,6 +122,28 @@ def _trained(settings: Settings, marts: Marts, zoo: Zoo, plan: Plan) -> tuple[Re
     system = fit_system(marts, trial.tuned, fits, ranker)
     fitted = fits.of(marts.data, trial.tuned.zoo, trial.tuned.parts)
     return Report(marts, trial, judged, segments, ranker, verdict, curves_of(fitted)), system
+
+
+def challenge(gate: Gate, trial: Trial, serves: Reigning) -> tuple[Trial, Judged]:
+    """The gate's verdict on what validation chose or, where one of the gate's own baselines is better than that, on
+    this baseline in its place; the trial, with what is judged.
+
+    Validation is one short part of time, whose viewers may well prefer what is no better. The second challenger is
+    known by the folds themselves, so it must be sure for as many as could have been it.
+    """
+
+    def judged(recipe: Recipe, bars: Bars | None = None) -> Judged:
+        return serves.settled(gate.judge(recipe, serves.recipe, bars=bars), recipe, gate.marts.data_hash)
+
+    first = judged(trial.tuned)
+    if (name := first.outdone_by) is None:
+        return trial, first
+    recipe = Recipe(gate.zoo, name, {}, trial.tuned.fallback)
+    second = judged(recipe, Bars(looks=LOOKS))
+    if not second.promoted:
+        return trial, first
+    told = f"validation chose {trial.tuned.candidate}, which {name} outdoes on the folds: it stands in its place"
+    return replace(trial, tuned=recipe), second.also(Check("in_place", True, None, f"sure for {LOOKS}", told))
 
 
 def curves_of(fitted: Mapping[str, Fitted]) -> dict[str, list[float]]:

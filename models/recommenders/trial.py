@@ -61,7 +61,12 @@ class Trial:
     boundaries: tuple[float, float]  # seconds: start of validation, start of test
     folds: Rolling
     test: Task
-    scores: Scores  # of the candidate on `test`
+    every: Mapping[str, Scores]  # on `test`, by model
+
+    @property
+    def scores(self) -> Scores:
+        """Of the candidate on `test`."""
+        return self.every[self.tuned.candidate]
 
     def row(self, model: str) -> Row:
         return next(row for row in self.rows if row.model == model)
@@ -109,9 +114,8 @@ def run_trial(
         )
         for name, (scores, metrics) in measured.items()
     ]
-    return Trial(
-        tuple(rows), tuned, baseline, len(test), test.cold, boundaries, folds, test, measured[tuned.candidate][0]
-    )
+    every = {name: scores for name, (scores, _) in measured.items()}
+    return Trial(tuple(rows), tuned, baseline, len(test), test.cold, boundaries, folds, test, every)
 
 
 def validation_start(data: Interactions, test: float, plan: Plan) -> float:

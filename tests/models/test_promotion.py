@@ -22,8 +22,9 @@ from models.recommenders.marts import Marts
 from models.recommenders.masks import allowed
 from models.recommenders.promotion import Gate
 from models.recommenders.recipe import Fits, Recipe
+from models.recommenders.reigning import Reigning
 from models.recommenders.system import Asked
-from models.recommenders.train import fit_system
+from models.recommenders.train import challenge, fit_system
 from models.recommenders.trial import Plan, run_trial
 from models.recommenders.two_tower import TwoTower
 from models.recommenders.zoo import Zoo
@@ -187,6 +188,28 @@ def test_what_the_gate_refuses_to_a_ranker_it_does_not_refuse_to_the_recipe() ->
     assert gone.rows == made.rows
     assert "better on pages; but the gate: refused: gbdt: coverage fell: the blend ranks" in gone.result.reason
     assert not ranked.check(gone, bad).passed
+
+
+def test_where_a_baseline_outdoes_what_validation_chose_it_is_judged_in_its_place(gate: Gate, marts: Marts) -> None:
+    trial = run_trial(marts.data, Zoo(), Plan(folds=2, fold_days=6, resamples=50), gate.fits)
+    assert trial is not None
+    chosen = Recipe(Zoo(), "blend", {"ials": 1.0}, "popularity_7d")
+    for reigning, bars in ((Reigning(), "> 0"), (Reigning(Recipe(Zoo(), "knn", {}, "popularity_7d")), "a refresh")):
+        made, judged = challenge(gate, replace(trial, tuned=chosen), reigning)
+        assert judged.promoted, judged.text
+        assert made.tuned == Recipe(Zoo(), "knn", {}, "popularity_7d")
+        assert made.scores is trial.every["knn"]
+        checks = {check.name: check for check in judged.verdict.checks}
+        assert "98.3% interval" in checks["surely_better"].bar + checks["surely_better"].text, "sure for three"
+        assert checks["surely_better"].bar.startswith(bars)
+        assert "validation chose blend, which knn outdoes" in checks["in_place"].text
+    made, judged = challenge(gate, replace(trial, tuned=replace(chosen, candidate="knn")), Reigning())
+    assert judged.promoted
+    assert "95% interval" in judged.text, "one look"
+    best = Recipe(Zoo(), "blend", {"knn": 1.0, "ease": 0.1})
+    made, judged = challenge(gate, replace(trial, tuned=chosen), Reigning(best))
+    assert not judged.promoted
+    assert made.tuned is chosen, "a baseline that is not surely better than the champion does not stand in"
 
 
 def test_the_trial_fits_what_it_kept_and_ranks_what_the_gate_ranks(marts: Marts) -> None:
