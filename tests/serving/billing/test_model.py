@@ -213,17 +213,26 @@ class Life(RuleBasedStateMachine):
             off = min(promo.value, price) if promo.kind == "amount" else round(price * promo.value / 10_000)
         self._issued(made, Order(made.invoice_id, kind, price - off, at, title=title))
 
-    @precondition(lambda self: self.model.titles)
-    @rule(title=st.sampled_from(TITLES))
-    def play(self, title: str) -> None:
-        held = self.world.rights().title([title], self.now)
-        if held is None or held.kind != "rent":
-            return
-        until = self.world.do(lambda connection: rentals.start(connection, held, self.now))
-        for one in self.model.titles:
-            if one.title == title and one.kind == "rent" and one.until and self.now < one.until and not one.started:
-                one.started, one.until = True, self.now + rentals.TO_WATCH
-                assert until == one.until
+    @precondition(lambda self: self._rented())
+    @rule(which=st.integers(0, 1), times=st.integers(1, 2))
+    def play(self, which: int, times: int) -> None:
+        rented = self._rented()
+        title = rented[which % len(rented)]
+        for _ in range(times):
+            held = self.world.rights().title([title], self.now)
+            assert held is not None
+            if held.kind != "rent":
+                return
+            until = self.world.do(lambda connection, held=held: rentals.start(connection, held, self.now))
+            for one in self.model.titles:
+                if one.title == title and one.kind == "rent" and one.until and self.now < one.until:
+                    if not one.started:
+                        one.started, one.until = True, self.now + rentals.TO_WATCH
+                    assert until == one.until
+            self.world.advance(hours=1)
+
+    def _rented(self) -> list[str]:
+        return sorted({title for title, kind in self.model.open_titles(self.now) if kind == "rent"})
 
     # Payments
 
