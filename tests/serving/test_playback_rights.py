@@ -372,7 +372,7 @@ async def places(client, title_id, where) -> dict[str, bool]:
 
 
 async def test_everything_judges_by_the_region_that_the_gateway_names(catalogue, running, browser, problem):
-    """`abroad` is offered in France alone: an account of another country sees and plays it from there, and only there."""
+    """`abroad` is offered in France alone: an account of another country sees and plays it from there only."""
     own = catalogue.model_copy(update={"region_header": "CF-IPCountry", "limits_scale": 0})
     async with running(own) as app, browser(app) as client, browser(app) as nobody:
         await client.sign_up(country="US")

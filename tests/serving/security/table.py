@@ -10,6 +10,7 @@ import httpx
 import psycopg
 
 from matinee.ids import uuid7
+from serving.openapi import documented_app
 
 ROLES = ("anonymous", "viewer", "lapsed", "kid", "moderator", "admin")
 
@@ -310,3 +311,24 @@ def ask(cast: Cast, rule: Rule, role: str, whose: str = "own", **options: Any) -
     method = "GET" if rule.method == "MOUNT" else rule.method
     options.setdefault("json", rule.body)
     return browser.request(method, address(rule, about), **options)
+
+
+def operations() -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """(method, path, operation, document) of everything that is documented."""
+    document = documented_app().openapi()
+    return [
+        (method.upper(), path, operation, document)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def fields_of(operation: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    """The properties of a JSON body."""
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    for choice in (content, *content.get("anyOf", ())):
+        name = choice.get("$ref", "").rpartition("/")[2]
+        found = document["components"]["schemas"][name] if name else choice
+        if "properties" in found:
+            return list(found["properties"])
+    return []
