@@ -49,7 +49,7 @@ def test_every_mart_is_under_contract_and_its_grain_is_tested(manifest, models):
         assert models[name]["contract"]["enforced"], name
         kinds = {test["test_metadata"]["name"] for test in checks_on(manifest, name)}
         assert kinds & {"unique", "grain"}, name
-        assert "not_null" in kinds, name
+        assert kinds & {"not_null", "complete"}, name
         meta = models[name]["config"]["meta"]
         assert meta["owner"], name
         assert meta["freshness_hours"] > 0, name

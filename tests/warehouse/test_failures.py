@@ -20,13 +20,13 @@ def test_the_rows_of_a_failed_test_are_kept_until_it_passes(copy_of_built, rows)
     (failure,) = [failure for failure in last_failures(copy_of_built) if failure.by_itself]
     in_all = rows(copy_of_built, "SELECT count(*) FROM marts.fct_interaction")[0][0]
     assert in_all > 20
-    assert (failure.name, failure.count, len(failure.rows)) == ("not_null_fct_interaction_profile_key", in_all, 20)
-    assert all(row["profile_key"] is None and row["interaction_id"] for row in failure.rows)
-    with pytest.raises(AuditError, match=rf"not_null_fct_interaction_profile_key \({in_all} rows\)"):
+    assert (failure.name, failure.count, len(failure.rows)) == ("complete_fct_interaction", in_all, 20)
+    assert all(row["missing"] == "profile_key" and row["interaction_id"] for row in failure.rows)
+    with pytest.raises(AuditError, match=rf"complete_fct_interaction \({in_all} rows\)"):
         publish(copy_of_built)
     assert snapshot.current(copy_of_built.lake) == before
     with duckdb.connect(str(copy_of_built.lake.build_file)) as connection:
         connection.execute("UPDATE marts.fct_interaction SET profile_key = 'p'")
-    assert dbt.run(copy_of_built, ["test", "--select", "not_null_fct_interaction_profile_key"]).success
+    assert dbt.run(copy_of_built, ["test", "--select", "complete_fct_interaction"]).success
     assert [failure for failure in last_failures(copy_of_built) if failure.status != "warn"] == []
     assert publish(copy_of_built).changed

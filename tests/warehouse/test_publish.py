@@ -113,8 +113,8 @@ def test_refuses_what_did_not_pass_its_checks(copy_of_built, clock):
     with duckdb.connect(str(copy_of_built.lake.build_file)) as connection:  # a profile nobody knows how to name
         connection.execute("UPDATE marts.fct_interaction SET profile_key = NULL")
     failed = dbt.run(copy_of_built, ["test", "--select", "fct_interaction"])
-    assert [node.name for node in failed.failed] == ["not_null_fct_interaction_profile_key"]
-    with pytest.raises(AuditError, match="not_null_fct_interaction_profile_key"):
+    assert [node.name for node in failed.failed] == ["complete_fct_interaction"]
+    with pytest.raises(AuditError, match="complete_fct_interaction"):
         publish(copy_of_built, clock=clock)
     assert dbt.build(copy_of_built, "fct_interaction+", unit_tests=False).success
     assert not publish(copy_of_built, clock=clock).changed

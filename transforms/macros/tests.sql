@@ -43,6 +43,16 @@ group by {{ by | join(', ') }}
 having {{ total }} <> 0
 {% endtest %}
 
+{#- These columns are never null: one look at a row for all of them; `missing` names the first that is. -#}
+{% test complete(model, columns) %}
+select
+    case {% for column in columns %}when {{ column }} is null then '{{ column }}' {% endfor %}end as missing,
+    *
+from {{ model }}
+where {% for column in columns %}{{ column }} is null{{ " or " if not loop.last }}{% endfor %}
+
+{% endtest %}
+
 {#- dbt's own test, with the whole row: what is null says nothing about which row it is. -#}
 {% macro default__test_not_null(model, column_name) %}
 select *
