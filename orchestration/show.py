@@ -19,6 +19,8 @@ def show_build(settings: Settings, built: Build) -> None:
     if marts:
         rows.append(("transforms/*", f"{len(marts)} models built and tested"))
     console.print(table("built", ("asset", "what"), rows))
+    if told := who_recommends(built):
+        console.print(told, markup=False, soft_wrap=True)
     for check in built.failed_checks:
         console.print(f"[red]check failed:[/red] {check.name}")
     for check in (check for check in built.failed_checks if check.rows):
@@ -28,6 +30,22 @@ def show_build(settings: Settings, built: Build) -> None:
         console.print("landed batches are held back, the rest went on: `matinee held list | recheck | accept`")
     for name, address in pages(settings):
         console.print(f"{name:<12} [link={address}]{address}[/link]")
+
+
+def who_recommends(built: Build) -> str:
+    """In a sentence, which model serves, and what the gate said of the one that was trained; empty where a build had
+    nothing to do with models."""
+    from models.recommenders.assemble import POPULARITY
+
+    said = {made.asset: made.metadata for made in built.assets}
+    serves, trained = said.get("models/exported"), said.get("models/recommender", {})
+    if serves is None:
+        return ""
+    if serves["name"] == POPULARITY:
+        who = "what was popular lately, for no model has passed the promotion gate yet"
+    else:
+        who = f"{serves['name']} {serves['version']} ({serves['kind']})"
+    return f"recommended is by {who}" + (f"; the gate: {trained['verdict']}" if "verdict" in trained else "")
 
 
 def tree(title: str, step: Step) -> Tree:

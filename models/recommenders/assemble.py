@@ -14,6 +14,7 @@ from models.recommenders.segments import SegmentPopularity
 from models.recommenders.similar import neighbours
 from models.recommenders.system import About, Asked, Popular, System, golden_of
 
+POPULARITY = "popularity"  # how a system is called that has no model
 WINDOWS = (7, 14, 30)
 DEFAULT_DAYS = 14  # where no training has chosen one
 _GOLDEN = (1, 5, 10, 20, 20)  # how long the golden histories are
@@ -53,7 +54,7 @@ def recent(data: Interactions, days: int) -> Popular:
 def popularity_system(marts: Marts) -> System:
     """What serves while no model was promoted."""
     about = About(
-        name="popularity",
+        name=POPULARITY,
         version=f"popularity-{marts.snapshot_id}",
         snapshot_id=marts.snapshot_id,
         data_hash=marts.data_hash,
