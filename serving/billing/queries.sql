@@ -66,6 +66,12 @@ UPDATE provider_event SET asked_at = %(at)s WHERE (provider, event_id) IN (
     ORDER BY coalesce(asked_at, received_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING event_id, provider
 
+-- name: event_prune
+-- What is done with; the rest with the next sweep.
+DELETE FROM provider_event WHERE (provider, event_id) IN (
+    SELECT provider, event_id FROM provider_event WHERE handled_at < %(before)s ORDER BY handled_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED)
+
 -- name: to_pay
 -- What a subscription waits for: a renewal that was refused, or the end of a pause.
 SELECT invoice_id, currency, total_minor - from_balance AS due_minor FROM invoice

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from matinee.db.queries import load
@@ -21,6 +22,8 @@ from serving.db import Row, execute, row
 from serving.problems import Problem
 
 QUERIES = load(Path(__file__).parent)
+KEPT = timedelta(days=90)  # one that is done with; providers repeat one for days (Stripe: 3)
+_PRUNED = 1_000  # at once
 WAITS = timedelta(days=3)  # that a notice is tried again, for as long as providers themselves do
 log = logging.getLogger("matinee.billing")
 
@@ -63,6 +66,11 @@ async def handle(desk: Desk, provider: str, event_id: str, at: datetime) -> bool
         told = {"provider": provider, "event_id": event_id, "at": at if done else None, "reason": reason}
         await execute(connection, QUERIES["event_handled"], told)
     return done
+
+
+async def prune(connection: AsyncConnection, at: datetime) -> int:
+    """Forget notices that were done with long ago; returns how many. What nobody could use yet stays."""
+    return await execute(connection, QUERIES["event_prune"], {"before": at - KEPT, "limit": _PRUNED})
 
 
 async def _keep(desk: Desk, provider: str, notice: Notice, at: datetime) -> None:

@@ -47,7 +47,8 @@ class Swept:
 async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int | None = None) -> Swept:
     """Ask about payments and refunds that are not settled for `after` (then with growing pauses; 0: about all, now),
     give back once more what came too much, hear notices that nobody could use, take back invoices that nobody paid for
-    a day, have providers forget removed methods and erased customers.
+    a day, have providers forget removed methods and erased customers. What is
+    only kept for a while goes: answers, notices that are done with.
 
     `most`: of each sort no more, and none of the clock's charges, which renewal runs ask about: for processes that
     have other work too. After an outage thousands may wait.
@@ -93,6 +94,7 @@ async def sweep(desk: Desk, at: datetime, *, after: timedelta = AFTER, most: int
     gone = (gone[0] + people[0], gone[1] + people[1])
     async with desk.transaction() as connection:
         await idempotency.prune(connection, at)
+        await webhooks.prune(connection, at)
     counts = [payments, given, heard, left, gone]
     return Swept(*(done for done, _ in counts), failed=sum(failed for _, failed in counts))
 

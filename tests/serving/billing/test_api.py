@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from matinee.clock import ManualClock
 from matinee.ids import uuid7
 from matinee.settings import Settings
+from serving.billing.promo import core as promos
 from serving.billing.providers.sandbox.cards import BY_NAME
 from serving.billing.renewals import core as renewals
 from serving.billing.subscriptions import core as subscriptions
@@ -355,3 +356,22 @@ async def test_a_refused_renewal_is_paid_by_hand_while_one_can_still_watch(app, 
     assert [one["label"] for one in mine["methods"]] == ["Visa •••• 4242", "Visa •••• 0341"]
     late = await ada.post(f"/api/billing/invoices/{renewal['invoice_id']}/pay", json={}, headers=key())
     assert problem(late) == (409, "invoice_settled")
+
+
+async def test_codes_are_not_guessed_by_the_preview(settings, clock, running, browser, problem):
+    """Wrong codes count, right ones do not, and prices are told on."""
+    wanted = {"price_id": "basic-month-eur"}
+    async with running(settings, clock) as app, browser(app) as bob:
+        await bob.sign_up("bob@example.org")
+        async with app.state.context.transaction() as connection:
+            await promos.add(connection, promos.NewPromo("REAL", "percent", 1_000), clock.now())
+        codes = [*(f"GUESS{count}" for count in range(9)), "REAL", "REAL", "GUESS9"]
+        told = [await bob.post("/api/billing/preview", json={**wanted, "promo": code}) for code in codes]
+        assert [each.status_code for each in told] == [422] * 9 + [200] * 2 + [422]
+        refused = await bob.post("/api/billing/preview", json={**wanted, "promo": "REAL"})
+        assert problem(refused) == (429, "too_many_attempts")
+        assert 0 < int(refused.headers["retry-after"]) <= 300
+        assert (
+            problem(await bob.post("/api/billing/checkout", json={**wanted, "promo": "REAL"}, headers=key()))[0] == 429
+        )
+        assert (await bob.post("/api/billing/preview", json=wanted)).status_code == 200

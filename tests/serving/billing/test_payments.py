@@ -579,6 +579,14 @@ async def test_notices_in_any_order_twice_or_lost_end_in_the_same_state(shop: Sh
         assert may_watch(books, payment, shop.clock) is (wanted == "succeeded" and number != 6)
     kept = books.execute("SELECT count(*), count(handled_at) FROM provider_event").fetchone()
     assert kept == (len({event for event, _, _ in told}),) * 2
+    books.execute("UPDATE provider_event SET handled_at = NULL WHERE event_id = %s", (told[0][0],))  # no use yet
+    shop.clock.advance(webhooks.KEPT - timedelta(hours=2))
+    async with shop.desk.transaction() as connection:
+        assert await webhooks.prune(connection, shop.clock.now()) == 0
+    shop.clock.advance(timedelta(hours=2))
+    async with shop.desk.transaction() as connection:
+        assert await webhooks.prune(connection, shop.clock.now()) == kept[0] - 1
+    assert books.execute("SELECT event_id FROM provider_event").fetchall() == [(told[0][0],)]
 
 
 def webhook(event: str, name: str, payment: Payment) -> bytes:
