@@ -210,10 +210,12 @@ def learns_from_the_past(reached: float, on_noise: float, chance: float, bars: B
 
 
 def drift(found: Mapping[str, float] | None, bars: Bars) -> Check:
-    """`found`: population stability index of each feature that the challenger reads (`evaluation.drift.psi`)."""
+    """`found`: population stability index of each feature that the challenger reads (`evaluation.drift.moved`), None:
+    it reads none."""
     bar = f"< {bars.drift:g}"
     if not found:
-        return Check("drift", True, None, bar, "not measured: no features were given to the gate")
+        told = "it reads no features" if found is None else "its features have too few values, or windows still filling"
+        return Check("drift", True, None, bar, f"not measured: {told}")
     name = max(found, key=lambda key: found[key])
     text = f"the feature that moved most is {name}, PSI {found[name]:.3f} of {len(found)} features"
     return Check("drift", found[name] < bars.drift, found[name], bar, text)

@@ -100,7 +100,7 @@ def train(settings: Settings, *, zoo: Zoo | None = None, plan: Plan | None = Non
         trial.users,
         trial.cold,
         table(trial),
-        judged.verdict.markdown,
+        report.gate(),
     )
     _record(settings, mark, result)
     return result

@@ -20,7 +20,7 @@ from models.recommenders.content import ContentSpec, TitleContent
 from models.recommenders.ease import Ease
 from models.recommenders.export import current, export
 from models.recommenders.marts import Marts
-from models.recommenders.system import About, Asked, System
+from models.recommenders.system import HISTORY, About, Asked, System
 from models.recommenders.trial import blend_of
 from models.recommenders.two_tower import ItemTower, TwoTowerFitted, ViewerTower
 from models.recommenders.zoo import Zoo
@@ -230,6 +230,9 @@ def test_odd_requests_are_answered(system: System) -> None:
         "the newest counts"
     )
     assert system.rank(Asked(("t03", "t05"), (1.0,), now=3.0), everything, 5), "too few times are none"
+    many = tuple(system.items[number * number % ITEMS] for number in range(100_000))
+    newest, whole = (system.rank(Asked(history, now=3.0), everything, 5) for history in (many[-HISTORY:], many))
+    assert whole == newest != [], "of very many the newest are asked"
     new = SimpleNamespace(title_id="new", genres=("war",))
     assert system.with_titles([new, new]).items == [*system.items, "new"]
     for number in range(50):
