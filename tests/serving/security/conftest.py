@@ -26,6 +26,10 @@ from serving.app import create_app
 
 PIN = "4711"
 FREE = [{"kind": "free"}]
+# What may lie in the folder of a package beside what players ask for; package.json does already.
+NOT_FOR_VIEWERS = (
+    "variants/a/video/360p/00001.m4s", "report/frame.jpg", "report/index.html", ".hidden.m4s", "video/360p/.00001.m4s",
+)  # fmt: skip
 FILMED = ("otters", "harbour", "brook", "unseen")
 # harbour is for grown-ups with a plan; unseen was not published.
 TITLES = [
@@ -231,6 +235,10 @@ def _fill(settings: Settings, package: Path) -> None:
             shutil.copytree(
                 package, settings.media / title_id / package_id, copy_function=lambda s, t: Path(t).hardlink_to(s)
             )
+            for name in NOT_FOR_VIEWERS:
+                inner = settings.media / title_id / package_id / name
+                inner.parent.mkdir(parents=True, exist_ok=True)
+                inner.write_bytes(b"for nobody")
             connection.execute(
                 "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
                 "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (master_id, title_id),

@@ -26,8 +26,8 @@ FILES = (
 )  # fmt: skip
 # What lies in the media folder and is for nobody, or outside of it.
 FORBIDDEN = (
-    "package.json", "report/index.html", "variants/a/video/360p/00001.m4s", ".hidden.m4s", "video/360p/.00001.m4s",
-    "../../../../../../etc/passwd", "../../../secrets/token", "../../unseen/package-of-unseen/master.m3u8",
+    "package.json", "report/index.html", "report/frame.jpg", "variants/a/video/360p/00001.m4s", ".hidden.m4s",
+    "video/360p/.00001.m4s", "../../../../../../etc/passwd", "../../../secrets/token", "../../unseen/package-of-unseen/master.m3u8",
     "../package-of-otters/../../unseen/package-of-unseen/video/360p/00001.m4s", "/etc/passwd", "", "video",
     "video/360p/", "video/360p/00001.m4s/../../../package.json", "video//360p/00001.m4s", "master.m3u8/",
     "master.m3u8;x", "MASTER.M3U8",
