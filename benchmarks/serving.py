@@ -71,8 +71,8 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
         with _Writer(settings, world) as writer, Watcher(settings, world, page) as watcher:
             before, stayed = _composed(ours.port), _stayed(ours.port)
             for server in itertools.islice(itertools.cycle((bare, ours)), 2 * rounds):
-                # What a page that has to be composed costs is seen in the first round of the own server. Beside the bare
-                # one as much is written, of nobody: who is not asked would be found outdated throughout a round later.
+                # What a page that has to be composed costs is seen in the first round of the own server. Beside the
+                # bare one as much is written, but of nobody: else every page would be an old one a round later.
                 writer.elsewhere = server is bare
                 rates = server.rates or (still.rates if server is bare else [statistics.median(quiet.rates) / 4])
                 writer.rate = WRITES * rates[-1]
