@@ -1,8 +1,9 @@
 """What Matinee writes to people about money: the texts, in their languages; `serving.letters` fills them in.
 
-`data` of each: `receipt` number, what, amount; `refunded` number, amount; `payment_failed` plan, again, until;
-`subscription_ended` plan, why; `trial_ending` plan, ends; `price_change` plan, was, becomes, from. Moments are ISO
-8601, names may be `{language: name}`. The address of the screen that helps (`SCREENS`) is `link`.
+`data` of each: `receipt` number, what, amount; `refunded` number, amount; `payment_failed` (one may watch on) plan,
+again, until; `payment_failed_shut` (one may not) plan, again; `subscription_ended` plan, why; `trial_ending` plan, ends;
+`price_change` plan, was, becomes, from. Moments are ISO 8601 on the reader's clocks, names may be `{language: name}`. The
+address of the screen that helps (`SCREENS`) is `link`.
 """
 
 # template -> the screen of the page that its link opens
@@ -10,6 +11,7 @@ SCREENS = {
     "receipt": "billing",
     "refunded": "billing",
     "payment_failed": "billing",
+    "payment_failed_shut": "billing",
     "subscription_ended": "plans",
     "trial_ending": "plans",
     "price_change": "billing",
@@ -67,6 +69,24 @@ We try again on {again}; after {until} the plan ends. Pay now, or with another c
 Подписку «{plan}» не удалось продлить: платёж отклонён. Смотреть пока можно.
 
 Следующая попытка: {again}; после {until} подписка закончится. Оплатить сейчас или другой картой можно здесь:
+{link}
+""",
+    },
+    "payment_failed_shut": {
+        "en": """
+The payment did not go through
+
+Your {plan} plan could not go on: the payment was refused. Its films open again as soon as it is paid.
+
+We try again on {again}. Pay now, or with another card, here:
+{link}
+""",
+        "ru": """
+Платёж не прошёл
+
+Подписку «{plan}» не удалось возобновить: платёж отклонён. Фильмы откроются, как только она будет оплачена.
+
+Следующая попытка: {again}. Оплатить сейчас или другой картой можно здесь:
 {link}
 """,
     },

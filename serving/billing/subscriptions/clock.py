@@ -19,7 +19,7 @@ from serving.billing.promo import core as promos
 from serving.billing.promo.terms import Promo, apply, covers
 from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.machine import Event, State
-from serving.billing.subscriptions.moves import Book, book, expired, moment_of, moved, save
+from serving.billing.subscriptions.moves import Book, book, expired, moment_of, moved, save, told
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Subscription, held, subscription
 from serving.billing.subscriptions.settling import void_all
 from serving.billing.subscriptions.standing import GRACE
@@ -132,7 +132,7 @@ def _trial(whose: Subscription, at: datetime, moment: datetime) -> Move:
     if moment < whose.until:
         letter = None
         if whose.paid_until is None and not whose.ends:
-            letter = Letter("trial_ending", whose.price_id, {"ends": whose.until.isoformat()})
+            letter = Letter("trial_ending", whose.price_id, {"ends": told(whose, whose.until)})
         return Move(whose, replace(whose, due_at=whose.until), letter=letter)
     if whose.paid_until is None or whose.account_id is None:
         return _ended(whose, at, "trial")

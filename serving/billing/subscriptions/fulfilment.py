@@ -17,7 +17,7 @@ from serving.billing.invoices.core import Invoice
 from serving.billing.products.core import Price
 from serving.billing.subscriptions import drafts
 from serving.billing.subscriptions.machine import Event, State
-from serving.billing.subscriptions.moves import Book, announced, book, expired, moment_of, moved, save
+from serving.billing.subscriptions.moves import Book, announced, book, expired, moment_of, moved, save, told
 from serving.billing.subscriptions.periods import start_of
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Period, Subscription, end_at, held, live, start_at
 from serving.billing.subscriptions.settling import give_credit, void_all
@@ -281,8 +281,8 @@ def _tried_again(
         anchor, elapsed = drafts.renewed(whose, known.prices[whose.price_id], invoice.period)
         after = replace(after, period=invoice.period, anchor=anchor, elapsed=elapsed)
     is_open = after.state is State.PAST_DUE and not after.defaulted
-    until = again + GRACE if is_open else moment_of(whose, at)
-    letter = Letter("payment_failed", whose.price_id, {"again": again.isoformat(), "until": until.isoformat()})
+    days = {"again": told(whose, again), "until": told(whose, again + GRACE)}
+    letter = Letter("payment_failed" if is_open else "payment_failed_shut", whose.price_id, days)
     return Move(whose, after, Event.REFUSED, "payment", details, letter)
 
 

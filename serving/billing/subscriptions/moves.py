@@ -13,6 +13,7 @@ from serving.billing.ledger.money import show
 from serving.billing.products import core as products
 from serving.billing.products.core import Price
 from serving.billing.subscriptions.machine import Event, State, move
+from serving.billing.subscriptions.periods import zone_of
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Subscription, json, write
 from serving.billing.subscriptions.standing import Rewriting, Stretch, rewritten, standing
 from serving.db import Row, rows
@@ -40,6 +41,11 @@ async def book(connection: AsyncConnection, countries: Sequence[str], at: dateti
 def moment_of(subscription: Subscription, at: datetime) -> datetime:
     """The moment of a move: a clock that was put back does not put a life back."""
     return max(at, subscription.moved_at or subscription.created_at)
+
+
+def told(subscription: Subscription, moment: datetime) -> str:
+    """A moment as a letter is given it (ISO 8601), on the subscriber's own clocks: its day is theirs."""
+    return moment.astimezone(zone_of(subscription.zone)).isoformat()
 
 
 def moved(subscription: Subscription, event: Event, at: datetime, **changes: Any) -> Subscription:
@@ -72,7 +78,7 @@ def announced(subscription: Subscription, price_id: str, known: Book) -> Letter 
     data = {
         "was": show(price.money, language),
         "becomes": show(becomes, language),
-        "from": price.succeeds_at.isoformat(),
+        "from": told(subscription, price.succeeds_at),
     }
     return Letter("price_change", price_id, data)
 
@@ -82,12 +88,12 @@ async def save(connection: AsyncConnection, moves: Sequence[Move], known: Book, 
     moment = {each.after.subscription_id: moment_of(each.before, at) for each in moves}
     await write(connection, moves, moment)
     touched = await _open(connection, moves, known, moment)
-    told = [
+    heard = [
         ("account", each.after.account_id, {"why": "subscription"})
         for each in moves
         if each.after.account_id is not None and each.after.subscription_id in touched
     ]
-    await outbox.put_many(connection, [*told, *(letter for each in moves if (letter := _letter(each, known)))])
+    await outbox.put_many(connection, [*heard, *(letter for each in moves if (letter := _letter(each, known)))])
 
 
 async def _open(
@@ -167,10 +173,10 @@ def _stretch(found: Row) -> Stretch:
 
 
 def _letter(each: Move, known: Book) -> tuple[str, str, Mapping[str, Any]] | None:
-    told, whose = each.letter, each.after
-    if told is None or whose.account_id is None or whose.email is None:
+    letter, whose = each.letter, each.after
+    if letter is None or whose.account_id is None or whose.email is None:
         return None
     language = whose.language or "en"
-    data = {"plan": known.prices[told.price_id].name(language), **told.data}
-    payload = {"to": whose.email, "template": told.template, "language": language, "data": data}
+    data = {"plan": known.prices[letter.price_id].name(language), **letter.data}
+    payload = {"to": whose.email, "template": letter.template, "language": language, "data": data}
     return "mail", whose.account_id, payload

@@ -258,6 +258,24 @@ async def test_a_refused_renewal_is_tried_again_and_comes_after_all(life: Life):
     ]
 
 
+async def test_letters_of_refused_charges_say_what_is_open_and_when_on_the_subscribers_clocks(life: Life):
+    await life.pay(await life.start(zone="Asia/Vladivostok"))
+    subscription_id = (await life.subscription()).subscription_id
+    life.clock.moment = (await life.subscription()).until
+    (charge,) = await life.turn()
+    await life.refuse(charge.invoice)
+    await life.pay(charge.invoice, attempt=2, own=False)
+    await core.pause(life.connection, subscription_id, life.now, days=1)
+    for _ in range(2):  # the pause begins, then it is over
+        life.clock.moment = (await life.subscription()).due_at
+        charges = await life.turn()
+    await life.refuse(charges[0].invoice)
+    assert await life.letters() == ["receipt", "payment_failed", "receipt", "payment_failed_shut"]
+    query = "SELECT payload->'data'->>'again' AS again FROM outbox WHERE payload->>'template' LIKE 'payment_failed%%'"
+    told = [each["again"][:10] for each in await rows(life.connection, query + " ORDER BY id")]
+    assert told == ["2028-03-03", "2028-04-04"], "it is 18:00 of the day before in UTC"
+
+
 async def test_after_the_last_try_it_is_over_and_who_comes_back_begins_anew(life: Life):
     await welcome(life.connection, life.account_id, "DE", life.now, Trial("premium", 14))
     await life.pay(await life.start("premium-month-eur"))
