@@ -1,9 +1,9 @@
 """What Matinee writes to people about money: the texts, in their languages; `serving.letters` fills them in.
 
 `data` of each: `receipt` number, what, amount; `refunded` number, amount; `payment_failed` (one may watch on) plan,
-again, until; `payment_failed_shut` (one may not) plan, again; `subscription_ended` plan, why; `trial_ending` plan, ends;
-`price_change` plan, was, becomes, from. Moments are ISO 8601 on the reader's clocks, names may be `{language: name}`. The
-address of the screen that helps (`SCREENS`) is `link`.
+again, until; `payment_failed_shut` (one may not) plan, again; `subscription_ended` plan, why; `trial_ending` plan,
+ends; `price_change` plan, was, becomes, from. Moments are ISO 8601 on the reader's clocks, names may be
+`{language: name}`. The address of the screen that helps (`SCREENS`) is `link`.
 """
 
 # template -> the screen of the page that its link opens
