@@ -4,7 +4,8 @@ Both servers are uvicorn processes on loopback with the same options over one ca
 same requests. Rounds alternate between the two; medians count. Every request carries a token; 200 viewers of 40
 audiences (maturity limits and countries) take turns, each asks for the first page, a page of a genre, and one ordered
 by name. Pages are kept by audience for as long as PostgreSQL says that nothing in the catalogue changed; every request
-asks it, those of one moment together, in one select that began after they came. A row beside it is of one audience.
+asks it, those of one moment together, in one select that began after they came. Rows beside it are of one audience, and
+of a catalogue in which a title changes every second, so that every audience's page is read anew as often.
 
     matinee bench catalogue [--json]   (or python -m benchmarks.catalogue)
 """
@@ -13,8 +14,11 @@ import argparse
 import itertools
 import json as json_module
 import random
+import threading
 import time
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 GOAL, SEARCH_MS = 0.60, 5.0
 LISTS = ("/api/media", "/api/media?genre=drama", "/api/media?sort=title")
 SEARCHES = 400
+_CHANGING = ", a title changed every second"
 
 
 def run(json: bool = False, seconds: float = 40.0) -> list[dict[str, Any]]:
@@ -44,7 +49,8 @@ def run(json: bool = False, seconds: float = 40.0) -> list[dict[str, Any]]:
 
 def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     tokens = list(prepare(settings).values())
-    loads = [(path, tokens, "") for path in LISTS] + [(LISTS[0], tokens[::AUDIENCES], ", one audience")]
+    loads = [(path, tokens, "") for path in LISTS]
+    loads += [(LISTS[0], tokens[::AUDIENCES], ", one audience"), (LISTS[0], tokens, _CHANGING)]
     rounds = max(2, int(seconds / 2 / len(loads) / ROUND_S))
     rows = []
     with uvicorn(settings, "serving.app:main_app") as ours, uvicorn(settings, "benchmarks.catalogue:bare") as bare:
@@ -54,14 +60,34 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
             file = settings.home_path / "requests.bin"
             file.write_bytes(b"\0".join(_get(path, token) for token in askers))
             one, other = ours.anew(), bare.anew()
-            for server in itertools.islice(itertools.cycle((other, one)), 2 * rounds):
-                server.round(file)
+            with _changed(settings) if told == _CHANGING else nullcontext():
+                for server in itertools.islice(itertools.cycle((other, one)), 2 * rounds):
+                    server.round(file)
             goal = GOAL if (path, told) == (LISTS[0], "") else None  # the others are told beside the catalogue page
             rows += compared(
                 f"{path}{told}, {TITLES:,} titles ({len(pages[path]):,} bytes)", goal, one, other, by_cpu=""
             )
         rows += _searches(ours.port, tokens[0])
     return rows
+
+
+@contextmanager
+def _changed(settings: Settings) -> Iterator[None]:
+    """Meanwhile somebody changes a title every second."""
+    over = threading.Event()
+
+    def change() -> None:
+        with psycopg.connect(settings.database(), autocommit=True) as connection:
+            while not over.wait(1.0):
+                connection.execute("UPDATE title SET runtime_s = runtime_s % 9000 + 1 WHERE title_id = 'film-00001'")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _median(pages: list[bytes]) -> bytes:
