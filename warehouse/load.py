@@ -130,7 +130,8 @@ def _load(
 ) -> LoadSummary:
     lake = settings.lake.root
     results: list[GateResult] = []
-    with connect(settings, autocommit=True) as ledger, build_file.writing(settings) as warehouse:
+    writing = build_file.writing(settings, build_file.LOAD_MEMORY)
+    with connect(settings, autocommit=True) as ledger, writing as warehouse:
         erased = erased_keys(ledger)
         loaded = _loaded(warehouse)
         known = find(ledger)
