@@ -98,9 +98,8 @@ def run(settings: Settings, arguments: Sequence[str], *, project: Path = PROJECT
         with build_file.opened(path):
             pass  # makes the raw tables where they are missing
         with _kept_open():
-            # The manifest is written when it is parsed; nobody reads what else dbt would write after each command.
             manifest = _manifest(settings, project)
-            outcome = _invoke(settings, ["--no-write-json", *arguments], project, manifest=manifest)
+            outcome = _invoke(settings, [*_writing(settings, project), *arguments], project, manifest=manifest)
     return DbtResult(outcome.success, tuple(_node(result) for result in outcome.result))
 
 
@@ -155,6 +154,13 @@ def _manifest(settings: Settings, project: Path) -> "Manifest":
     if version not in _manifests:
         _manifests[version] = _invoke(settings, ["parse"], project).result
     return _manifests[version]
+
+
+def _writing(settings: Settings, project: Path) -> list[str]:
+    """Nothing is written after a command but a manifest that this home lacks: nobody reads what else dbt writes."""
+    path = home_folder(settings) / "target" / "manifest.json"
+    known = path.exists() and path.stat().st_mtime_ns >= _version(project)[1]
+    return ["--no-write-json"] if known else []
 
 
 def _version(project: Path) -> tuple[Path, int]:
