@@ -40,7 +40,7 @@ class Ranking:
         frame = candidate_frame(
             {name: columns[0] for name, columns in sources.items()},
             {name: columns[1] for name, columns in sources.items()},
-            self.titles.take(chosen),
+            self.titles.unnamed(chosen),
             {**features, "kids": float(kids)},
             now,
             0.0,

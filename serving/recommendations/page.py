@@ -146,7 +146,7 @@ def _lists(visit: Visit, shelf: Shelf, served: "Served") -> list[List]:
             _because(shelf.seen[title_id], ranked, served, fresh) for title_id in anchors(ranked, _ANCHORS)
         ]
         lists["gems"] = [List("gems", row_title("gems"), gems)]
-    themes = by_genre(best := ranked or popular, _genres(best, shelf), _GENRES)
+    themes = by_genre(ranked or popular, shelf.seen, _GENRES)
     lists["genre"] = [List(f"genre:{genre}", row_title(f"genre:{genre}"), picks) for genre, picks in themes.items()]
     # What came after the fit is hard to be recommended otherwise: it stands in its row at once.
     newest = served.newest(shelf, left_out, NEWEST)
@@ -176,10 +176,6 @@ def _reranked(lists: Sequence[List], served: "Served", taste: Any) -> list[List]
     return [of if of.kind in _SHELVED else replace(of, picks=next(orders)) for of in lists]
 
 
-def _genres(picks: Sequence[Pick], shelf: Shelf) -> dict[str, Sequence[str]]:
-    return {pick.title_id: shelf.seen[pick.title_id].genres for pick in picks}
-
-
 def _newest(shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
     found = (Pick(title_id, "catalogue", "new") for title_id in shelf.offered)
     return take(found, hidden, limit)
@@ -188,7 +184,7 @@ def _newest(shelf: Shelf, hidden: Collection[str], limit: int) -> list[Pick]:
 def _from_catalogue(shelf: Shelf, hidden: Collection[str]) -> list[List]:
     """What stands in while there is no model: the newest titles, genres, and everything."""
     newest = _newest(shelf, hidden, RANKED)
-    themes = by_genre(newest, _genres(newest, shelf), _GENRES)
+    themes = by_genre(newest, shelf.seen, _GENRES)
     rows = {"new": newest, **{f"genre:{genre}": picks for genre, picks in themes.items()}, "all": newest}
     return [List(row, row_title(row), picks) for row, picks in rows.items()]
 

@@ -6,6 +6,7 @@ well, so that no draw of one row changes what stands in another: probabilities s
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from models.recommenders.scored import Scored
 
@@ -157,12 +158,17 @@ def anchors(ranked: Sequence[Pick], limit: int) -> list[str]:
     return sorted(weights, key=lambda title_id: (-weights[title_id], title_id))[:limit]
 
 
-def by_genre(picks: Sequence[Pick], genres: Mapping[str, Sequence[str]], limit: int) -> dict[str, list[Pick]]:
+class _Genred(Protocol):
+    @property
+    def genres(self) -> Sequence[str]: ...
+
+
+def by_genre(picks: Sequence[Pick], titles: Mapping[str, _Genred], limit: int) -> dict[str, list[Pick]]:
     """The genres that weigh most among the picks, each with its picks: what stands high counts more."""
     weights: dict[str, float] = {}
     found: dict[str, list[Pick]] = {}
     for place, pick in enumerate(picks, 1):
-        for genre in genres[pick[0]]:
+        for genre in titles[pick[0]].genres:
             if genre in found:
                 weights[genre] += 1 / place
                 found[genre].append(pick)
