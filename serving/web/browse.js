@@ -74,10 +74,12 @@ export async function catalogue(query) {
     page.items.length ? paged(page, load, (card) => cardOf(card)) : h("p", { class: "hint" }, t("nothing"))] };
 }
 
+const empty = (words) => [h("p", { class: "hint" }, t(words)), h("p", {}, h("a", { class: "button quiet", href: "#/all" }, t("catalogue")))];
+
 export async function favourites() {
   const load = (cursor) => get(`${profilePath()}/favourites`, { limit: 48, cursor });
   const page = await load();
-  return { nodes: [h("h1", {}, t("favourites")), page.items.length ? paged(page, load, (card) => cardOf(card)) : h("p", { class: "hint" }, t("favourites_empty"))] };
+  return { nodes: [h("h1", {}, t("favourites")), page.items.length ? paged(page, load, (card) => cardOf(card)) : empty("favourites_empty")] };
 }
 
 export async function history() {
@@ -98,7 +100,7 @@ export async function history() {
     await remove(`${profilePath()}/history`);
     again();
   } }, t("forget_all"));
-  return { nodes: [h("h1", {}, t("history")), page.items.length ? [paged(page, load, make), h("p", {}, all)] : h("p", { class: "hint" }, t("history_empty"))] };
+  return { nodes: [h("h1", {}, t("history")), page.items.length ? [paged(page, load, make), h("p", {}, all)] : empty("history_empty")] };
 }
 
 /** What a new profile likes: three picks or more become favourites. */

@@ -19,17 +19,18 @@ window.audit = {
 
   /** Each text, how it is written, and where (CSS pixels of the whole page). What only tells names is `seen: false`. */
   texts() {
-    const found = [];
+    const found = [], dialog = document.querySelector("dialog[open]");
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node; (node = walker.nextNode());) {
       const text = node.data.trim(), element = node.parentElement, style = getComputedStyle(element);
       if (!text || element.closest("noscript, option, script")) continue;
       const range = document.createRange();
       range.selectNodeContents(node);
+      const isCovered = dialog !== null && !dialog.contains(element);
       const box = range.getBoundingClientRect(), size = parseFloat(style.fontSize);
       found.push({
         text, colour: style.color, isLarge: size >= 24 || (size >= 18.66 && style.fontWeight >= 700),
-        seen: element.checkVisibility({ visibilityProperty: true }) && style.clipPath === "none" && !element.closest("[aria-hidden=true], :disabled"),
+        seen: element.checkVisibility({ visibilityProperty: true }) && style.clipPath === "none" && !element.closest("[aria-hidden=true], :disabled") && !isCovered,
         box: [box.left + scrollX, box.top + scrollY, box.right + scrollX, box.bottom + scrollY],
       });
     }

@@ -27,7 +27,8 @@ FILES = (
 # What lies in the media folder and is for nobody, or outside of it.
 FORBIDDEN = (
     "package.json", "report/index.html", "report/frame.jpg", "variants/a/video/360p/00001.m4s", ".hidden.m4s",
-    "video/360p/.00001.m4s", "../../../../../../etc/passwd", "../../../secrets/token", "../../unseen/package-of-unseen/master.m3u8",
+    "video/360p/.00001.m4s", "../../../../../../etc/passwd", "../../../secrets/token",
+    "../../unseen/package-of-unseen/master.m3u8",
     "../package-of-otters/../../unseen/package-of-unseen/video/360p/00001.m4s", "/etc/passwd", "", "video",
     "video/360p/", "video/360p/00001.m4s/../../../package.json", "video//360p/00001.m4s", "master.m3u8/",
     "master.m3u8;x", "MASTER.M3U8",
