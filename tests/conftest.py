@@ -42,8 +42,8 @@ class Rooms(LoadFileScheduling):
         "tests/e2e/test_truth": 60, "tests/transcoding/test_worker": 60, "tests/e2e/test_analyst": 50,
         "tests/transcoding/test_build": 45, "tests/e2e/test_play.": 40, "tests/orchestration": 40,
         "tests/e2e/test_players": 35, "tests/transcoding/test_watermark": 30, "tests/e2e/test_cmcd": 25,
-        "tests/e2e/test_chaos": 20, "tests/matinee/test_launch": 30, "tests/ingest/test_collector": 25,
-        "tests/features": 15, "tests/serving/billing/test_crash": 20,
+        "tests/e2e/test_chaos": 20, "tests/e2e/test_web_screens": 20, "tests/matinee/test_launch": 30,
+        "tests/ingest/test_collector": 25, "tests/features": 15, "tests/serving/billing/test_crash": 20,
     }  # fmt: skip
 
     def _split_scope(self, nodeid: str) -> str:
