@@ -5,6 +5,7 @@ is used it is confirmed: a small query, shared by all who ask at once, tells wha
 is forgotten. So a fact is never older than its user wants it, and costs a query of its own only after it changed.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ class Known:
         self._accounts: dict[str, tuple[float, dict[str, Any]]] = {}
         self._marks: dict[str, str] = {}
         self._titles: dict[str, Any] = {}
-        self._asked: Gather[float, None] = Gather(self._ask)
+        self._asked: Gather[None, None] = Gather(self._ask, one_by_one=True)
         self._since: str | None = None
         self._catalogue: object = None
         self._seen: frozenset[str] = frozenset()
@@ -47,7 +48,8 @@ class Known:
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL does not answer.
         """
-        await self._asked.get(0.0)
+        # All wait for one answer: who leaves must not take it from the others.
+        await asyncio.shield(self._asked.get(None))
 
     def of(self, account_id: str, key: str) -> Any:
         """A fact of an account, or None."""
@@ -81,7 +83,7 @@ class Known:
         self._marks.clear()
         self._titles.clear()
 
-    async def _ask(self, asked: Sequence[float]) -> Sequence[None]:
+    async def _ask(self, asked: Sequence[None]) -> Sequence[None]:
         moment, began = self._clock.now().timestamp(), time.monotonic()
         given = {"since": self._since}
         found = await self._read(lambda connection: row(connection, QUERIES["rights_changed"], given))
