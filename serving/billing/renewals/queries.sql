@@ -6,7 +6,7 @@ SELECT count(*) AS count FROM subscription WHERE due_at <= %(at)s
 SELECT clock_timestamp() AS there,
        greatest((SELECT at FROM subscription_event ORDER BY event_id DESC LIMIT 1),
                 (SELECT occurred_at FROM ledger_transaction ORDER BY transaction_id DESC LIMIT 1)) AS newest,
-       EXISTS (SELECT FROM subscription WHERE due_at <= %(at)s) AS is_due
+       coalesce((SELECT min(due_at) FROM subscription) <= %(at)s, false) AS is_due
 
 -- name: put_off
 -- The one that comes next.

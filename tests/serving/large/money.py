@@ -82,6 +82,7 @@ OWN: dict[str, dict[str, Any]] = {
     "billing/claim_events": {"after": timedelta(minutes=1), "before": NOW},
     "billing/payments/claim_methods": {"after": timedelta(minutes=1), "before": NOW},
     "billing/payments/claim_payments": {"after": timedelta(minutes=1), "before": NOW, "charges": False},
+    "billing/claim_customers": {"after": timedelta(minutes=1), "before": NOW},
     "billing/payments/claim_refunds": {"after": timedelta(minutes=1), "before": NOW},
     "billing/payments/surplus_kept": {"after": timedelta(minutes=1)},
     "billing/payments/close_dispute": {"state": "won"},
