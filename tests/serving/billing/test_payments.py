@@ -516,9 +516,9 @@ async def test_renewals_by_two_runs_at_once_and_again_are_billed_once(shop: Shop
 
 async def test_charges_of_a_run_that_died_wait_in_line_for_the_few_connections(shop: Shop, books: Books) -> None:
     now = shop.clock.now()
-    world(shop.desk.settings, 60, now)
+    world(shop.desk.settings, 40, now)
     shop.sandbox.faults = Faults(before=1.0)
-    assert (await shop.renew()).pending == 60
+    assert (await shop.renew()).pending == 40
     shop.sandbox.faults = Faults()
     books.execute("UPDATE payment SET state = 'created'")
     books.execute("UPDATE subscription SET due_at = %s", (now,))
@@ -535,7 +535,7 @@ async def test_charges_of_a_run_that_died_wait_in_line_for_the_few_connections(s
         wanted.remove(one)
 
     office = Desk(shop.desk.settings, shop.clock, counted)
-    assert (await renew(office, now)).paid == 60
+    assert (await renew(office, now)).paid == 40
     await office.aclose()
     assert most <= LANES * AT_ONCE
 
