@@ -58,7 +58,7 @@ test-all: install-test
 
 # The marts on the second engine, held against DuckDB's row for row.
 test-spark: install-test install-spark
-	$(BIN)/pytest tests/e2e/test_spark.py $(ARGS)
+	$(BIN)/pytest tests/e2e/test_spark.py tests/warehouse/test_lives.py $(ARGS)
 
 check: lint types imports
 

@@ -16,9 +16,10 @@ from serving.billing.promo.core import NewPromo
 from serving.billing.renewals.core import renew
 from serving.billing.subscriptions import core as subscriptions
 from tests.serving.billing.world import World, stock
-from tests.warehouse.conftest import home_of_its_own, take_over
-from warehouse import build_file, dbt
+from tests.warehouse.conftest import Landing, event, home_of_its_own, take_over
+from warehouse import build_file, dbt, spark
 from warehouse.export import export_tables
+from warehouse.load import load_days
 
 SAME = yaml.safe_load((Path(__file__).parent / "books.yml").read_text())
 BASIC, STANDARD, PREMIUM = 503, 839, 1176  # a month in euros without German tax: 5.99, 9.99 and 13.99 with it
@@ -176,3 +177,30 @@ def test_a_paying_day_without_an_invoice_is_noticed(lived):
         warehouse.execute("DELETE FROM intermediate.int_plan_price WHERE from_day = '2026-03-01'")
     tested = dbt.run(lived, ["test", "--select", "paying_days_are_invoiced"])
     assert {node.name for node in tested.failed} == {"paying_days_are_invoiced"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_spark_says_the_same_of_money(base, tmp_path):
+    """Every mart of money on both engines, row for row; `make test-spark` installs what it needs."""
+    pytest.importorskip("pyspark", reason="Spark is not installed: `make test-spark` installs it")
+    with home_of_its_own(base) as settings:
+        stock(settings, tmp_path)
+        world = World(settings)
+        try:
+            lives(world)
+        finally:
+            world.close()
+        Landing(settings).land([event(at=LAST)], LAST.date())
+        assert load_days(settings).held == ()
+        export_tables(settings)
+        money = ["--select", "+path:models/marts/money", "--exclude", "config.materialized:snapshot+"]
+        assert dbt.run(settings, ["run", *money]).success
+        built = spark.build(settings, money[1])
+        assert built.success, [(node.name, node.message) for node in built.failed]
+        found = {each.model: each for each in spark.differences(settings)}
+    assert [each for each in found.values() if not each.same] == []
+    expected = {path.stem for path in (dbt.PROJECT / "models" / "marts" / "money").glob("*.sql")}
+    assert found.keys() >= expected
+    empty = {name for name in expected if not found[name].rows}
+    assert empty <= {"mart_content_cost", "mart_funnel_day"}
