@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from itertools import chain
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -16,18 +17,20 @@ class Gather(Generic[K, V]):
 
     def __init__(self, read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], *, one_by_one: bool = False) -> None:
         self._read, self._one_by_one = read, one_by_one
-        self._asked: dict[K, asyncio.Future[V]] = {}
+        self._asked: dict[K, list[asyncio.Future[V]]] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     def get(self, key: K) -> asyncio.Future[V]:
-        """The value of a key; the future carries the error of the read where it fails."""
-        asked = self._asked.get(key)
-        if asked is None:
-            loop = asyncio.get_running_loop()
-            if not self._asked:
-                loop.call_soon(self._start)
-            asked = self._asked[key] = loop.create_future()
-        return asked
+        """The value of a key; the future carries the error of the read where it fails.
+
+        Each who asks has a future of its own: one that leaves cancels it, and takes nothing from the others.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            loop.call_soon(self._start)
+        waiting = loop.create_future()
+        self._asked.setdefault(key, []).append(waiting)
+        return waiting
 
     def _start(self) -> None:
         if self._one_by_one and self._running:
@@ -42,15 +45,16 @@ class Gather(Generic[K, V]):
         if self._one_by_one and self._asked:
             self._start()
 
-    async def _answer(self, asked: dict[K, asyncio.Future[V]]) -> None:
+    async def _answer(self, asked: dict[K, list[asyncio.Future[V]]]) -> None:
         try:
             values = await self._read(list(asked))
         except Exception as error:  # noqa: BLE001 - every request that waits hears of it and decides
-            for waiting in asked.values():
+            for waiting in chain.from_iterable(asked.values()):
                 if not waiting.done():
                     waiting.set_exception(error)
                     waiting.exception()  # a request may have left: nobody else has to look at it
             return
-        for waiting, value in zip(asked.values(), values, strict=True):
-            if not waiting.done():
-                waiting.set_result(value)
+        for same, value in zip(asked.values(), values, strict=True):
+            for waiting in same:
+                if not waiting.done():
+                    waiting.set_result(value)

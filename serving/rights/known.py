@@ -5,7 +5,6 @@ is used it is confirmed: a small query, shared by all who ask at once, tells wha
 is forgotten. So a fact is never older than its user wants it, and costs a query of its own only after it changed.
 """
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
@@ -48,8 +47,7 @@ class Known:
         Raises:
             psycopg.OperationalError, psycopg_pool.PoolTimeout: PostgreSQL does not answer.
         """
-        # All wait for one answer: who leaves must not take it from the others.
-        await asyncio.shield(self._asked.get(None))
+        await self._asked.get(None)
 
     def of(self, account_id: str, key: str) -> Any:
         """A fact of an account, or None."""
