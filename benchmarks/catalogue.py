@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from benchmarks.catalogue_world import AUDIENCES, TITLES, prepare, words
-from benchmarks.servers import compared, fetch, home, uvicorn
+from benchmarks.servers import api, compared, fetch, home, uvicorn
 from benchmarks.serving_load import ROUND_S
 from matinee.settings import Settings
 
@@ -53,7 +53,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     loads += [(LISTS[0], tokens[::AUDIENCES], ", one audience"), (LISTS[0], tokens, _CHANGING)]
     rounds = max(2, int(seconds / 2 / len(loads) / ROUND_S))
     rows = []
-    with uvicorn(settings, "serving.app:main_app") as ours, uvicorn(settings, "benchmarks.catalogue:bare") as bare:
+    with api(settings) as ours, uvicorn(settings, "benchmarks.catalogue:bare") as bare:
         pages = {path: _median([fetch(ours.port, path, token) for token in tokens[:AUDIENCES]]) for path in LISTS}
         _keep(settings, pages)
         for path, askers, told in loads:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from benchmarks.servers import Server, alone, free_port, home, is_in, uvicorn
+from benchmarks.servers import Server, alone, api, free_port, home, is_in, uvicorn
 from benchmarks.serving_load import ROUND_S
 from matinee.settings import Settings
 
@@ -97,20 +97,20 @@ def _segments(settings: Settings, rounds: int) -> list[dict[str, Any]]:
     from benchmarks.playback import _open, _world
 
     accounts, keys = _world(settings)
-    with uvicorn(settings, "serving.app:main_app") as api:
-        viewer = _open(api.port, 0, next(iter(accounts.items())), keys)
+    with api(settings) as ours:
+        viewer = _open(ours.port, 0, next(iter(accounts.items())), keys)
         folder = settings.media / viewer.title_id / f"p-{viewer.title_id}"
         (folder / SEGMENT).parent.mkdir(parents=True)
         (folder / SEGMENT).write_bytes(os.urandom(SEGMENT_BYTES))
         address = f"{viewer.answer['manifest']['hls'].rpartition('/')[0]}/{SEGMENT}"
-        with _nginx(settings, api.port) as (port, workers):
+        with _nginx(settings, ours.port) as (port, workers):
             signed = f"Cookie: __Host-matinee_playback={viewer.cookie}\r\n"
             direct = f"Cookie: matinee_playback={viewer.cookie}\r\n"
             plain = f"/plain/{folder.relative_to(settings.media)}/{SEGMENT}"
             sides = {
                 "plain": (Server(workers, port), plain, ""),
-                "accel": (Server((*workers, api.process), port), address, signed),
-                "alone": (api.anew(), address, direct),
+                "accel": (Server((*workers, ours.process), port), address, signed),
+                "alone": (ours.anew(), address, direct),
             }
             for _ in range(rounds):
                 for server, path, headers in sides.values():

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmarks.servers import Server, compared, home, uvicorn
+from benchmarks.servers import Server, api, compared, home, uvicorn
 from benchmarks.serving_load import ROUND_S, pace
 from matinee.settings import Settings
 
@@ -74,7 +74,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     accounts, keys = _world(settings)
     rounds = max(2, int(seconds / 8 / ROUND_S))
     with (
-        uvicorn(settings, "serving.app:main_app") as ours,
+        api(settings) as ours,
         uvicorn(settings, "benchmarks.playback:bare") as bare,
     ):
         with ThreadPoolExecutor(8) as pool:

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,18 +70,25 @@ class Server:
         return sum(time.user + time.system for time in times)
 
 
-@contextmanager
-def uvicorn(settings: Settings, factory: str) -> Iterator[Server]:
+def api(settings: Settings, factory: str = "serving.app:main_app") -> AbstractContextManager[Server]:
+    """The API as it is served, `uvicorn` otherwise."""
+    return _served(settings, factory, ["serving.run", "--factory", factory])
+
+
+def uvicorn(settings: Settings, factory: str) -> AbstractContextManager[Server]:
     """A server of the app that a factory makes, once it is ready, on a core that the client leaves alone.
 
     Raises:
         RuntimeError: it does not start within 30 s.
     """
+    options = ["--no-access-log", "--log-level", "warning", "--app-dir", str(_REPOSITORY)]
+    return _served(settings, factory, ["uvicorn", "--factory", factory, "--host", "127.0.0.1", *options])
+
+
+@contextmanager
+def _served(settings: Settings, name: str, module: list[str]) -> Iterator[Server]:
     port = free_port()
-    argv = [
-        sys.executable, "-m", "uvicorn", "--factory", factory, "--host", "127.0.0.1", "--port", str(port),
-        "--no-access-log", "--log-level", "warning", "--app-dir", str(_REPOSITORY),
-    ]  # fmt: skip
+    argv = [sys.executable, "-m", *module, "--port", str(port)]
     begun = time.monotonic()
     process = subprocess.Popen(argv, env={**os.environ, **settings.environment()}, cwd=_REPOSITORY)
     try:
@@ -90,7 +97,7 @@ def uvicorn(settings: Settings, factory: str) -> Iterator[Server]:
         for state in ("live", "ready"):
             while not is_in(state, port):
                 if process.poll() is not None or time.monotonic() > begun + 30:
-                    raise RuntimeError(f"{factory} did not start: exit code {process.poll()}")
+                    raise RuntimeError(f"{name} did not start: exit code {process.poll()}")
                 time.sleep(0.1)
             server.seconds[state] = time.monotonic() - begun
         yield server

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from benchmarks.servers import Server, fetch, home, uvicorn
+from benchmarks.servers import Server, api, fetch, home, uvicorn
 from benchmarks.serving_fresh import Watcher, picks, waits_row
 from benchmarks.serving_load import ROUND_S, pace
 from benchmarks.serving_world import TITLES, World, is_child, prepare
@@ -59,7 +59,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
     file = settings.home_path / "requests.bin"
     file.write_bytes(b"\0".join(requests))
     rounds = max(2, int(seconds / 6 / ROUND_S))
-    with uvicorn(settings, "serving.app:main_app") as ours, uvicorn(settings, "benchmarks.serving:bare") as bare:
+    with api(settings) as ours, uvicorn(settings, "benchmarks.serving:bare") as bare:
         pages = _checked(ours.port, world)
         length = int(statistics.median(map(len, pages.values())))
         _copy(settings, pages)
@@ -79,7 +79,7 @@ def _measure(settings: Settings, seconds: float) -> list[dict[str, Any]]:
                 server.round(file)
             asked = sum(rate * ROUND_S for rate in ours.rates)
             hits, late = (1 - (_composed(ours.port) - before) / asked, (_stayed(ours.port) - stayed) / asked)
-        with uvicorn(settings, "benchmarks.serving:live") as patient:
+        with api(settings, "benchmarks.serving:live") as patient:
             _checked(patient.port, world)
             live, times = _live(settings, patient, world, file, requests, seconds / 6)
         checked += len(_checked(ours.port, world))

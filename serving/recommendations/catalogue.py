@@ -20,6 +20,7 @@ from matinee.db.queries import load
 from serving.accounts.memo import Transaction
 from serving.catalog.core import card
 from serving.db import Row, row, rows
+from serving.garbage import settle
 from serving.profiles.core import Viewer
 from serving.rights import ANY_DEVICE, NOTHING, Terms, decide
 from serving.rights.core import on_offer, terms_of
@@ -211,6 +212,7 @@ class Catalogues:
                 text = (await _one(connection, "catalogue"))["titles"]
                 # Parsing some thousand titles takes longer than a request may wait for another.
                 self.current = await asyncio.to_thread(parsed, mark, text)
+                settle()
         self._confirmed = asked
 
 

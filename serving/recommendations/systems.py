@@ -18,6 +18,7 @@ import orjson
 from matinee.home import Home
 from serving import tasks
 from serving.db import Row
+from serving.garbage import settle
 from serving.metrics import Metrics
 from serving.recommendations.catalogue import Catalogue, Catalogues
 
@@ -106,6 +107,7 @@ class Systems:
         self._metrics.model_info(about.name, about.version, about.snapshot_id)
         line = {"event": "model_loaded", "name": about.name, "version": about.version, "snapshot_id": about.snapshot_id}
         log.info(orjson.dumps(line).decode())
+        settle()
 
     async def _grow(self, base: "System", catalogue: Catalogue) -> None:
         known = set(base.items)
