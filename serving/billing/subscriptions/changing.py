@@ -35,7 +35,7 @@ async def change(
     for what is billed next. Of another interval a new period begins. Not `now`: with the next period; nothing is due.
 
     A code that the period was paid with prices the rest of it too; a new period is priced as a renewal would be, and
-    takes one of the code's.
+    takes one of the code's. Where nothing would be left to pay it keeps its list price, as it could take none.
 
     Raises:
         Problem: 404 `no_subscription`; 422 `not_sold`, `currency`; 409 `same_plan`, `not_now`.
@@ -90,6 +90,9 @@ async def planned(connection: AsyncConnection, whose: Subscription, price: Price
         if stands is not None:
             promo, off = stands.promo, stands_off(stands, line, price.money.currency)
     made, period = drafts.change(whose, ran, price, moment, off)
+    if takes is not None and not made.due:  # no invoice takes its use: it would price such periods for ever
+        promo = takes = None
+        made, period = drafts.change(whose, ran, price, moment)
     return Plan(made, period, drafts.changing(ran, price, made, period, promo), takes)
 
 

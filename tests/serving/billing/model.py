@@ -185,6 +185,8 @@ class Model:
         minor = price.minor - self.off(price)
         if price.months != self.price.months:
             begins = max(at, self.since)  # what is paid ahead begins when the trial ends
+            if fair(minor, unused) <= unused:  # nothing to pay, so nothing that a code could be used for
+                minor = price.minor
             return fair(minor, unused), unused, begins, months_after(begins, price.months)
         begins = max(at, self.since)
         charged = rounded(minor * Fraction((self.until - begins) // _US, (self.until - self.since) // _US))

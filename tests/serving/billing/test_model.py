@@ -412,8 +412,8 @@ class Life(RuleBasedStateMachine):
         assert planned is not None, "there was nothing to change"
         assert model.price is not None
         charged, unused, since, until = planned
-        is_new = made is not None and wanted.months != model.price.months  # a period that takes one of the code's
-        code = model.code if is_new else None
+        takes = wanted.months != model.price.months and unused < charged < wanted.minor  # one of the code's periods
+        code = model.code if takes else None
         order = Order(made.invoice_id if made else "", "change", max(charged - unused, 0), at, wanted, since, until,
                       code=code.after(wanted) if code else None, stood=standing(code, wanted), of=model.price,
                       charged=charged, life=model.life)  # fmt: skip

@@ -39,6 +39,15 @@ class Buyer:
         )
         return self.pay(made, card)
 
+    def take_free(self, price: str, code: str) -> None:
+        world = self.world
+        made = world.do(
+            lambda connection: subscriptions.start(
+                connection, world.customer_id, price, world.now, language="en", country="DE", promo=code
+            )
+        )
+        world.do(lambda connection: payments.closed(connection, made, world.now))
+
     def change(self, price: str) -> Payment | None:
         world, one = self.world, self.row()["subscription_id"]
         made = world.do(lambda connection: subscriptions.change(connection, one, price, world.now, now=True))
@@ -224,12 +233,7 @@ def test_a_code_prices_what_is_changed_to_within_its_period(
     world = buyer.world
     world.do(lambda connection: promos.add(connection, new, world.now))
     if new.kind == "free_period":
-        one = world.do(
-            lambda connection: subscriptions.start(
-                connection, world.customer_id, "basic-month-eur", world.now, language="en", country="DE", promo="CODE"
-            )
-        )
-        world.do(lambda connection: payments.closed(connection, one, world.now))
+        buyer.take_free("basic-month-eur", "CODE")
     else:
         buyer.order("basic-month-eur", "CODE")
     world.advance(days=15.5)
@@ -260,6 +264,22 @@ def test_a_year_takes_what_a_code_has_left_and_an_order_that_nobody_pays_gives_i
     coming = world.do(lambda connection: subscriptions.upcoming(connection, one, world.now))
     assert coming is not None
     assert coming.total_minor == 5_990, "both periods of it are used"
+
+
+def test_a_code_pays_for_no_change_that_takes_none_of_its_uses(buyer: Buyer) -> None:
+    world = buyer.world
+    new = NewPromo("FREE", "free_period", 2, plans=("premium",))
+    world.do(lambda connection: promos.add(connection, new, world.now))
+    buyer.take_free("premium-month-eur", "FREE")
+    world.advance(days=29)
+    paid = buyer.change("basic-year-eur")
+    for due in (5_990, 1_399, 1_399):  # each round a month of premium
+        assert paid is not None
+        assert paid.amount_minor == due
+        assert buyer.change("premium-month-eur") is None
+        assert (world.plans(), buyer.balance()) == (["premium"], 5_990 - 1_399)
+        world.clock.moment = buyer.row()["paid_until"] - timedelta(seconds=1)
+        paid = buyer.change("basic-year-eur")
 
 
 def test_a_price_list_that_was_cut_anew_locks_nobody_out_nor_in(buyer: Buyer) -> None:
