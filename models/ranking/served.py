@@ -36,10 +36,13 @@ class Ranking:
 
         `sources`: by name, what `frame.source_columns` makes of their scores; `history`: items, whose genres are
         the viewer's taste; `features`: `<view>__<feature>`; `now`: epoch seconds.
+
+        Raises:
+            ValueError: a source is no pair of columns [m].
         """
         frame = candidate_frame(
-            {name: columns[0] for name, columns in sources.items()},
-            {name: columns[1] for name, columns in sources.items()},
+            {name: scores for name, (scores, _) in sources.items()},
+            {name: ranks for name, (_, ranks) in sources.items()},
             self.titles.unnamed(chosen),
             {**features, "kids": float(kids)},
             now,

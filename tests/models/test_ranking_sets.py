@@ -241,19 +241,24 @@ def test_a_snapshot_teaches_a_ranking_that_beats_the_blend_and_is_stored_and_ser
     fitted, chosen, alike = simulated.fit(marts.data), np.arange(len(marts.items)), []
     for row in rows.tolist():
         history = marts.data.histories().take([row])
-        sources = {name: model.score(history)[0] for name, model in fitted.items()}
+        scores_of = {name: model.score(history)[0] for name, model in fitted.items()}
+        sources = {name: source_columns(scores, chosen) for name, scores in scores_of.items()}
         asked = (chosen, sources, history.values, {"profile_activity__plays_30d": 5}, False, 1.8e9)
         scores = again.scores(*asked)
         assert np.isfinite(scores).all()
         np.testing.assert_array_equal(scores, made.ranking.scores(*asked))
-        alike.append(spearmanr(scores, sources["blend"]).statistic)
+        alike.append(spearmanr(scores, scores_of["blend"]).statistic)
     assert np.mean(alike) > 0.1, "it corrects the blend and does not forget it"
     system_keeps_its_ranking(marts, made.ranking, made.rows, folder.parents[1] / "exported")
     # A title of this minute is known by its genres, to no source.
     grown = again.with_titles([("genre1",)])
-    unknown = {name: np.append(values, np.float32(np.nan)) for name, values in sources.items()}
-    of_all = grown.scores(np.arange(len(marts.items) + 1), unknown, history.values, {}, False, 1.8e9)
+    everything = np.arange(len(marts.items) + 1)
+    unknown = {name: np.append(values, np.float32(np.nan)) for name, values in scores_of.items()}
+    columns = {name: source_columns(values, everything) for name, values in unknown.items()}
+    of_all = grown.scores(everything, columns, history.values, {}, False, 1.8e9)
     assert np.isfinite(of_all).all()
+    with pytest.raises(ValueError, match="unpack"):
+        grown.scores(everything, unknown, history.values, {}, False, 1.8e9)  # pyright: ignore[reportArgumentType]
     older = again.arrays() | {"ranker/names": again.arrays()["ranker/names"][:-1]}
     with pytest.raises(ModelError, match="other features"):
         Ranking.restored("gbdt", older, marts.genres)
