@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 
 from benchmarks.billing_renewals import world
@@ -37,3 +38,21 @@ def test_who_is_due_is_renewed_and_nobody_else(matinee: MatineeResource, setting
     metadata = {name: value.value for name, value in event.materialization.metadata.items()}
     assert (metadata["turned"], metadata["paid"], metadata["put_off"]) == (20, 20, 0)
     assert isinstance(asked(matinee), dg.SkipReason)
+
+
+def test_a_clock_that_is_not_believed_keeps_nothing_half_done(matinee: MatineeResource, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    world(settings, 1, now - timedelta(days=8))
+    assets: list[Any] = [renewals]
+    with psycopg.connect(settings.database(), autocommit=True) as books:
+        books.execute(
+            "INSERT INTO subscription_event (subscription_id, at, event, became) "
+            "SELECT subscription_id, %s, 'paid', 'active' FROM subscription", (now - timedelta(days=36),),
+        )  # fmt: skip
+        books.execute("UPDATE customer SET erased_at = %s", (now - timedelta(days=1),))
+        with dg.DagsterInstance.ephemeral() as instance:
+            made = dg.materialize(assets, resources={"matinee": matinee}, instance=instance, raise_on_error=False)
+        assert not made.success
+        assert books.execute("SELECT forgotten_at IS NOT NULL, state FROM customer, subscription").fetchall() == [
+            (True, "active")
+        ]

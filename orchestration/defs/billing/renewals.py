@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def renewals(matinee: MatineeResource) -> dg.MaterializeResult:
     """Every subscription that was due is turned, and charged where its period ended; what was half done is settled.
 
-    Fails where the clock cannot be believed (`serving.billing.renewals.clocks`).
+    Fails where the clock cannot be believed (`serving.billing.renewals.clocks`); what was half done is settled before.
     """
     renewed, swept = asyncio.run(_run(matinee.settings()))
     left = {f"{name} settled": count for name, count in asdict(swept).items() if name in ("payments", "refunds")}
@@ -33,9 +33,10 @@ async def _run(settings: "Settings") -> "tuple[Renewed, Swept]":
     from serving.billing.renewals.core import renew
 
     async with desk(settings) as office:
+        swept = await sweep(office, office.clock.now())  # as API processes do, by the same clock
         async with office.transaction() as connection:
             await believed(connection, office.clock.now())
-        return await renew(office, office.clock.now()), await sweep(office, office.clock.now())
+        return await renew(office, office.clock.now()), swept
 
 
 RENEWING = dg.define_asset_job(

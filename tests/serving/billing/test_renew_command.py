@@ -34,21 +34,32 @@ def test_renewals_by_hand_tell_what_they_did_and_charge_nobody_early(cli: Any, s
     assert "settled: 0 payments" in cli("sweep").output
 
 
+def billed_last(settings: Settings, at: datetime) -> None:
+    with psycopg.connect(settings.database()) as connection:
+        connection.execute(
+            "INSERT INTO subscription_event (subscription_id, at, event, became) "
+            "SELECT subscription_id, %s, 'paid', 'active' FROM subscription LIMIT 1", (at,),
+        )  # fmt: skip
+
+
+def test_a_quiet_service_renews_its_one_subscriber_of_a_year(cli: Any, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    world(settings, 1, now - timedelta(hours=1))
+    billed_last(settings, now - timedelta(days=366))
+    assert "1 subscriptions turned: 1 paid" in cli("renew").output
+
+
 def test_a_clock_that_is_far_ahead_charges_nobody(
     cli: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC)
-    world(settings, 2, now - timedelta(hours=1))
+    world(settings, 2, now - timedelta(days=8))
     with monkeypatch.context() as wrong:
         wrong.setattr(SystemClock, "now", lambda _: now + timedelta(days=700))
         ahead = cli("renew")
     assert ahead.exit_code == 1
     assert f"{now + timedelta(days=700):%Y-%m-%d %H:%M} UTC, that of PostgreSQL {now:%Y-%m-%d}" in str(ahead.exception)
-    with psycopg.connect(settings.database()) as connection:  # the embedded PostgreSQL's clock is as wrong
-        connection.execute(
-            "INSERT INTO subscription_event (subscription_id, at, event, became) "
-            "SELECT subscription_id, %s, 'paid', 'active' FROM subscription LIMIT 1", (now - timedelta(days=36),),
-        )  # fmt: skip
+    billed_last(settings, now - timedelta(days=36))  # the embedded PostgreSQL's clock is as wrong
     jumped = cli("renew")
     assert jumped.exit_code == 1
     assert f"nothing was billed since {now - timedelta(days=36):%Y-%m-%d}" in str(jumped.exception)
