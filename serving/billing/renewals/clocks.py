@@ -24,8 +24,8 @@ async def believed(connection: AsyncConnection, now: datetime, *, late: bool = F
     """Let a run of the renewals pass. `late`: somebody says that nothing happened for so long.
 
     Raises:
-        ClockError: `now` is ahead of PostgreSQL's clock, or, while something has been due for long, far ahead of the newest
-            fact.
+        ClockError: `now` is ahead of PostgreSQL's clock, or, while something has been due for long, far ahead of the
+            newest fact.
     """
     found = await row(connection, QUERIES["clocks"], {"at": now, "overdue": OVERDUE})
     assert found is not None
