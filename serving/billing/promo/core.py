@@ -123,15 +123,20 @@ async def released_many(connection: AsyncConnection, invoice_ids: Sequence[str],
     await execute(connection, QUERIES["release"], {"invoice_ids": list(invoice_ids), "at": at})
 
 
-async def carried(connection: AsyncConnection, subscription_id: str) -> Promo | None:
+async def carried(connection: AsyncConnection, subscription_id: str, *, changing: bool = False) -> Promo | None:
     """The code that the subscription's next period still has, None: none. It needs no `reserve`: `apply` it if it
-    `covers` the lines, then `attach` it. A code that was withdrawn or is over meanwhile keeps what it promised."""
-    return (await carried_many(connection, [subscription_id])).get(subscription_id)
+    `covers` the lines, then `attach` it. A code that was withdrawn or is over meanwhile keeps what it promised.
+
+    `changing`: for a change, which takes back earlier ones that were not paid, and their uses."""
+    return (await carried_many(connection, [subscription_id], changing=changing)).get(subscription_id)
 
 
-async def carried_many(connection: AsyncConnection, subscription_ids: Sequence[str]) -> dict[str, Promo]:
+async def carried_many(
+    connection: AsyncConnection, subscription_ids: Sequence[str], *, changing: bool = False
+) -> dict[str, Promo]:
     """Subscription -> the code that its next period still has, for those that have one."""
-    found = await rows(connection, QUERIES["carried"], {"subscription_ids": list(subscription_ids)})
+    asked = {"subscription_ids": list(subscription_ids), "changing": changing}
+    found = await rows(connection, QUERIES["carried"], asked)
     return {one["subscription_id"]: _promo(one, one["periods_left"]) for one in found if one["periods_left"] != 0}
 
 

@@ -54,6 +54,7 @@ UPDATE promo SET used = used - freed.uses FROM freed JOIN locked USING (promo_id
 -- name: carried
 -- The code of the order that each subscription began with, if it had one, and what its invoices so far left of it. Of
 -- orders that were paid for (in a trial: one, given back, and another) the last counts that was not given back.
+-- `changing`: without what changes that nobody paid hold of it, as another change takes them back.
 WITH begun AS (
     SELECT DISTINCT ON (subscription_id) subscription_id, invoice_id FROM invoice
     WHERE subscription_id = ANY (%(subscription_ids)s::text[]) AND reason = 'start' AND state = 'paid' AND credits IS NULL
@@ -64,7 +65,8 @@ SELECT DISTINCT ON (b.subscription_id) b.subscription_id, p.promo_id, p.code, p.
 FROM begun b JOIN promo_redemption o ON o.invoice_id = b.invoice_id
 JOIN promo_redemption r ON r.subscription_id = b.subscription_id AND o.redemption_id IN (r.redemption_id, r.repeats)
 JOIN promo p ON p.promo_id = o.promo_id
-WHERE r.state <> 'released'
+WHERE r.state <> 'released' AND NOT (%(changing)s AND r.state = 'reserved' AND EXISTS (
+    SELECT FROM invoice i WHERE i.invoice_id = r.invoice_id AND i.reason = 'change'))
 ORDER BY b.subscription_id, r.periods_left NULLS LAST
 
 -- name: standing

@@ -79,7 +79,7 @@ async def planned(connection: AsyncConnection, whose: Subscription, price: Price
     line = drafts.whole(price, drafts.change(whose, ran, price, moment)[1])
     promo, off, takes = None, 0, None
     if price.months != ran.months:
-        promo = takes = await promos.carried(connection, whose.subscription_id)
+        promo = takes = await promos.carried(connection, whose.subscription_id, changing=True)
         if promo is not None and covers(promo, (line,), price.money.currency):
             applied = apply(promo, (line,), least(price.money.currency))
             off = line.amount_minor - sum(each.amount_minor for each in applied)

@@ -76,6 +76,14 @@ class Buyer:
         self.world.run(self.world.bank.close_dispute(ref, won=False))
         self.world.hear(payment.payment_id)
 
+    def look(self, price: str) -> Any:
+        world = self.world
+        return world.do(
+            lambda connection: subscriptions.preview(
+                connection, world.customer_id, price, world.now, language="en", country="DE"
+            )
+        )
+
     def renew(self) -> None:
         """The next moment that means something, and the run after it."""
         self.world.clock.moment = self.row()["due_at"]
@@ -237,8 +245,7 @@ def test_a_code_prices_what_is_changed_to_within_its_period(
     else:
         buyer.order("basic-month-eur", "CODE")
     world.advance(days=15.5)
-    ahead = world.do(lambda connection: subscriptions.preview(
-        connection, world.customer_id, "premium-month-eur", world.now, language="en", country="DE"))  # fmt: skip
+    ahead = buyer.look("premium-month-eur")
     paid = buyer.change("premium-month-eur")
     assert (paid.amount_minor if paid else 0, ahead.due_minor) == (pytest.approx(upgrade, abs=1), ahead.total_minor)
     assert ahead.total_minor == (paid.amount_minor if paid else 0)
@@ -252,12 +259,13 @@ def test_a_year_takes_what_a_code_has_left_and_an_order_that_nobody_pays_gives_i
     world = buyer.world
     world.do(lambda connection: promos.add(connection, NewPromo("HALF2", "percent", 5_000, periods=2), world.now))
     buyer.order("basic-month-eur", "HALF2")
-    one = buyer.row()["subscription_id"]
+    one, ahead = buyer.row()["subscription_id"], buyer.look("basic-year-eur").total_minor
     years = [
         world.do(lambda connection: subscriptions.change(connection, one, "basic-year-eur", world.now, now=True))
         for _ in range(2)  # the second one takes the first one back
     ]
     assert [(year.total_minor, year.discount_minor) for year in years if year] == [(2_995 - 299, 2_995)] * 2
+    assert buyer.look("basic-year-eur").total_minor == ahead == 2_995 - 299, "as yet another one would cost"
     assert years[1] is not None
     buyer.pay(years[1])
     assert buyer.row()["worth_minor"] == 2_995
