@@ -131,6 +131,19 @@ def no_fold_worse(challenger: Measured, reference: Measured, bars: Bars) -> Chec
     )
 
 
+def not_surely_worse(challenger: Measured, reference: Measured, users: Ints, bars: Bars) -> Check:
+    """The upper bound of the change, against the loss that a fold may have. `users` [rows of all folds].
+
+    For an order that logged pages have judged: what viewers took later they took from what they were shown, so lists of
+    the whole catalogue reward whoever repeats what was shown, and refute such an order only where they are sure.
+    """
+    found = [_difference(challenger.pooled, reference.pooled, users, bars, seed) for seed in bars.seeds]
+    base = reference.mean
+    change, bound = (_relative(base + of, base) for of in (found[0].mean, max(one.high for one in found)))
+    text = f"NDCG@10 {challenger.mean:.4f}, {reference.name} {base:.4f}: {change:+.1%}, upper bound {bound:+.1%}"
+    return Check("not_surely_worse", bound >= -bars.fold_loss, bound, f">= {-bars.fold_loss:.0%}", text)
+
+
 def coverage(challenger: Measured, reference: Measured, bars: Bars) -> Check:
     return _ratio("coverage", challenger.coverage, reference.coverage, bars.coverage, reference.name, least=True)
 

@@ -131,9 +131,9 @@ class Gate:
     ) -> Verdict:
         """Whether a ranker may order the recipe's candidates: on the newest fold, of which it knows nothing.
 
-        `better`: whether logged pages say so, where alone it is known what a viewer was shown; on the lists of the
-        whole catalogue nothing may be worse than without it. `features`: of the fold's viewers, at the moment when
-        each is asked; `drift`: population stability index of those that it reads.
+        `better`: whether logged pages say so, where alone it is known what a viewer was shown; the lists of the whole
+        catalogue may not be surely less accurate than without it, nor otherwise worse. `features`: of the fold's
+        viewers, at the moment when each is asked; `drift`: population stability index of those that it reads.
         """
         plain = self.contender(recipe.candidate, recipe)
         kind = ranking.ranker.kind
@@ -148,7 +148,7 @@ class Gate:
         made = (
             checks.enough_viewers(users, bars),
             better,
-            checks.no_fold_worse(ours, theirs, bars),
+            checks.not_surely_worse(ours, theirs, users, bars),
             checks.coverage(ours, theirs, bars),
             checks.popularity(ours, theirs, bars),
             checks.calibration(ours, theirs, bars),

@@ -8,7 +8,15 @@ import pytest
 
 from models.errors import ModelError
 from models.evaluation.bootstrap import paired_bootstrap
-from models.evaluation.checks import Bars, Measured, cold_viewers, drift, enough_viewers, surely_better
+from models.evaluation.checks import (
+    Bars,
+    Measured,
+    cold_viewers,
+    drift,
+    enough_viewers,
+    not_surely_worse,
+    surely_better,
+)
 from models.evaluation.gate import Contender, Verdict, judge, measure
 from models.evaluation.metrics import evaluate
 from models.evaluation.splits import DAY_S, Rolling, Task, rolling
@@ -248,6 +256,8 @@ def test_viewers_without_a_history_must_not_lose() -> None:
     first = [replace(made, ndcg=(made.pooled[:61],)) for made in (unlucky, known)]
     assert first[0].mean < 0.98
     assert cold_viewers(*first, few, np.ones(61, dtype=np.bool_), Bars()).passed, "a chance of some dozen viewers"
+    assert not_surely_worse(*first, few, Bars()).passed
+    assert not not_surely_worse(unlucky, known, np.arange(400), Bars()).passed, "of many it is no chance"
 
 
 def test_a_feature_that_moved_far_refuses() -> None:

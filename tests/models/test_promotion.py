@@ -167,9 +167,9 @@ def test_a_poisoned_ranker_is_refused_for_what_is_wrong_with_it(gate: Gate, mart
     plays_7d = FEATURES.index("profile_activity__plays_7d")
     warm = task.users[task.histories.lengths > 0]
     assert {frame[0, plays_7d] for frame in honest.seen} == {100.0 + user for user in warm}, "each their own"
-    assert refused(ByColumn("plays_30d")) >= {"no_fold_worse", "popularity"}, "popularity only"
+    assert refused(ByColumn("plays_30d")) >= {"not_surely_worse", "popularity"}, "popularity only"
     backwards = refused(ByColumn("score_blend", -1))
-    assert "no_fold_worse" in backwards
+    assert "not_surely_worse" in backwards
     assert "popularity" not in backwards
     unsure = replace(SURE, passed=False, value=-0.02)
     assert refused(ByColumn("score_blend"), better=unsure) == {"surely_better"}, "shuffled labels"
