@@ -257,7 +257,7 @@ def test_viewers_without_a_history_must_not_lose() -> None:
     assert first[0].mean < 0.98
     assert cold_viewers(*first, few, np.ones(61, dtype=np.bool_), Bars()).passed, "a chance of some dozen viewers"
     assert not_surely_worse(*first, few, Bars()).passed
-    assert not not_surely_worse(unlucky, known, np.arange(400), Bars()).passed, "of many it is no chance"
+    assert not not_surely_worse(replace(unlucky, ndcg=(unlucky.pooled - 0.03,)), known, np.arange(400), Bars()).passed
 
 
 def test_a_feature_that_moved_far_refuses() -> None:
