@@ -30,7 +30,6 @@ from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
 from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
 from serving.rights.known import Known
-from serving.rights.rentals import QUERIES as RIGHTS
 
 Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
 WRITTEN_S = 1.0
@@ -306,7 +305,7 @@ class Streams:
                 if locked is None or not locked["locked"]:
                     return ended
                 if not after:
-                    await execute(connection, RIGHTS["forget_rights_changes"])
+                    await self._known.clear_up(connection)
                 asked = {"now": now, "after": after, "count": _BATCH}
                 ids = [one["playback_id"] for one in await rows(connection, QUERIES["living_after"], asked)]
                 found = await judge.facts(connection, ids, now)

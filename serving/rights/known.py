@@ -7,18 +7,21 @@ is forgotten. So a fact is never older than its user wants it, and costs a query
 
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from psycopg import AsyncConnection
+
 from matinee.clock import Clock
-from serving.db import Read, Row, row
+from serving.db import Read, Row, execute, row
 from serving.gather import Gather
 from serving.rights.rentals import QUERIES
 
-# So long facts of an account are kept at most, for ages grow; and their number, all at once when there are too many.
+# So long facts of an account are kept at most, for ages grow; and so many accounts and titles, the newest.
 LIFE_S = 60.0
-_SIZE = 50_000
-# The log of changes reaches back ten minutes.
+_SIZE, _TITLES = 50_000, 5_000
+# Who has not asked for so long forgets everything: the log of changes reaches back twice as far.
 _REACH_S = 300.0
 
 
@@ -28,14 +31,14 @@ class Known:
     def __init__(self, read: Read, clock: Clock) -> None:
         self._read, self._clock = read, clock
         self.turn = 0
-        self._accounts: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._accounts: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()  # the first to end first
         self._marks: dict[str, str] = {}
-        self._titles: dict[str, Any] = {}
+        self._titles: OrderedDict[str, Any] = OrderedDict()
         self._asked: Gather[None, None] = Gather(self._ask, one_by_one=True)
         self._since: str | None = None
         self._catalogue: object = None
-        self._seen: frozenset[str] = frozenset()
         self._confirmed, self._confirmed_at = float("-inf"), 0.0
+        self._cleared: tuple[float, str] | None = None  # when, and the oldest transaction that ran then
 
     def is_fresh(self, within_s: float) -> bool:
         """Whether everything was confirmed so lately."""
@@ -61,19 +64,40 @@ class Known:
     def keep(self, turn: int, account_id: str, key: str, fact: object) -> None:
         if turn != self.turn or self._since is None:
             return
+        now = time.monotonic()
+        while self._accounts and next(iter(self._accounts.values()))[0] < now:
+            self._drop_oldest()
         found = self._accounts.get(account_id)
-        if found is None or found[0] < time.monotonic():
+        if found is None:
             if len(self._accounts) >= _SIZE:
-                self._forget()
-            found = self._accounts[account_id] = (time.monotonic() + LIFE_S, {})
+                self._drop_oldest()
+            found = self._accounts[account_id] = (now + LIFE_S, {})
             self._marks[_mark(account_id)] = account_id
         found[1][key] = fact
 
     def keep_title(self, turn: int, title_id: str, fact: object) -> None:
         if turn == self.turn and self._since is not None:
-            if len(self._titles) >= _SIZE:
-                self._titles.clear()
             self._titles[title_id] = fact
+            if len(self._titles) > _TITLES:
+                self._titles.popitem(last=False)
+
+    async def clear_up(self, connection: AsyncConnection) -> None:
+        """Delete from the log what every process has heard of: what was over when this was done `2 * _REACH_S` ago.
+
+        The time of a change would not do, for it is not known before its transaction commits.
+        """
+        now = time.monotonic()
+        if self._cleared is not None:
+            before, until = self._cleared
+            if now < before + 2 * _REACH_S:
+                return
+            await execute(connection, QUERIES["forget_rights_changes"], {"until": until})
+        oldest = await row(connection, QUERIES["oldest_running"])
+        self._cleared = (now, (oldest or {})["xact"])
+
+    def _drop_oldest(self) -> None:
+        account_id, _ = self._accounts.popitem(last=False)
+        self._marks.pop(_mark(account_id), None)
 
     def _forget(self) -> None:
         self.turn += 1
@@ -90,8 +114,7 @@ class Known:
         return [None] * len(asked)
 
     def _learn(self, found: Row, began: float) -> None:
-        changes: dict[str, str | None] = found["changes"]
-        new = [account for change, account in changes.items() if change not in self._seen]
+        new: list[str | None] = found["changes"]
         is_over = began > self._confirmed_at + _REACH_S or found["catalogue"] != self._catalogue
         if is_over or None in new:
             self._forget()
@@ -100,7 +123,6 @@ class Known:
             for mark in new:
                 self._accounts.pop(self._marks.pop(mark or "", ""), None)
         self._since, self._catalogue = found["since"], found["catalogue"]
-        self._seen = frozenset(changes)
 
 
 def _mark(account_id: str) -> str:

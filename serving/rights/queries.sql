@@ -53,11 +53,15 @@ SELECT account_id FROM account WHERE account_id = %(name)s OR lower(email) = low
 ORDER BY (account_id = %(name)s) DESC LIMIT 1
 
 -- name: rights_changed
--- What changed since an older answer's `since`: marks of accounts (null: everybody's), and the catalogue's version. Some of
--- it may be told twice, none never.
-SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS since, (SELECT version FROM catalogue_version) AS catalogue,
-       coalesce((SELECT jsonb_object_agg(change_id, encode(account, 'hex'))
-                 FROM rights_change WHERE xact >= %(since)s::xid8), '{}') AS changes
+-- What was committed since an older answer's `since` (a snapshot): marks of accounts (null: everybody's), and the
+-- catalogue's version. What a long transaction writes is told with the first answer after its commit, all else once.
+SELECT pg_current_snapshot()::text AS since, (SELECT version FROM catalogue_version) AS catalogue,
+       coalesce((SELECT jsonb_agg(DISTINCT encode(account, 'hex')) FROM rights_change
+                 WHERE xact >= pg_snapshot_xmin(%(since)s::pg_snapshot)
+                   AND NOT pg_visible_in_snapshot(xact, %(since)s::pg_snapshot)), '[]') AS changes
+
+-- name: oldest_running
+SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS xact
 
 -- name: forget_rights_changes
-DELETE FROM rights_change WHERE made_at < clock_timestamp() - interval '10 minutes'
+DELETE FROM rights_change WHERE xact < %(until)s::xid8

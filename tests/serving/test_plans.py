@@ -171,7 +171,8 @@ VALUES: dict[str, Any] = {
 # The same for one query, where a name means something else there.
 OWN: dict[str, dict[str, Any]] = {
     **money.OWN,
-    "rights/rights_changed": {"since": "999999999999"},
+    "rights/rights_changed": {"since": "999999999999:999999999999:"},
+    "rights/forget_rights_changes": {"until": "10"},
     "catalog/browse_added": {"place": NOW},
     "catalog/browse_name_en": {"place": "film"},
     "catalog/browse_name_ru": {"place": "film"},
