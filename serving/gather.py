@@ -48,13 +48,18 @@ class Gather(Generic[K, V]):
     async def _answer(self, asked: dict[K, list[asyncio.Future[V]]]) -> None:
         try:
             values = await self._read(list(asked))
+            answers = list(zip(asked.values(), values, strict=True))
+        except asyncio.CancelledError:
+            for waiting in chain.from_iterable(asked.values()):
+                waiting.cancel()
+            raise
         except Exception as error:  # noqa: BLE001 - every request that waits hears of it and decides
             for waiting in chain.from_iterable(asked.values()):
                 if not waiting.done():
                     waiting.set_exception(error)
                     waiting.exception()  # a request may have left: nobody else has to look at it
             return
-        for same, value in zip(asked.values(), values, strict=True):
+        for same, value in answers:
             for waiting in same:
                 if not waiting.done():
                     waiting.set_result(value)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from serving.gather import Gather
 
 
@@ -25,6 +27,20 @@ async def test_all_who_wait_hear_of_a_failure():
     gather = Gather(read)
     heard = await asyncio.gather(*(one(gather, key) for key in "aab"), return_exceptions=True)
     assert [type(error) for error in heard] == [OSError] * 3
+
+
+@pytest.mark.parametrize("wrong", [asyncio.CancelledError, ValueError])
+async def test_nobody_waits_for_an_answer_that_does_not_come(wrong):
+    async def read(keys):
+        if wrong is asyncio.CancelledError:
+            raise wrong
+        return keys[1:]
+
+    gather = Gather(read)
+    async with asyncio.timeout(5):
+        for key in "ab":
+            with pytest.raises(wrong):
+                await gather.get(key)
 
 
 async def one(gather, key):
