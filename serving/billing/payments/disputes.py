@@ -15,6 +15,7 @@ from serving.billing.payments.refunds import given_back, withdrawn
 from serving.billing.payments.rows import QUERIES, Dispute, Payment, Refund
 from serving.billing.payments.settling import as_json, together
 from serving.billing.providers.base import DisputeSeen, Outcome
+from serving.billing.subscriptions import core as subscriptions
 from serving.db import execute, row, rows
 
 AT_PROVIDER = "provider"  # the reason of a refund that somebody made there
@@ -70,6 +71,9 @@ async def _disputed(
     await execute(connection, QUERIES["close_dispute"], closed)
     if seen.state == "won":
         await ledger.post(connection, [facts.dispute_won(known.dispute_id, payment.provider, money, at)])
+        invoice = await invoices.get(connection, payment.invoice_id)
+        if invoice.subscription_id is not None and not payment.surplus:
+            await subscriptions.give_withheld(connection, invoice, at)
         return
     refunds = await rows(connection, QUERIES["refunds_of"], {"payment_id": payment.payment_id})
     gone = sum(each["amount_minor"] for each in refunds if each["state"] == "succeeded")

@@ -1,6 +1,5 @@
 """Changing plan or interval: now, prorated, or with the next period."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +19,7 @@ from serving.billing.subscriptions.machine import Event, State
 from serving.billing.subscriptions.moves import Book, book, moment_of, moved, save
 from serving.billing.subscriptions.proration import Change
 from serving.billing.subscriptions.rows import QUERIES, Move, Period, Subscription, hold_one, start_at
-from serving.billing.subscriptions.settling import give_credit, void_all
+from serving.billing.subscriptions.settling import Given, give_credit, void_all
 from serving.db import rows
 from serving.problems import Problem
 
@@ -58,8 +57,8 @@ async def change(
         if plan.takes is not None:
             await promos.attach(connection, plan.takes, invoice, at)
         return invoice
-    credited = await give_credit(connection, whose, plan.made.credit, "change", at)
-    await _change_now(connection, whose, price, plan, known, at, credited)
+    given = await give_credit(connection, whose, plan.made.credit, "change", at)
+    await _change_now(connection, whose, price, plan, known, at, given)
     return None
 
 
@@ -137,13 +136,13 @@ async def _change_later(
 
 async def _change_now(
     connection: AsyncConnection, whose: Subscription, price: Price, plan: Plan, known: Book, at: datetime,
-    credited: Mapping[str, int],
+    given: Given,
 ) -> None:  # fmt: skip
     made = plan.made
     after = switched(whose, known.price(whose), price, made.charged, plan.period, at)
     details = {
         "from": whose.paid_price_id, "to": price.price_id, "when": "now",
-        "unused": made.unused, "worth": whose.worth_minor, "credited": credited,
+        "unused": made.unused, "worth": whose.worth_minor, "credited": given.credited, "withheld": given.withheld,
     }  # fmt: skip
     await save(connection, [Move(whose, after, Event.CHANGED, "plan_change", details)], known, at)
 

@@ -29,7 +29,7 @@ from serving.billing.subscriptions.machine import Event, MoveError, State, move
 from serving.billing.subscriptions.moves import announced, book, expired, moment_of, moved, save
 from serving.billing.subscriptions.ordering import start
 from serving.billing.subscriptions.rows import QUERIES, Move, Subscription, hold_one, live
-from serving.billing.subscriptions.settling import void_all
+from serving.billing.subscriptions.settling import give_withheld, void_all
 from serving.db import row, rows
 from serving.problems import Problem
 
@@ -37,8 +37,8 @@ LONGEST_PAUSE = timedelta(days=90)
 
 __all__ = [
     "Charge", "Due", "Preview", "Subscription", "cancel", "cancel_of", "change", "change_method", "due",
-    "give_up_useless", "keep", "method_gone", "of_customer", "paid", "paid_many", "pause", "preview", "reduced",
-    "refused", "refused_many", "resume", "start", "turn", "turn_many", "upcoming", "withdrawn",
+    "give_up_useless", "give_withheld", "keep", "method_gone", "of_customer", "paid", "paid_many", "pause", "preview",
+    "reduced", "refused", "refused_many", "resume", "start", "turn", "turn_many", "upcoming", "withdrawn",
 ]  # fmt: skip
 
 

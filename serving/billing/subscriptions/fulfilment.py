@@ -20,7 +20,7 @@ from serving.billing.subscriptions.machine import Event, State
 from serving.billing.subscriptions.moves import Book, announced, book, expired, moment_of, moved, save, told
 from serving.billing.subscriptions.periods import start_of
 from serving.billing.subscriptions.rows import QUERIES, Letter, Move, Period, Subscription, end_at, held, live, start_at
-from serving.billing.subscriptions.settling import give_credit, void_all
+from serving.billing.subscriptions.settling import Given, give_credit, void_all
 from serving.billing.subscriptions.stakes import Stake, stake
 from serving.billing.subscriptions.standing import DUNNING, GRACE
 from serving.db import execute, rows
@@ -295,8 +295,8 @@ async def withdrawn(
     before_minor: int = 0,
 ) -> None:
     """A payment went back in full (`before_minor` of it earlier): what runs now, if it stands on it, ends now, and what
-    is unused of other payments for it goes to the balance. It stands on a payment that changes set off, too, however
-    long ago that was; not on one whose period was used up.
+    is unused of other payments for it goes to the balance (of a disputed one, once that is won). It stands on a payment
+    that changes set off, too, however long ago that was; not on one whose period was used up.
 
     A change to a plan of the same interval that went back is undone instead, unless the payment was disputed; what was
     changed once more stays, and a later change sets off less.
@@ -323,8 +323,8 @@ async def withdrawn(
     rest = drafts.worth_of(replace(whose, worth_minor=left)).unused(moment)
     found = await rows(connection, QUERIES["open_invoices"], {"subscription_ids": [whose.subscription_id]})
     await void_all(connection, [each["invoice_id"] for each in found], at)
-    await give_credit(connection, whose, rest, "change", at)
-    await save(connection, [_taken(whose, why, invoice, at)], known, at)
+    given = await give_credit(connection, whose, rest, "change", at)
+    await save(connection, [_taken(whose, why, invoice, given, at)], known, at)
 
 
 async def _stake(connection: AsyncConnection, invoice: Invoice) -> Stake:
@@ -342,8 +342,8 @@ def _undone(whose: Subscription, price: Price, worth: int, invoice: Invoice, at:
     return Move(whose, after, Event.CHANGED, "plan_change", details)
 
 
-def _taken(whose: Subscription, why: str, invoice: Invoice, at: datetime) -> Move:
-    details = {"why": why, "invoice": invoice.invoice_id}
+def _taken(whose: Subscription, why: str, invoice: Invoice, given: Given, at: datetime) -> Move:
+    details = {"why": why, "invoice": invoice.invoice_id, "withheld": given.withheld}
     reason = "payment" if why == "dispute_lost" else "cancelled"
     if whose.state is State.TRIALING:
         after = moved(

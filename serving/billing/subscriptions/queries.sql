@@ -56,17 +56,27 @@ SELECT subscription_id FROM subscription WHERE customer_id = %(customer_id)s AND
 ORDER BY subscription_id FOR NO KEY UPDATE
 
 -- name: creditable
--- Paid invoices of the subscription that have something left to give back, the newest first; of what a bank has back, or
--- may have, nothing is left.
-SELECT i.invoice_id, i.total_minor - i.credited_minor - going.minor AS left_minor
+-- Paid invoices of the subscription that have something left to give back, the newest first; of what a bank has back
+-- nothing is left, and what it may have comes last: that has to wait.
+SELECT i.invoice_id, i.total_minor - i.credited_minor - going.minor AS left_minor,
+       EXISTS (SELECT FROM payment p JOIN dispute d USING (payment_id)
+               WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND d.state = 'open') AS waits
 FROM invoice i CROSS JOIN LATERAL (
     SELECT coalesce(sum(r.amount_minor), 0)::bigint AS minor FROM payment p JOIN refund r USING (payment_id)
     WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND r.state IN ('created', 'pending') AND r.note_id IS NULL) going
 WHERE i.subscription_id = %(subscription_id)s AND i.state = 'paid' AND i.credits IS NULL
   AND i.total_minor - i.credited_minor - going.minor > 0
   AND NOT EXISTS (SELECT FROM payment p JOIN dispute d USING (payment_id)
-                  WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND d.state <> 'won')
-ORDER BY i.issued_at DESC, i.invoice_id DESC
+                  WHERE p.invoice_id = i.invoice_id AND NOT p.surplus AND d.state = 'lost')
+ORDER BY waits, i.issued_at DESC, i.invoice_id DESC
+
+-- name: withheld
+-- What was not given of an invoice while a bank might have had it back, and has not been given since.
+SELECT (coalesce((SELECT sum((details -> 'withheld' ->> i.invoice_id)::bigint) FROM subscription_event e
+                  WHERE e.subscription_id = i.subscription_id), 0)
+        - coalesce((SELECT sum(n.total_minor) FROM invoice n
+                    WHERE n.credits = i.invoice_id AND n.reason = 'dispute_won'), 0))::bigint AS minor
+FROM invoice i WHERE i.invoice_id = %(invoice_id)s
 
 -- name: elsewhere
 -- What the account has without a subscription of billing: a trial of earlier days or of an import, or more.

@@ -44,9 +44,11 @@ def stake(events: Iterable[Mapping[str, Any]], invoice_id: str) -> Stake:
 
 
 def _set_off(found: Stake, details: Mapping[str, Any], invoice_id: str) -> Stake:
-    """After a change that set off `unused` of `worth`; `credited`: invoice -> what of it went to the balance."""
+    """After a change that set off `unused` of `worth`; `credited`: invoice -> what of it went to the balance, `withheld`:
+    what goes there, or to the bank, when its dispute ends."""
     worth = details.get("worth")
     if worth is None:  # with the next period, undone, or written before this was
         return found
     left = Fraction(min(details["unused"], worth), worth) if worth else Fraction(0)
-    return Stake(found.part * left, found.gave * left + details.get("credited", {}).get(invoice_id, 0))
+    gave = sum(details.get(given, {}).get(invoice_id, 0) for given in ("credited", "withheld"))
+    return Stake(found.part * left, found.gave * left + gave)

@@ -73,7 +73,10 @@ class Buyer:
         return ref
 
     def lose(self, payment: Payment, ref: str) -> None:
-        self.world.run(self.world.bank.close_dispute(ref, won=False))
+        self.end_dispute(payment, ref, won=False)
+
+    def end_dispute(self, payment: Payment, ref: str, *, won: bool) -> None:
+        self.world.run(self.world.bank.close_dispute(ref, won=won))
         self.world.hear(payment.payment_id)
 
     def look(self, price: str) -> Any:
@@ -129,13 +132,26 @@ def test_who_spent_it_meanwhile_owes_it(buyer: Buyer) -> None:
     assert (again.amount_minor, buyer.balance()) == (599, -spent), "the next one costs what it costs"
 
 
-def test_of_what_is_disputed_nothing_goes_to_the_balance(buyer: Buyer) -> None:
+@pytest.mark.parametrize("won", [True, False])
+def test_what_is_disputed_goes_to_the_balance_once_it_is_won(buyer: Buyer, won: bool) -> None:
     payment = buyer.order("premium-year-eur")
     ref = buyer.dispute(payment)
     buyer.change("basic-month-eur")
     assert buyer.balance() == 0
-    buyer.lose(payment, ref)
+    buyer.end_dispute(payment, ref, won=won)
+    assert (buyer.balance(), buyer.world.plans()) == ((13_990 - 599, ["basic"]) if won else (0, []))
+
+
+def test_a_year_is_not_lost_with_the_disputed_month_that_it_set_off(buyer: Buyer) -> None:
+    month = buyer.order("premium-month-eur")
+    year = buyer.change("premium-year-eur")
+    assert year is not None
+    of_month, of_year = buyer.dispute(month), buyer.dispute(year)
+    buyer.lose(month, of_month)
     assert (buyer.balance(), buyer.world.plans()) == (0, [])
+    buyer.end_dispute(year, of_year, won=True)
+    buyer.world.hear(year.payment_id)
+    assert buyer.balance() == year.amount_minor == 13_990 - 1_399
 
 
 @pytest.mark.parametrize("by", ["refund", "dispute"])
