@@ -62,11 +62,12 @@ class Streams:
         self._stored: Gather[str, State | None] = Gather(self._stored_states)
         self._unwritten: dict[str, dict[str, Noted]] = {}  # account -> playback -> its newest heartbeat
         self._told: set[str] = set()
+        self._heard_at = clock.now()
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.ensure_future(work()) for work in (self._write_on, self._watch_over)]
+        self._tasks = [asyncio.ensure_future(work()) for work in (self._write_on, self._watch_over, self._judge_on)]
 
     async def close(self) -> None:
         """Write what waits, and stop: all to PostgreSQL before Redis is told, for that may be gone."""
@@ -271,7 +272,6 @@ class Streams:
             self._forget_home(profile_id)
 
     async def _watch_over(self) -> None:
-        judged = time.monotonic()
         while True:
             await asyncio.sleep(WRITTEN_S)
             with _quietly():
@@ -280,20 +280,24 @@ class Streams:
                 await self._write(await self.slots.unwritten(orphans))
             with _quietly():
                 await self.hear_of_endings()
-            if time.monotonic() - judged > JUDGED_S:
-                judged = time.monotonic()
-                with _quietly():
-                    await self.judge_all()
+
+    async def _judge_on(self) -> None:
+        while True:
+            await asyncio.sleep(JUDGED_S)
+            with _quietly():
+                await self.judge_all()
 
     async def hear_of_endings(self) -> None:
-        """End what sign-ins that are over play, and tell Redis of all that others ended."""
-        since = {"now": self._clock.now(), "since": self._clock.now() - _LATELY}
+        """End what sign-ins that are over play, and tell Redis of all that others ended since this was last done."""
+        now = self._clock.now()
+        since = {"now": now, "since": min(now, self._heard_at) - _LATELY}
         async with self._transaction() as connection:
             await execute(connection, QUERIES["end_signed_out"], since)
             found = await rows(connection, QUERIES["lately_ended"], since)
         new = [one for one in found if one["playback_id"] not in self._told]
         self._told = {one["playback_id"] for one in found}
         await self.ended([(one["playback_id"], one["account_id"], one["end_reason"]) for one in new])
+        self._heard_at = now
 
     async def judge_all(self) -> int:
         """End every stream that may not go on; returns how many. One process at a time."""
@@ -314,6 +318,7 @@ class Streams:
                 if refused:
                     given = {"playback_ids": list(refused), "reasons": list(refused.values()), "now": now}
                     await execute(connection, QUERIES["end_refused"], given)
+            await self.ended([(one, found[one].account_id, code) for one, code in refused.items()])
             ended += len(refused)
             if len(ids) < _BATCH:
                 return ended
