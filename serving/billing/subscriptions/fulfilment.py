@@ -135,8 +135,7 @@ async def _paid(
     details: dict[str, object] = {"invoice": invoice.invoice_id, "payment": payment.payment_id if payment else None}
     event = Event.PAID
     if invoice.reason == "change":
-        unused = -sum(line.amount_minor for line in invoice.lines if line.kind == "unused")
-        event, details = Event.CHANGED, details | {"unused": unused, "worth": whose.worth_minor}
+        event, details = Event.CHANGED, details | {"unused": _set_off(whose, invoice)[0], "worth": whose.worth_minor}
     letter = announced(whose, price.price_id, known) if invoice.reason in ("start", "change") else None
     return Move(whose, replace(after, method_id=method or whose.method_id), event, why, details, letter)
 
@@ -206,7 +205,16 @@ def _changed(whose: Subscription, invoice: Invoice, price: Price, known: Book, a
     if whose.paid_until is None or moment_of(whose, at) >= whose.paid_until:
         return None
     charged = sum(line.amount_minor for line in invoice.lines if line.kind in ("plan", "discount"))
-    return switched(whose, known.price(whose), price, charged, invoice.period, at)
+    worth = charged - _set_off(whose, invoice)[1]
+    return switched(whose, known.price(whose), price, worth, invoice.period, at)
+
+
+def _set_off(whose: Subscription, invoice: Invoice) -> tuple[int, int]:
+    """What a change sets off of what was paid before, and what it does not any more, as that went back since it was
+    ordered."""
+    ordered = -sum(line.amount_minor for line in invoice.lines if line.kind == "unused")
+    unused = min(ordered, drafts.worth_of(whose).unused(invoice.issued_at))
+    return unused, ordered - unused
 
 
 def switched(whose: Subscription, ran: Price, price: Price, worth: int, period: Period, at: datetime) -> Subscription:

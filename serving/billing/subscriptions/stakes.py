@@ -44,7 +44,7 @@ def stake(events: Iterable[Mapping[str, Any]], invoice_id: str) -> Stake:
 
 
 def _set_off(found: Stake, details: Mapping[str, Any], invoice_id: str) -> Stake:
-    """After a change that set off `unused` of `worth`; `credited`: invoice -> what of it went to the balance, `withheld`:
+    """After a change that set off `unused` of `worth`. `credited`: invoice -> what of it the balance got, `withheld`:
     what goes there, or to the bank, when its dispute ends."""
     worth = details.get("worth")
     if worth is None:  # with the next period, undone, or written before this was

@@ -260,7 +260,9 @@ class Model:
             case "change", "active" | "trial" if order.life == self.life and self.until and order.of == self.price:
                 if at >= self.until:
                     return False
-                self.switched(order, order.charged - order.total, {})
+                ordered = order.charged - order.total
+                unused = min(ordered, self.unused(order.at))  # some of it may have gone back since
+                self.switched(replace(order, charged=order.charged - (ordered - unused)), unused, {})
             case _:
                 return False
         return True

@@ -200,6 +200,18 @@ def test_some_of_a_month_that_a_year_set_off_is_set_off_no_more(buyer: Buyer) ->
     assert buyer.world.plans() == ["standard"]
 
 
+def test_what_goes_back_while_a_change_is_paid_is_not_set_off(buyer: Buyer) -> None:
+    world, month = buyer.world, buyer.order("premium-month-eur")
+    one = buyer.row()["subscription_id"]
+    year = world.do(lambda connection: subscriptions.change(connection, one, "premium-year-eur", world.now, now=True))
+    assert year is not None
+    buyer.refund(month, 1_000)
+    buyer.pay(year)
+    assert (buyer.row()["worth_minor"], world.plans()) == (13_990 - 1_000, ["premium"])
+    buyer.refund(month)
+    assert (buyer.balance(), world.plans()) == (year.total_minor, []), "all that was kept"
+
+
 def test_a_month_that_is_used_up_takes_nothing_of_what_runs(buyer: Buyer) -> None:
     month = buyer.order("standard-month-eur")
     buyer.renew()
