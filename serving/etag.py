@@ -17,6 +17,10 @@ class Body:
     content: bytes
     tag: str
 
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
     @classmethod
     def of(cls, content: bytes) -> "Body":
         return cls(content, f'"{hashlib.blake2b(content, digest_size=12).hexdigest()}"')

@@ -5,19 +5,29 @@ finds it gone in the next answer of every process.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from matinee.clock import Clock
 from serving.catalog.core import QUERIES
 from serving.db import Read
 from serving.gather import Gather
 
-T = TypeVar("T")
-_SIZE = 1_000  # pages, of some ten kilobytes each
+_MOST, _BYTES = 1_000, 64 * 2**20  # anyone may ask for any page
+
+
+class Sized(Protocol):
+    @property
+    def size(self) -> int:
+        """How many bytes it holds at most."""
+        ...
+
+
+T = TypeVar("T", bound=Sized)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +40,14 @@ class Mark:
 
 
 class Listings:
-    """Values by key, of the last mark alone."""
+    """Values by key, of the last mark alone; of too many those go that were not asked for the longest."""
 
     def __init__(self, read: Read, clock: Clock) -> None:
         self._read, self._clock = read, clock
         self._marks: Gather[None, Mark] = Gather(self._ask, one_by_one=True)
         self._name: Hashable = None
-        self._made: dict[Hashable, asyncio.Task[Any]] = {}
+        self._made: OrderedDict[Hashable, asyncio.Task[Any]] = OrderedDict()
+        self._held = 0  # bytes of what is done
 
     async def mark(self) -> Mark:
         """How the catalogue stands, asked after this call began.
@@ -46,28 +57,37 @@ class Listings:
         """
         mark = await self._marks.get(None)
         if mark.name != self._name:
-            self._name, self._made = mark.name, {}
+            self._name, self._made, self._held = mark.name, OrderedDict(), 0
         return mark
 
     def find(self, mark: Mark, key: Hashable) -> Any:
         """What is kept; None: nothing."""
         made = self._made.get((mark.name, key))
-        return made.result() if made is not None and made.done() else None
+        if made is None or not made.done():
+            return None
+        self._made.move_to_end((mark.name, key))
+        return made.result()
 
     async def make(self, mark: Mark, key: Hashable, make: Callable[[], Awaitable[T]]) -> T:
         """What `make` gives, once for all who need it; its error is that of all who wait, and is not kept."""
         found = (mark.name, key)
         made = self._made.get(found)
         if made is None:
-            if len(self._made) >= _SIZE:
-                self._made.clear()
             made = self._made[found] = asyncio.ensure_future(make())
             made.add_done_callback(partial(self._end, found))
         return await asyncio.shield(made)
 
     def _end(self, found: Hashable, made: asyncio.Task[Any]) -> None:
-        if (made.cancelled() or made.exception() is not None) and self._made.get(found) is made:
+        if self._made.get(found) is not made:
+            return
+        if made.cancelled() or made.exception() is not None:
             del self._made[found]
+            return
+        self._held += made.result().size
+        while self._held > _BYTES or len(self._made) > _MOST:
+            _, oldest = self._made.popitem(last=False)
+            if oldest.done():
+                self._held -= oldest.result().size
 
     async def _ask(self, keys: Sequence[None]) -> Sequence[Mark]:
         now = self._clock.now()

@@ -17,7 +17,7 @@ from serving.rights.core import ANY_DEVICE, Terms, decide, terms_of
 
 _NOBODY = {"title_id": None, "parent_id": None, "root_id": None}
 _AS_OF_BATCH = 500
-_VARIANTS = 16
+_VARIANTS = 8
 
 
 async def browse(
@@ -98,10 +98,13 @@ class Page:
     """Rows of `browse` for all who share a limit and a region: what each hears differs in what is refused alone."""
 
     def __init__(self, found: Sequence[TupleRow], next_cursor: str | None) -> None:
-        self._found = found
+        alike: dict[str, str] = {}  # most titles share few terms
+        self._found = [(row[0], alike.setdefault(row[1], row[1]), *row[2:6]) for row in found]
         self._end = f'],"next_cursor":"{next_cursor}"}}' if next_cursor else '],"next_cursor":null}'
-        self._alike = list({(row[1], row[5]): row for row in found}.values())  # most titles share few terms
+        self._alike = list({(row[1], row[5]): row for row in self._found}.values())
         self._told: dict[tuple[str | None, ...], Body] = {}
+        # Cards, as they are and in each variant, and what the rows hold beside them.
+        self.size = sum(map(len, alike)) + sum(len(row[0].encode()) * (1 + _VARIANTS) + 500 for row in found)
 
     def body(self, viewer: Viewer, moment: datetime) -> Body:
         """The JSON of `types.Page` for a viewer at a moment."""
@@ -111,7 +114,7 @@ class Page:
         told = self._told.get(refused)
         if told is None:
             if len(self._told) >= _VARIANTS:
-                self._told.clear()
+                del self._told[next(iter(self._told))]
             told = self._told[refused] = Body.of(self._written(viewer, moment))
         return told
 

@@ -10,6 +10,7 @@ import pytest
 from matinee.clock import ManualClock
 from matinee.db.connect import pool
 from serving.catalog.listings import Listings
+from serving.etag import Body
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -78,17 +79,30 @@ async def test_what_is_made_is_made_once_for_a_mark_and_an_error_is_not_kept(lis
         await asyncio.sleep(0.01)
         if len(made) == 1:
             raise ValueError("no")
-        return made[-1]
+        return Body.of(str(made[-1]).encode())
 
     mark = await listings.mark()
     told = await asyncio.gather(*(listings.make(mark, "a", make) for _ in range(3)), return_exceptions=True)
     assert [str(one) for one in told] == ["no"] * 3
     assert listings.find(mark, "a") is None
-    assert await asyncio.gather(*(listings.make(mark, "a", make) for _ in range(3))) == [1, 1, 1]
-    assert (listings.find(mark, "a"), listings.find(mark, "b")) == (1, None)
+    assert await asyncio.gather(*(listings.make(mark, "a", make) for _ in range(3))) == [Body.of(b"1")] * 3
+    assert (listings.find(mark, "a"), listings.find(mark, "b")) == (Body.of(b"1"), None)
     with psycopg.connect(catalogue.database()) as connection:
         connection.execute("UPDATE title SET year = 1999 WHERE title_id = 'otters'")
     assert listings.find(await listings.mark(), "a") is None
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_BYTES", 20), ("_MOST", 2)])
+async def test_of_too_much_what_was_not_asked_for_the_longest_goes(listings, monkeypatch, limit, most):
+    monkeypatch.setattr(f"serving.catalog.listings.{limit}", most)
+
+    async def make():
+        return Body.of(b"ten bytes.")
+
+    mark = await listings.mark()
+    for key in ("a", "b", "a", "c"):
+        _ = listings.find(mark, key) or await listings.make(mark, key, make)
+    assert [listings.find(mark, key) is not None for key in ("a", "b", "c")] == [True, False, True]
 
 
 async def test_those_who_ask_together_share_one_look_that_began_after_they_came(catalogue, clock):
