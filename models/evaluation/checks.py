@@ -91,7 +91,7 @@ def beats_baselines(challenger: Measured, champion: Measured | None, baselines: 
     best = max(baselines, key=lambda made: made.mean)
     text = f"NDCG@10 {challenger.mean:.4f}, the strongest baseline {best.name} {best.mean:.4f}"
     if champion is not None and champion.mean <= best.mean:
-        text += f"; the champion {champion.name} does not beat it either ({champion.mean:.4f})"
+        text += f"; {champion.name} does not beat it either ({champion.mean:.4f})"
     return Check("beats_baselines", challenger.mean > best.mean, challenger.mean, f"> {best.mean:.4f}", text)
 
 

@@ -56,7 +56,7 @@ Global temporal split: everything after a moment is test, everything tuned was t
 took something new in the test part, {trial.cold:,} of them had no history before it and get the fallback from every
 personal model. All titles are ranked, those already taken excluded, ties count half. Intervals: 95 %, bootstrap over
 profiles; the one against the baseline is paired. NDCG@10 counts all later titles; `first` and `last` one title each.
-
+{_stands_in(trial, judged)}
 {table(trial)}
 
 ## Slices
@@ -72,6 +72,15 @@ profiles; the one against the baseline is paired. NDCG@10 counts all later title
 Trained on what people took, so it inherits what they were shown. What nobody has taken is known by its content alone,
 if at all. Accuracy says nothing about rights: serving masks what is not licensed before anything is ranked.
 """
+
+
+def _stands_in(trial: Trial, judged: Judged) -> str:
+    if judged.in_place_of is None:
+        return ""
+    return (
+        f"Not tuned before it: validation chose {judged.in_place_of}, and the test part itself put "
+        f"{trial.tuned.candidate} in its place, which its row flatters.\n"
+    )
 
 
 def _ranker(learned: Learned, verdict: Verdict | None) -> str:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from models.interactions import Floats, Ints, Ragged
 from models.recommenders.opinion import Opinion
 
+_DENSE, _MOST = 0.05, 2**24  # the least share of weights that are stored, and the most of all: 64 MiB
+
 
 def _dense(block: Any) -> Floats:
     return np.asarray(block.toarray() if sp.issparse(block) else block, dtype=np.float32)
@@ -71,10 +73,12 @@ class ItemWeights:
     def opinion(self, history: Ragged, _region: str | None, _kids: bool, /) -> Opinion:
         """Without SciPy, whose checks of a product take longer than the product."""
         taken = history.values
-        if not isinstance(self.weights, sp.csr_matrix):
-            return Opinion(self.score(history)[0], taken, lambda items: self.contributions(taken, items))
         asked = taken if self.last is None else taken[max(0, len(taken) - self.last) :]
-        stored = self._stored(self.weights, asked, self._fading(np.arange(len(asked))[::-1]))
+        fading = self._fading(np.arange(len(asked))[::-1])
+        if (whole := self._whole) is not None:
+            return Opinion(fading @ whole[asked], asked, lambda items: whole[np.ix_(asked, items)] * fading[:, None])
+        assert isinstance(self.weights, sp.csr_matrix)
+        stored = self._stored(self.weights, asked, fading)
         return Opinion(stored.sums(self.n_items), asked, lambda items: stored.block(items, self.n_items))
 
     def _stored(self, weights: sp.csr_matrix, history: Ints, by: Floats) -> Stored:
@@ -84,6 +88,15 @@ class ItemWeights:
         spans = [slice(*span) for span in zip(starts.tolist(), stops.tolist(), strict=True)] or [slice(0, 0)]
         column, value = np.concatenate([columns[of] for of in spans]), np.concatenate([values[of] for of in spans])
         return Stored(stops - starts, column, value * np.repeat(by, stops - starts))
+
+    @cached_property
+    def _whole(self) -> Floats | None:
+        """The weights with their zeros, where these are few enough: whole rows are read faster than their parts are
+        put together."""
+        if not isinstance(self.weights, sp.csr_matrix):
+            return self.weights
+        dense = self.weights.nnz > _DENSE * self.n_items**2 and self.n_items**2 <= _MOST
+        return _dense(self.weights) if dense else None
 
     @cached_property
     def _columns(self) -> Ints:

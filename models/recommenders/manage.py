@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from matinee.lake import NoSnapshotError
 from matinee.settings import Settings
 from models.errors import ModelError
+from models.evaluation.checks import Bars
 from models.evaluation.splits import rolling
 from models.recommenders import ranked, registry
 from models.recommenders.base import few_threads
@@ -42,13 +43,15 @@ def gate(settings: Settings, name: str, *, plan: Plan | None = None) -> Judged:
     version = registry.by_version(settings, name)
     serves = reigning(settings, but=version.version)
     recipe, marts = registry.recipe_of(settings, version), _marts(settings, version)
-    recorded = registry.recorded(settings, version)
+    recorded, ranker = registry.recorded(settings, version), registry.ranker_of(settings, version)
+    looks, chosen = registry.stands_in(settings, version)
     with few_threads():
         judging = _gate(marts, plan or Plan(), recipe)
-        judged = judging.judge(recipe, serves.recipe, recorded=recorded)
-        if registry.ranks(settings, version):
+        judged = judging.judge(recipe, serves.recipe, recorded=recorded, bars=Bars(looks=looks))
+        if ranker is not None:
             judged = judged.also(ranked.check(*ranked.learned(settings, judging, recipe)))
-    return serves.settled(judged, recipe, marts.data_hash)
+    judged = serves.without_ranker(serves.settled(judged, recipe, marts.data_hash), ranker)
+    return judged if chosen is None else judged.standing_in(recipe.candidate, chosen)
 
 
 def promote(settings: Settings, name: str, *, force: bool = False, reason: str = "") -> tuple[Version, Serving]:

@@ -36,10 +36,15 @@ Features = Mapping[int, Mapping[str, float | str | None]]  # of a viewer (row of
 
 @dataclass(frozen=True)
 class Judged:
-    """The gate's verdict, and what the challenger reached on each fold, for its run to record."""
+    """The gate's verdict, and what the challenger reached on each fold, for its run to record.
+
+    `looks`: how many challengers it is sure for; `in_place_of`: what validation chose, where the folds chose another.
+    """
 
     verdict: Verdict
     recorded: Mapping[str, float]
+    looks: int = 1
+    in_place_of: str | None = None
 
     @property
     def promoted(self) -> bool:
@@ -61,6 +66,12 @@ class Judged:
     def also(self, *more: Check) -> "Judged":
         """With more checks behind the gate's own."""
         return replace(self, verdict=replace(self.verdict, checks=(*self.verdict.checks, *more)))
+
+    def standing_in(self, name: str, chosen: str) -> "Judged":
+        """The verdict on the baseline `name`, which the folds put in the place of what validation has chosen."""
+        told = f"validation chose {chosen}, which {name} outdoes on the folds: it stands in its place"
+        check = Check("in_place", True, None, f"sure for {self.looks}", told)
+        return replace(self.also(check), in_place_of=chosen)
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class Gate:
             bars=bars,
             rules=RULES,
         )
-        return Judged(verdict, reached)
+        return Judged(verdict, reached, (bars or Bars()).looks)
 
     def ranker(
         self, recipe: Recipe, ranking: Ranking, better: Check, features: Features, drift: Mapping[str, float]

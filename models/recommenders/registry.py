@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from matinee.settings import Settings
 from models.errors import ModelError
 from models.recommenders.recipe import Recipe
-from models.recommenders.report import NO_RANKER, Report, curves, metrics, tables, write_artifacts
+from models.recommenders.report import NONE, Report, curves, metrics, tables, write_artifacts
 from models.recommenders.system import System
 
 if TYPE_CHECKING:
@@ -203,9 +203,19 @@ def recorded(settings: Settings, version: Version) -> dict[str, float]:
     return dict(client(settings).get_run(version.run_id).data.metrics)
 
 
-def ranks(settings: Settings, version: Version) -> bool:
-    """Whether the version has a ranker on top of its recipe."""
-    return client(settings).get_run(version.run_id).data.params.get("ranker", NO_RANKER) != NO_RANKER
+def ranker_of(settings: Settings, version: Version) -> str | None:
+    """The kind of the version's ranker; None where its recipe ranks by itself."""
+    return _parameter(settings, version, "ranker")
+
+
+def stands_in(settings: Settings, version: Version) -> tuple[int, str | None]:
+    """For how many challengers the gate was sure of the version; in whose place its folds put it, if in any's."""
+    return int(_parameter(settings, version, "looks") or 1), _parameter(settings, version, "in_place_of")
+
+
+def _parameter(settings: Settings, version: Version, name: str) -> str | None:
+    found = client(settings).get_run(version.run_id).data.params.get(name, NONE)
+    return None if found == NONE else found
 
 
 def versions(settings: Settings) -> list[Version]:

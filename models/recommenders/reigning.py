@@ -17,13 +17,15 @@ _LEAST = 1e-6  # what is equal differs by rounding
 
 @dataclass(frozen=True)
 class Reigning:
-    """`recipe` None: nothing was promoted, or (with `why`) it cannot be fitted again. `recorded`: of its folds."""
+    """`recipe` None: nothing was promoted, or (with `why`) it cannot be fitted again. `recorded`: of its folds;
+    `ranker`: the kind of its ranker, None without one."""
 
     recipe: Recipe | None = None
     version: str = ""
     data_hash: str = ""
     recorded: Mapping[str, float] | None = None
     why: str = ""
+    ranker: str | None = None
 
     def settled(self, judged: Judged, challenger: Recipe, data_hash: str) -> Judged:
         """The verdict, with what the gate could not know: it compares only what it can fit, and asks for the best."""
@@ -33,6 +35,16 @@ class Reigning:
             checks = tuple(_refreshed(check, judged.verdict) for check in judged.verdict.checks)
             return replace(judged, verdict=replace(judged.verdict, checks=checks))
         return judged
+
+    def without_ranker(self, judged: Judged, ranker: str | None) -> Judged:
+        """Says so where the champion has a ranker and the challenger none: the gate compares recipes without one."""
+        if self.ranker is None or ranker is not None:
+            return judged
+        note = (
+            f"the champion, version {self.version}, ranks by its {self.ranker}, the challenger has no ranker, and what "
+            "lists lose by that was not compared"
+        )
+        return replace(judged, verdict=replace(judged.verdict, note=note))
 
     def _against_record(self, judged: Judged, data_hash: str) -> Check:
         """A champion that cannot be fitted is compared by what it recorded on the same data, else not beaten."""
@@ -51,7 +63,8 @@ def reigning(settings: Settings, *, but: str = "") -> Reigning:
     champion = registry.by_alias(settings, registry.CHAMPION)
     if champion is None or champion.version == but:
         return Reigning()
-    made = Reigning(None, champion.version, champion.tags.get("data_hash", ""))
+    hashed, ranker = champion.tags.get("data_hash", ""), registry.ranker_of(settings, champion)
+    made = Reigning(None, champion.version, hashed, ranker=ranker)
     try:
         return replace(made, recipe=registry.recipe_of(settings, champion))
     except ModelError as error:

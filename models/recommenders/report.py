@@ -18,7 +18,7 @@ from models.recommenders.trial import Trial
 if TYPE_CHECKING:
     import polars as pl
 
-NO_RANKER = "none"  # what a run says of its ranker where the recipe ranks by itself
+NONE = "none"  # what a run says where there is nothing: no ranker, nobody in whose place it stands
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Report:
         made = {
             "baseline": self.trial.baseline,
             "recipe": self.trial.tuned.mark,
-            "ranker": self.learned.result.kind or NO_RANKER,
+            "ranker": self.learned.result.kind or NONE,
+            "looks": self.judged.looks,
+            "in_place_of": self.judged.in_place_of or NONE,
         }
         return made | dict(_flat(self.trial.tuned.data()))
 

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from models.recommenders import export, manage, registry
 from models.recommenders.follow import bring
 from models.recommenders.promotion import Judged
 from models.recommenders.recipe import Recipe
-from models.recommenders.reigning import Reigning
+from models.recommenders.reigning import Reigning, reigning
 from models.recommenders.train import RECORD, recorded, train
 from models.recommenders.trial import Plan
 from models.recommenders.zoo import Zoo
@@ -152,6 +153,45 @@ def test_a_champion_that_cannot_be_fitted_again_is_met_by_its_record(home: Setti
         for found in registry.versions(home)[:-2]:
             api.delete_model_version(registry.MODEL, found.version)
     assert recorded(home, fingerprint) is None, "its version is gone, so nothing is recorded of it"
+
+
+@contextmanager
+def another(home: Settings, **parameters: str) -> Iterator[str]:
+    """Version 2 once more, whose run says this of itself besides; gone afterwards."""
+    version, api = registry.by_version(home, "2"), registry.client(home)
+    of = api.get_run(version.run_id)
+    run = api.create_run(of.info.experiment_id).info.run_id
+    for name, value in parameters.items():
+        api.log_param(run, name, value)
+    for name, value in of.data.metrics.items():
+        if name in manage.fold_metrics(of.data.metrics):
+            api.log_metric(run, name, value)
+    api.log_text(run, registry.artifact(home, version, "recipe.json"), "recipe.json")
+    made = str(api.create_model_version(registry.MODEL, home.home.root.as_uri(), run, tags=version.tags).version)
+    try:
+        yield made
+    finally:
+        registry.alias(home, "2", promoted=True)
+        api.delete_model_version(registry.MODEL, made)
+
+
+def test_what_stands_in_another_s_place_is_judged_again_as_it_was(home: Settings) -> None:
+    with another(home, looks="3", in_place_of="blend") as version:
+        made = manage.gate(home, version)
+    checks = {check.name: check for check in made.verdict.checks}
+    assert "98.3% interval" in checks["surely_better"].text, "sure for three, as then"
+    assert checks["in_place"].text.startswith("validation chose blend")
+    assert (made.looks, made.in_place_of) == (3, "blend")
+
+
+def test_where_a_champion_s_ranker_has_no_heir_the_verdict_says_so(home: Settings) -> None:
+    with another(home, ranker="gbdt") as version:
+        registry.alias(home, version, promoted=True)
+        made = manage.gate(home, "2")
+        assert made.promoted
+        assert f"the champion, version {version}, ranks by its gbdt, the challenger has no ranker" in made.text
+        assert reigning(home).without_ranker(judged(0.4, 0.2, 0.3), "gbdt").verdict.note == ""
+    assert manage.gate(home, "1").verdict.note == ""
 
 
 def judged(ours: float, theirs: float, baseline: float) -> Judged:

@@ -120,7 +120,10 @@ def test_a_system_that_ignores_its_masks_breaks_the_hard_rules(gate: Gate) -> No
 def test_the_verdict_says_what_was_checked_and_what_was_not(gate: Gate) -> None:
     judged = gate.judge(RECIPE, None)
     assert judged.verdict.folds == gate.folds.text
-    (rules,) = [check for check in judged.verdict.checks if check.name == "hard_rules"]
+    checks = {check.name: check for check in judged.verdict.checks}
+    rules, told = checks["hard_rules"], checks["beats_baselines"].text
+    assert "; popularity_" in told
+    assert "champion" not in told, "there is none yet"
     assert rules.value == 0
     assert "already watched" in rules.text
     assert "children" in rules.text
@@ -203,9 +206,11 @@ def test_where_a_baseline_outdoes_what_validation_chose_it_is_judged_in_its_plac
         assert "98.3% interval" in checks["surely_better"].bar + checks["surely_better"].text, "sure for three"
         assert checks["surely_better"].bar.startswith(bars)
         assert "validation chose blend, which knn outdoes" in checks["in_place"].text
+        assert (judged.looks, judged.in_place_of) == (3, "blend")
     made, judged = challenge(gate, replace(trial, tuned=replace(chosen, candidate="knn")), Reigning())
     assert judged.promoted
     assert "95% interval" in judged.text, "one look"
+    assert (judged.looks, judged.in_place_of) == (1, None)
     best = Recipe(Zoo(), "blend", {"knn": 1.0, "ease": 0.1})
     made, judged = challenge(gate, replace(trial, tuned=chosen), Reigning(best))
     assert not judged.promoted

@@ -36,6 +36,8 @@ def test_a_model_that_beats_recent_popularity_becomes_champion(tracked: Settings
     card = Path(api.download_artifacts(result.run_id, "model_card.md")).read_text()
     assert result.verdict in card
     assert "95 % interval" in result.table()
+    logged = api.get_run(result.run_id).data.params
+    assert (logged["ranker"], logged["looks"], logged["in_place_of"]) == ("none", "1", "none")
     measured = api.get_run(result.run_id).data.metrics
     assert measured[f"{result.candidate}.against_baseline_low"] > 0
     again = train(tracked)
