@@ -99,7 +99,7 @@ async def _similar(context: Context, viewer: Viewer, root_id: str) -> list[dict]
     shelf = await context.home.shelf(viewer)
     return [
         {
-            **orjson.loads(shelf.seen[pick.title_id].card),
+            **shelf.seen[pick.title_id].shown(),
             "source": pick.source,
             "reason": {"code": _LIKENESS[pick.reason], "params": {"title_id": root_id}},
         }

@@ -5,7 +5,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-import orjson
 from psycopg import AsyncConnection
 
 from serving.db import Row, execute, row, rows
@@ -106,8 +105,8 @@ def _going(
         "position_ms": 0 if position is None or finished(position) else position["position_ms"],
         "duration_ms": position["duration_ms"] if position else None,
         "at": touched[root_id],
-        "title": orjson.loads(shelf.seen[root_id].card),
-        "episode": None if title_id == root_id else orjson.loads(shelf.seen[title_id].card),
+        "title": shelf.seen[root_id].shown(),
+        "episode": None if title_id == root_id else shelf.seen[title_id].shown(),
     }
 
 

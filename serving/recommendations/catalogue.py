@@ -48,6 +48,10 @@ class Title:
     place: tuple[int, float, str]  # among the episodes of its series
     card: bytes
 
+    def shown(self) -> Row:
+        """What clients see of it."""
+        return orjson.loads(b"{%b}" % self.card)[self.title_id]
+
 
 @dataclass(frozen=True, eq=False)
 class Shelf:
