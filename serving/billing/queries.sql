@@ -139,16 +139,18 @@ WHERE customer_id = ANY(%(customers)s) AND label <> ''
 UPDATE customer SET erased_at = %(at)s WHERE customer_id = ANY(%(customers)s) AND erased_at IS NULL
 
 -- name: claim_customers
--- Erased ones that providers may know still, once nothing of theirs is under way, with pauses as `claim_payments` has
--- them; with the providers that they paid by.
+-- Erased ones that providers may know still, an hour after they were erased and began to pay last, as what a provider
+-- finds may be as old; then after pauses that double, a week at most. With the providers that they paid by.
 WITH claimed AS (
     UPDATE customer SET asked_at = %(at)s WHERE customer_id IN (
         SELECT customer_id FROM customer c
-        WHERE erased_at <= %(before)s AND forgotten_at IS NULL
+        WHERE erased_at <= %(at)s::timestamptz - interval '1 hour' AND forgotten_at IS NULL
           AND coalesce(asked_at, erased_at) <= %(at)s::timestamptz - CASE WHEN %(after)s::interval = '0' THEN '0' ELSE
-              least(greatest(%(after)s, (coalesce(asked_at, erased_at) - erased_at) / 2), interval '1 hour') END
+              least(greatest(%(after)s, coalesce(asked_at, erased_at) - erased_at), interval '7 days') END
           AND NOT EXISTS (SELECT FROM payment p
-                          WHERE p.customer_id = c.customer_id AND p.state IN ('created', 'pending'))
+                          WHERE p.customer_id = c.customer_id AND (
+                              p.state IN ('created', 'pending')
+                              OR p.created_at > %(at)s::timestamptz - interval '1 hour'))
         ORDER BY coalesce(asked_at, erased_at) LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
     RETURNING customer_id
 )

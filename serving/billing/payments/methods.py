@@ -65,14 +65,21 @@ async def forget(desk: Desk, method_id: str, provider: str, ref: str) -> bool:
 
 
 async def forget_customer(desk: Desk, customer_id: str, providers: Sequence[str], at: datetime) -> bool:
-    """Have providers drop what they keep of an erased customer; False: one of them is away, and asked again later."""
-    try:
-        for name in providers:
-            if name in NAMES:  # others are of simulations
-                await desk.provider(name).forget_customer(customer_id)
-    except (ProviderAwayError, ProviderRefusedError) as error:
-        log.warning("customer %s is not forgotten yet: %s", customer_id, error)
-        return False
+    """Have providers drop what they keep of an erased customer; False: one of them is away, or not in use any more, and
+    asked again later.
+
+    Raises:
+        ProviderRefusedError: one of them will not; it is asked again later, too.
+    """
+    for name in sorted(set(providers) & set(NAMES)):  # others are of simulations
+        if not desk.uses(name):
+            log.warning("customer %s is not forgotten yet: %s is not configured any more", customer_id, name)
+            return False
+        try:
+            await desk.provider(name).forget_customer(customer_id)
+        except ProviderAwayError as error:
+            log.warning("customer %s is not forgotten yet: %s", customer_id, error)
+            return False
     async with desk.transaction() as connection:
         await execute(connection, BILLING["forgotten_customer"], {"customer_id": customer_id, "at": at})
     return True

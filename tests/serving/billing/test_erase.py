@@ -160,3 +160,29 @@ def test_erasing_waits_for_a_payment_that_settles(world: World) -> None:
         settling.execute("SELECT FROM invoice WHERE invoice_id = %s FOR NO KEY UPDATE NOWAIT", (order.invoice_id,))
         settling.commit()
         assert erasing.result(10)["invoices void"] == 1
+
+
+def test_a_provider_is_asked_to_forget_once_it_knows_and_ever_more_rarely(world: World) -> None:
+    world.begin(trial_days=0)
+    paid = subscribe(world)
+    world.books.execute("UPDATE payment SET provider = 'stripe'")  # which is not configured any more
+    world.books.execute("UPDATE customer SET erased_at = %s", (world.now - timedelta(days=1),))
+    world.books.execute("UPDATE payment_method SET removed_at = %s, provider_ref = NULL", (world.now,))
+
+    def asked(*, provider: str = "stripe", **later: float) -> list[bool]:
+        """Whether its provider was asked about the customer just now, and forgot."""
+        world.books.execute("UPDATE payment SET provider = %s", (provider,))
+        world.advance(**later)
+        assert world.run(sweep(world.desk, world.now)).failed == 0
+        (found,) = world.rows("SELECT asked_at, forgotten_at IS NOT NULL AS gone FROM customer")
+        return [found["asked_at"] == world.now, found["gone"]]
+
+    assert paid.created_at == world.now
+    assert asked(minutes=59) == [False, False], "what it finds may be older than the payment"
+    assert asked(minutes=1) == [True, False]
+    assert asked(hours=24) == [False, False]
+    assert asked(hours=1) == [True, False]
+    for _ in range(4):
+        asked(days=7)
+    assert asked(days=6) == [False, False]
+    assert asked(provider="sandbox", days=1) == [True, True]

@@ -150,7 +150,7 @@ class Stripe:
                 raise
 
     async def forget_customer(self, customer_id: str) -> None:
-        # Its search knows what is a minute old; nobody is forgotten that soon after having been made.
+        # Its search may be an hour behind: nobody is forgotten that soon after having been made (`claim_customers`).
         query = {"query": f"metadata['customer_id']:'{customer_id}'", "limit": 100}
         found = await self._client.ask("finding a customer", self._api.customers.search_async(query))  # pyright: ignore[reportArgumentType] - the type has no literal
         for each in found.data:
