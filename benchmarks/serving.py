@@ -40,6 +40,7 @@ WAITS = 300
 FETCHES = 500
 WRITES = 0.05  # of requests
 LIVE_S, READY_S, MEMORY_MB = 1.5, 10.0, 600
+_LEFT_S = 1.0  # until what a client at full load has asked for, and left without an answer, is done
 _HOT = "recommendations, whole request with token"
 
 
@@ -281,6 +282,7 @@ def _live(
         composed = _composed(ours.port) - before
         if composed < 0.9 * done:
             raise RuntimeError(f"only {composed:.0f} of {done} pages were composed: the others were kept ones")
+        time.sleep(_LEFT_S)
         writer.outdate()
         times = pace(ours.port, requests, statistics.median(live.rates) / 2, seconds)
     return live, times

@@ -4,6 +4,7 @@ Titles are dealt out row by row in the order of the page, each to one row. What 
 well, so that no draw of one row changes what stands in another: probabilities stay exact.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -165,15 +166,12 @@ class _Genred(Protocol):
 
 def by_genre(picks: Sequence[Pick], titles: Mapping[str, _Genred], limit: int) -> dict[str, list[Pick]]:
     """The genres that weigh most among the picks, each with its picks: what stands high counts more."""
-    weights: dict[str, float] = {}
-    found: dict[str, list[Pick]] = {}
-    for place, pick in enumerate(picks, 1):
+    found: dict[str, list[int]] = defaultdict(list)
+    for place, pick in enumerate(picks):
         for genre in titles[pick[0]].genres:
-            if genre in found:
-                weights[genre] += 1 / place
-                found[genre].append(pick)
-            else:
-                weights[genre], found[genre] = 1 / place, [pick]
-    plenty = [genre for genre in weights if len(found[genre]) >= MIN_ROW]
-    best = sorted(plenty, key=lambda genre: (-weights[genre], genre))[:limit]
-    return {genre: found[genre] for genre in best}
+            found[genre].append(place)
+    weights = {
+        genre: sum([1 / (1 + place) for place in places]) for genre, places in found.items() if len(places) >= MIN_ROW
+    }
+    best = sorted(weights, key=lambda genre: (-weights[genre], genre))[:limit]
+    return {genre: [picks[place] for place in found[genre]] for genre in best}

@@ -121,31 +121,33 @@ class Served:
         return self._genres[[self.numbers[title_id] for title_id in history if title_id in self.numbers]].sum(axis=0)
 
     def reranked(self, kind: str, picks: Sequence[Pick], taste: Floats | None) -> list[Pick]:
-        """Diverse and calibrated as far as the knobs of this kind of row say; what the system does not know, last."""
+        """The head diverse and calibrated as far as the knobs of this kind of row say; what the system does not know of
+        it, last."""
         return self.reranked_rows([(kind, picks)], taste)[0]
 
     def reranked_rows(self, rows: Sequence[tuple[str, Sequence[Pick]]], taste: Floats | None) -> list[list[Pick]]:
         """`reranked` of several kinds and picks at once."""
         of = self.numbers
-        known = [[pick for pick in picks if pick[0] in of] for _, picks in rows]
+        heads = [picks[:_RERANKED] for _, picks in rows]
+        known = [[pick for pick in head if pick[0] in of] for head in heads]
         knobs = [KNOBS.get(kind, _PLAIN) for kind, _ in rows]
         calibrated = taste is not None and bool(taste.any())
-        longest = min(_RERANKED, max(map(len, known), default=0))
+        longest = max(map(len, known), default=0)
         numbers = np.full((len(rows), longest), -1)
         worth = np.full((len(rows), longest), -np.inf, dtype=np.float32)
-        for row, (picks, knob) in enumerate(zip(known, knobs, strict=True)):
-            near = [of[pick[0]] for pick in picks[:_RERANKED]]
-            numbers[row, : len(near)] = near
+        for row, (near, knob) in enumerate(zip(known, knobs, strict=True)):
+            numbers[row, : len(near)] = [of[pick[0]] for pick in near]
             worth[row, : len(near)] = _worth(len(near), knob, calibrated)
         chosen = places(worth, self._unit[numbers], self._genres[numbers], taste, knobs)
         made = []
-        for (_, picks), found, first, knob in zip(rows, known, chosen, knobs, strict=True):
+        for (_, picks), head, near, first, knob in zip(rows, heads, known, chosen, knobs, strict=True):
             moved = first if knob.diversity or knob.calibration else ()
             ahead = set(moved)
-            row = [found[place] for place in moved]
-            row += [pick for place, pick in enumerate(found) if place not in ahead]
-            if len(found) < len(picks):
-                row += [pick for pick in picks if pick[0] not in of]
+            row = [near[place] for place in moved]
+            row += [pick for place, pick in enumerate(near) if place not in ahead]
+            row += picks[_RERANKED:]
+            if len(near) < len(head):
+                row += [pick for pick in head if pick[0] not in of]
             made.append(row)
         return made
 
