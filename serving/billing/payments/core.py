@@ -73,7 +73,7 @@ async def begin(
         raise _away(payment)
     if done.failure == "amount_too_small":
         raise Problem(
-            409, "amount_too_small", f"{payment.provider} takes no payment as small as this: nothing was ordered"
+            409, "amount_too_small", f"{payment.provider} takes no payment as small as this: nothing was charged"
         )
     if done.state == "failed":
         raise Problem(502, "provider_refused", f"{payment.provider} does not take this payment: {done.failure}")
