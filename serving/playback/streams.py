@@ -132,9 +132,14 @@ class Streams:
             if found is None:
                 return None
             if isinstance(error, ColdError):
-                with contextlib.suppress(GoneError, ColdError):
+                with contextlib.suppress(GoneError):
                     await self._warm(found["account_id"])
-                    return await self.slots.playing(browser, title_id)
+                    with contextlib.suppress(ColdError):
+                        return await self.slots.playing(browser, title_id)
+                    # Redis hears first of a take-over, and alone where it could not be stored.
+                    known = await self.slots.state(found["playback_id"])
+                    if known is not None and known.over:
+                        return None
             return Playing(found["playback_id"], found["account_id"])
 
     async def refusal(self, playing: Playing) -> str | None:

@@ -109,6 +109,13 @@ async def test_a_second_device_takes_over(timed, catalogue, browser, problem):
         assert (await watch(kitchen, "otters")).title_id == "otters", "a browser is not refused because of itself"
         assert problem(await beat(kitchen, second)) == (410, "taken_over")
 
+        third = await watch(kitchen, "harbour")
+        assert (await kitchen.get(key)).status_code == 200
+        with redis.Redis.from_url(catalogue.redis()) as store:
+            store.hset(f"pb:s:{third.playback_id}", "x", "taken_over")
+        assert problem(await beat(kitchen, third)) == (410, "taken_over")
+        assert problem(await kitchen.get(key)) == (403, "key_refused"), "a take-over that was not stored"
+
 
 async def test_a_silent_stream_gives_its_slot_away_and_gets_it_back(timed, catalogue, browser, clock, problem):
     async with browser(timed) as sofa, browser(timed) as kitchen:
