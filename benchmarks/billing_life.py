@@ -17,13 +17,14 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 
 from matinee.clock import ManualClock
 from matinee.errors import MatineeError
@@ -254,6 +255,22 @@ class Lives:
         return twice + [f"{customer}: watching and subscribing differ" for customer in open_ ^ set(may)]
 
 
+@contextmanager
+def _statements() -> Iterator[Counter[str]]:
+    """Counts what this process asks PostgreSQL, the embedded provider's too."""
+    counted, execute = Counter[str](), AsyncCursor.execute
+
+    def one(self: AsyncCursor, *asked: Any, **how: Any) -> Any:
+        counted["statements"] += 1
+        return execute(self, *asked, **how)
+
+    AsyncCursor.execute = one
+    try:
+        yield counted
+    finally:
+        AsyncCursor.execute = execute
+
+
 async def live(settings: Settings, months: int, people: int) -> tuple[Counter[str], float, int]:
     """What happened, in how many seconds, and how many facts the ledger has.
 
@@ -293,12 +310,15 @@ def rows(months: int = MONTHS, people: int = PEOPLE) -> list[dict[str, Any]]:
     root = Path(tempfile.mkdtemp(prefix="matinee-bench-"))
     try:
         settings = Settings.load(home=root)
-        with services(settings):
+        with services(settings), _statements() as counted:
+            began = time.process_time()
             done, seconds, facts = asyncio.run(live(settings, months, people))
+            cpu = time.process_time() - began
     finally:
         shutil.rmtree(root, ignore_errors=True)
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(done.items()))
     print(f"{facts:,} facts in the ledger; {told}")
+    print(f"{seconds:.1f} s, {cpu:.1f} s of this process's CPU, {counted['statements']:,} statements")
     goal = GOAL_S if (months, people) == (MONTHS, PEOPLE) else None
     return [
         {
