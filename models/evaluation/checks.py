@@ -227,10 +227,14 @@ def drift(found: Mapping[str, float] | None, bars: Bars) -> Check:
     it reads none."""
     bar = f"< {bars.drift:g}"
     if not found:
-        told = "it reads no features" if found is None else "its features have too few values, or windows still filling"
+        told = (
+            "it reads no features"
+            if found is None
+            else "its stored features have too few values, or windows still filling"
+        )
         return Check("drift", True, None, bar, f"not measured: {told}")
     name = max(found, key=lambda key: found[key])
-    text = f"the feature that moved most is {name}, PSI {found[name]:.3f} of {len(found)} features"
+    text = f"the feature that moved most is {name}, PSI {found[name]:.3f} of {len(found)} stored features"
     return Check("drift", found[name] < bars.drift, found[name], bar, text)
 
 

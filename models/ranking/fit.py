@@ -37,7 +37,12 @@ class Grown:
 
 
 def fit_ranker(
-    data: RankingSet, seed: int = 0, kinds: Sequence[str] = ("gbdt", "mlp"), *, judged_from: float | None = None
+    data: RankingSet,
+    seed: int = 0,
+    kinds: Sequence[str] = ("gbdt", "mlp"),
+    *,
+    judged_from: float | None = None,
+    decided_s: float = 0.0,
 ) -> RankerResult:
     """Fit each kind to the earlier pages, choose its size on the last of these, judge it on those from the moment
     `judged_from` on (epoch seconds; without one, the last 15 %) by debiased NDCG@10 with all titles at one place, as
@@ -45,9 +50,13 @@ def fit_ranker(
 
     It serves where it is surely better than the blend and than the order in which the titles stood: the lower bound of
     the difference, by a paired bootstrap over pages, is above 0. Else, and without LEAST plays in the first part, the
-    ranker is None and the blend ranks. `metrics` of each kind tell both bounds, and how far its features moved.
+    ranker is None and the blend ranks. `metrics` of each kind tell both bounds, and how far what moved most of all its
+    inputs moved (age and hour among them, which time moves by itself; the gate asks the stored features).
+
+    What judges teaches nothing: pages whose labels, decided within `decided_s` seconds, were open at that moment are
+    left out of the fitted part and of what sizes are chosen by.
     """
-    past, between, last = _in_time(data, judged_from)
+    past, between, last = _in_time(data, judged_from, decided_s)
     if (plays := int(past.label.sum())) < LEAST or not len(last) or not last.label.any():
         reason = f"{plays} plays to learn from, a ranker needs {LEAST}: the blend ranks"
         return RankerResult(None, None, {}, {}, _NO_EFFECT, reason)
@@ -58,30 +67,27 @@ def fit_ranker(
     pages = {name: page_ndcg(scores, gains, last.group) for name, scores in orders.items()}
     metrics = {name: _judge(scores, last, effect) for name, scores in orders.items()}
     first = last.take(np.flatnonzero(np.add(*cells(last.X)) == 0))  # where nothing is to be corrected
-    moved = _moved(past, last)
+    moved = max(_moved(past, last).values())
     for kind, of in grown.items():
         metrics[kind] |= {"log_loss_first": log_loss(of.ranker.score(first.X), first.label), "size": float(of.size)}
         metrics[kind] |= {f"above_{bar}_low": _bound(pages[kind], pages[bar], seed) for bar in _BARS}
-        metrics[kind] |= {"feature_psi_most": max(moved.values())}
+        metrics[kind] |= {"feature_psi_most": moved}
     curves = {kind: of.curve for kind, of in grown.items()}
     kind = max(grown, key=lambda name: metrics[name]["ndcg"])
-    reason, serves = _verdict(kind, metrics, len(pages[kind]), moved)
+    reason, serves = _verdict(kind, metrics, len(pages[kind]))
     if not serves:
         return RankerResult(None, None, metrics, curves, effect, reason)
     ranker = _REFIT[kind](unbiased(data, effect), seed, grown[kind].size)
     return RankerResult(ranker, kind, metrics, curves, effect, reason, grown[kind].ranker)
 
 
-def _verdict(
-    kind: str, metrics: Mapping[str, Mapping[str, float]], pages: int, moved: Mapping[str, float]
-) -> tuple[str, bool]:
+def _verdict(kind: str, metrics: Mapping[str, Mapping[str, float]], pages: int) -> tuple[str, bool]:
     own = metrics[kind]
     against = ", ".join(f"{bar} {metrics[bar]['ndcg']:.4f} (at least {own[f'above_{bar}_low']:+.4f})" for bar in _BARS)
     told = f"{kind} reaches debiased NDCG@10 {own['ndcg']:.4f} on {pages} later pages; {against}"
     serves = all(own[f"above_{bar}_low"] > 0 for bar in _BARS)
-    most = max(moved, key=lambda name: moved[name])
     verdict = "surely better than both: it ranks" if serves else "not surely better than both: the blend ranks"
-    return f"{told}: {verdict}; the feature that moved most is {most}, PSI {moved[most]:.3f}", serves
+    return f"{told}: {verdict}", serves
 
 
 def _bound(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int) -> float:
@@ -99,17 +105,21 @@ def _effect(data: RankingSet, seed: int) -> NDArray[np.float64]:
     return position_effect(gbdt.train(unbiased(data, effect), FEATURES, seed, trees=_LOOK), data)
 
 
-def _in_time(data: RankingSet, judged_from: float | None) -> tuple[RankingSet, RankingSet, RankingSet]:
-    """Whole pages, by the moment of their first impression: to fit, to choose by, to judge by."""
+def _in_time(
+    data: RankingSet, judged_from: float | None, decided_s: float
+) -> tuple[RankingSet, RankingSet, RankingSet]:
+    """Whole pages: to fit, to choose by (with labels decided before the judged moment), to judge by (begun later)."""
     _, page = np.unique(data.group, return_inverse=True)
-    first = np.full(page.max(initial=-1) + 1, np.inf)
+    first, decided = np.full((2, page.max(initial=-1) + 1), [[np.inf], [-np.inf]])
     np.minimum.at(first, page, data.at)
+    np.maximum.at(decided, page, data.at + decided_s)
     if judged_from is None:
         judged_from = float(np.quantile(first, _JUDGED_FROM)) if len(first) else 0.0
-    earlier = first[first < judged_from]
-    chosen_from = float(np.quantile(earlier, _CHOSEN_FROM)) if len(earlier) else judged_from
-    part = np.searchsorted([chosen_from, judged_from], first, side="right")[page]
-    past, between, last = (data.take(np.flatnonzero(part == number)) for number in range(3))
+    judges = first >= judged_from
+    teaches = (decided <= judged_from) & ~judges
+    chosen_from = float(np.quantile(first[teaches], _CHOSEN_FROM)) if teaches.any() else judged_from
+    parts = (teaches & (first < chosen_from), teaches & (first >= chosen_from), judges)
+    past, between, last = (data.take(np.flatnonzero(part[page])) for part in parts)
     return past, between, last
 
 

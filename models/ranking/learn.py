@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from features.asof import asof_join
 from features.checks import sides
-from features.training import training_set
+from features.training import WINDOW, training_set
 from features.views import EVENT_TIMESTAMP, PROFILE, VIEWS, full_name
 from matinee.settings import Settings
 from models.evaluation.drift import moved
@@ -122,7 +122,7 @@ def _fitted(
     later = shown.filter(pl.Series(seconds >= start))
     regions = dict(zip(marts.profiles, marts.regions, strict=True))
     made = ranking_set(later, fit(past), marts.data, users, marts.items, titles, start, kids, regions)
-    return fit_ranker(made, seed, kinds, judged_from=judged_from)
+    return fit_ranker(made, seed, kinds, judged_from=judged_from, decided_s=WINDOW.total_seconds())
 
 
 def _nothing(reason: str) -> Learned:

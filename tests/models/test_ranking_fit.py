@@ -179,7 +179,10 @@ def test_with_few_plays_or_without_a_gain_the_blend_ranks(past: RankingSet) -> N
 def test_what_judges_a_ranker_has_taught_it_nothing(past: RankingSet) -> None:
     until = float(past.at[np.flatnonzero(past.group == 700)[0]])
     whole, part = past.take(np.flatnonzero(past.group < 1000)), past.take(np.flatnonzero(past.group < 800))
-    found = [fit.fit_ranker(data, kinds=("gbdt",), judged_from=until) for data in (whole, part)]
+    undecided = (part.at < until) & (part.at + 9000 > until)
+    assert len(set(part.group[undecided])) == 149
+    part = replace(part, label=np.where(undecided, 1 - part.label, part.label))
+    found = [fit.fit_ranker(data, kinds=("gbdt",), judged_from=until, decided_s=9000) for data in (whole, part)]
     judged, serves = ([getattr(of, name) for of in found] for name in ("judged", "ranker"))
     assert all(np.array_equal(judged[0].arrays()[name], values) for name, values in judged[1].arrays().items())
     assert (judged[0].score(whole.X) != serves[0].score(whole.X)).any(), "what serves has learned from all"
