@@ -85,11 +85,15 @@ SELECT s.playback_id, coalesce(s.end_reason, '') AS over, s.issued_at, s.previou
 FROM playback_session s WHERE s.playback_id = ANY (%(playback_ids)s::text[])
 
 -- name: write_beats
--- What heartbeats changed, newest time wins; rows are locked in one order, for several processes write.
+-- What heartbeats changed, times in ms since 1970, newest time wins; rows are locked in one order, for several processes
+-- write.
 WITH given AS MATERIALIZED (
-    SELECT * FROM jsonb_to_recordset(%(beats)s::jsonb) AS g (
-        playback_id text, profile_id text, title_id text, position_ms bigint, at timestamptz, duration_ms bigint,
-        slot_until timestamptz, expires_at timestamptz, issued_at timestamptz, previous_at timestamptz)
+    SELECT g.playback_id, g.profile_id, g.title_id, g.position_ms, g.duration_ms, to_timestamp(g.at / 1e3::float8) AS at,
+           to_timestamp(g.slot_until / 1e3::float8) AS slot_until, to_timestamp(g.expires_at / 1e3::float8) AS expires_at,
+           to_timestamp(g.issued_at / 1e3::float8) AS issued_at, to_timestamp(g.previous_at / 1e3::float8) AS previous_at
+    FROM jsonb_to_recordset(%(beats)s::jsonb) AS g (
+        playback_id text, profile_id text, title_id text, position_ms bigint, at bigint, duration_ms bigint,
+        slot_until bigint, expires_at bigint, issued_at bigint, previous_at bigint)
 ), locked AS MATERIALIZED (
     SELECT s.playback_id FROM playback_session s
     WHERE s.playback_id IN (SELECT playback_id FROM given) AND s.ended_at IS NULL

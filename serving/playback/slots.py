@@ -27,6 +27,7 @@ from serving.playback.sessions import HEARTBEAT_S, RENEW_AFTER, SESSION_LIFE, Se
 
 # Three heartbeats may be missed; then the slot is free for others.
 SLOT_LIFE = timedelta(seconds=3 * HEARTBEAT_S + 10)
+SLOT_MS, SESSION_MS, _RENEW_MS = (int(life.total_seconds() * 1000) for life in (SLOT_LIFE, SESSION_LIFE, RENEW_AFTER))
 TIMEOUT_S = 0.5  # where the client has none of its own
 PAUSE_S = 1.0  # so long after a failure nobody asks Redis
 _HERE = Path(__file__).parent
@@ -41,8 +42,7 @@ class ColdError(Exception):
     """Redis does not know: the account's sessions must be read from PostgreSQL first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(NamedTuple):
     """A heartbeat: where the film is (ms), and when it was there (ms since 1970)."""
 
     playback_id: str
@@ -52,9 +52,11 @@ class Beat:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Beaten:
-    """What became of a heartbeat. `state`: `ok`, `unknown`, `foreign` (another browser's), `full`, or why it ended."""
+class Beaten(NamedTuple):
+    """What became of a heartbeat. `state`: `ok`, `unknown`, `foreign` (another browser's), `full`, or why it ended.
+
+    `marked`: what Redis marked it with, until PostgreSQL has heard of it (ms since 1970).
+    """
 
     state: str
     title_id: str = ""
@@ -64,6 +66,7 @@ class Beaten:
     max_height: int | None = None
     previous_ms: int = 0
     duration_ms: int = 0
+    marked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ class Slots:
         self._acquires: Gather[tuple[Session, datetime, str | None], Taken | ColdError] = Gather(
             self._send_acquires, one_by_one=True
         )
-        self._beats: Gather[str, Beaten | ColdError] = Gather(self._send_beats, one_by_one=True)
+        self._beats: Gather[Beat, Beaten | ColdError] = Gather(self._send_beats, one_by_one=True)
         self._looks: Gather[str, Playing | ColdError | None] = Gather(self._send_looks, one_by_one=True)
         self._states: Gather[str, State | None] = Gather(self._read_states)
         self._next_try = 0.0
@@ -125,8 +128,7 @@ class Slots:
         Raises:
             GoneError, ColdError: see there.
         """
-        key = f"{beat.playback_id} {beat.account_id} {beat.browser.hex()} {beat.position_ms} {beat.at_ms}"
-        return _warm(await self._beats.get(key))
+        return _warm(await self._beats.get(beat))
 
     async def playing(self, browser: bytes, title_id: str) -> Playing | None:
         """The living stream in which this browser plays the title, as `beat`."""
@@ -169,7 +171,7 @@ class Slots:
             await pipeline.execute()
 
     async def unwritten(self, playback_ids: Sequence[str]) -> list[Row]:
-        """What PostgreSQL has to hear of these sessions: times, and the position with its own time (`at`)."""
+        """What PostgreSQL has to hear of these sessions: times (ms since 1970), `at` is that of the position."""
         with self._watched():
             pipeline = self._client.pipeline(transaction=False)
             for playback_id in playback_ids:
@@ -248,11 +250,12 @@ class Slots:
             given += [take_over or "", session.browser.hex(), session.title_id, *_hash(session)]
         return [_taken(answer) for answer in await self._ask("acquire", [len(given) // len(asked), *given])]
 
-    async def _send_beats(self, keys: Sequence[str]) -> Sequence[Beaten | ColdError]:
-        now = self._clock.now()
-        given = [ms(now), ms(now + SLOT_LIFE), ms(now + SESSION_LIFE), int(RENEW_AFTER.total_seconds() * 1000)]
-        answers = await self._ask("beat", [*given, *(part for key in keys for part in key.split(" "))])
-        return [_beaten(answer) for answer in answers]
+    async def _send_beats(self, beats: Sequence[Beat]) -> Sequence[Beaten | ColdError]:
+        now = ms(self._clock.now())
+        given: list[str | int] = [now, now + SLOT_MS, now + SESSION_MS, _RENEW_MS]
+        for beat in beats:
+            given += (beat.playback_id, beat.account_id, beat.browser.hex(), beat.position_ms, beat.at_ms)
+        return [_beaten(answer, now) for answer in await self._ask("beat", given)]
 
     async def _send_looks(self, keys: Sequence[str]) -> Sequence[Playing | ColdError | None]:
         now = self._clock.now()
@@ -286,9 +289,6 @@ def _hash(session: Session) -> list[Any]:
         "t": session.title_id,
         "k": session.package_id,
         "b": session.browser.hex(),
-        "n": session.session_id or "",
-        "r": session.region or "",
-        "v": session.device_kind or "",
         "h": session.max_height or "",
         "m": session.streams,
         "d": session.duration_ms,
@@ -312,7 +312,7 @@ def _taken(answer: Sequence[bytes]) -> Taken | ColdError:
     return ColdError() if said == "cold" else Taken(said == "ok", tuple(others))
 
 
-def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
+def _beaten(answer: Sequence[bytes], marked: int) -> Beaten | ColdError:
     said, *rest = (part.decode() for part in answer)
     if said == "cold":
         return ColdError()
@@ -322,7 +322,7 @@ def _beaten(answer: Sequence[bytes]) -> Beaten | ColdError:
         return Beaten(said)
     title_id, package_id, profile_id, issued, height, previous, duration = rest
     limit = int(height) if height else None
-    return Beaten("ok", title_id, package_id, profile_id, int(issued), limit, int(previous), int(duration))
+    return Beaten("ok", title_id, package_id, profile_id, int(issued), limit, int(previous), int(duration), marked)
 
 
 def _looked(answer: Sequence[bytes]) -> Playing | ColdError | None:
@@ -344,10 +344,10 @@ def _row(playback_id: str, values: Sequence[bytes], score: float) -> Row:
         "profile_id": profile_id.decode(),
         "title_id": title_id.decode(),
         "position_ms": int(position or 0),
-        "at": at(int(moment)) if position is not None else None,
+        "at": int(moment) if position is not None else None,
         "duration_ms": int(duration),
-        "slot_until": at(score) + SLOT_LIFE,
-        "expires_at": at(int(expires)),
-        "issued_at": at(int(issued)),
-        "previous_at": at(int(previous)),
+        "slot_until": int(score) + SLOT_MS,
+        "expires_at": int(expires),
+        "issued_at": int(issued),
+        "previous_at": int(previous),
     }

@@ -28,10 +28,24 @@ from serving.db import Read, Row, execute, row, rows
 from serving.gather import Gather
 from serving.playback import judge, sessions
 from serving.playback.sessions import QUERIES, RENEW_AFTER, SESSION_LIFE, Session
-from serving.playback.slots import SLOT_LIFE, Beat, Beaten, ColdError, GoneError, Playing, Slots, State, Taken, at, ms
+from serving.playback.slots import (
+    SESSION_MS,
+    SLOT_LIFE,
+    SLOT_MS,
+    Beat,
+    Beaten,
+    ColdError,
+    GoneError,
+    Playing,
+    Slots,
+    State,
+    Taken,
+    at,
+    ms,
+)
 from serving.rights.known import Known
 
-Noted = tuple[Beat, Beaten, int]  # and when it was taken, ms since 1970
+Noted = tuple[Beat, Beaten]
 WRITTEN_S = 1.0
 JUDGED_S = 15.0
 STATE_S = 5.0  # files of a session that ended are given out so long at most
@@ -118,7 +132,7 @@ class Streams:
         waiting = self._unwritten.setdefault(beat.account_id, {})
         known = waiting.get(beat.playback_id)
         newest = known[0] if known is not None and known[0].at_ms > beat.at_ms else beat
-        waiting[beat.playback_id] = (newest, beaten, ms(self._clock.now()))
+        waiting[beat.playback_id] = (newest, beaten)
         self._wake.set()
 
     async def playing(self, browser: bytes, title_id: str) -> Playing | None:
@@ -330,21 +344,20 @@ class Streams:
             after = ids[-1]
 
 
-def _row(beat: Beat, beaten: Beaten, marked: int) -> Row:
-    """A heartbeat as `write_beats` takes it; orjson writes the times."""
-    now = at(marked)
+def _row(beat: Beat, beaten: Beaten) -> Row:
+    """A heartbeat as `write_beats` takes it, as that of `Slots.unwritten`."""
     return {
         "playback_id": beat.playback_id,
-        "marked": marked,
+        "marked": beaten.marked,
         "profile_id": beaten.profile_id,
         "title_id": beaten.title_id,
         "position_ms": min(beat.position_ms, beaten.duration_ms),
-        "at": at(beat.at_ms),
+        "at": beat.at_ms,
         "duration_ms": beaten.duration_ms,
-        "slot_until": now + SLOT_LIFE,
-        "expires_at": now + SESSION_LIFE,
-        "issued_at": at(beaten.issued_ms),
-        "previous_at": at(beaten.previous_ms),
+        "slot_until": beaten.marked + SLOT_MS,
+        "expires_at": beaten.marked + SESSION_MS,
+        "issued_at": beaten.issued_ms,
+        "previous_at": beaten.previous_ms,
     }
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # What PostgreSQL would not take must be refused before a slot is taken.
 _PRINTABLE = r"^[ -~\u00a0-\uffff]*$"
@@ -11,6 +11,8 @@ _PRINTABLE = r"^[ -~\u00a0-\uffff]*$"
 
 class PlayingDevice(BaseModel):
     """What plays: its kind, a name for people ("Kitchen"), and how many lines it shows."""
+
+    model_config = ConfigDict(frozen=True)  # a default that cannot change is not copied for each request
 
     kind: Literal["web", "phone", "tablet", "tv", "console", "other"] = "web"
     name: (
