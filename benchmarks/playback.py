@@ -12,6 +12,7 @@ what a film needs is known likewise, and what a viewer may watch by is confirmed
 """
 
 import argparse
+import contextlib
 import itertools
 import json as json_module
 import urllib.request
@@ -21,6 +22,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import orjson
+import psutil
 
 from benchmarks.servers import Server, api, compared, home, uvicorn
 from benchmarks.serving_load import ROUND_S, pace
@@ -219,16 +221,52 @@ def _compared(
     theirs: tuple[Server, list[bytes]],
     rounds: int,
 ) -> list[dict[str, Any]]:
-    """Rows by time and by CPU of the server."""
+    """Rows by time and by CPU of the server, and what a request takes of Redis and PostgreSQL beside it."""
+    stores, spent = _stores(settings), {"theirs": [0.0] * 3, "mine": [0.0] * 3}
     sides = []
     for label, (server, requests) in (("theirs", theirs), ("mine", mine)):
         file = settings.home_path / f"{label}.bin"
         file.write_bytes(b"\0".join(requests))
-        sides.append((server.anew(), file))
-    for server, file in itertools.islice(itertools.cycle(sides), 2 * rounds):
-        server.round(file)
-    (bare, _), (ours, _) = sides
-    return compared(name, goal, ours, bare)
+        sides.append((server.anew(), file, spent[label]))
+    for server, file, sums in itertools.islice(itertools.cycle(sides), 2 * rounds):
+        before = [_cpu_s(process) for process in stores.values()]
+        done = server.round(file)
+        for n, value in enumerate([*(_cpu_s(p) - b for p, b in zip(stores.values(), before, strict=True)), done]):
+            sums[n] += value
+    (bare, _, _), (ours, _, _) = sides
+    rows = compared(name, goal, ours, bare)
+    for n, store in enumerate(stores):
+        value, reference = (1e6 * sums[n] / sums[2] for sums in (spent["mine"], spent["theirs"]))
+        rows.append({
+            "name": f"{name}, CPU of {store}", "value": round(value, 1), "unit": "us/request",
+            "reference": round(reference, 1), "ratio": None, "goal": None, "holds": None,
+        })  # fmt: skip
+    return rows
+
+
+def _stores(settings: Settings) -> dict[str, psutil.Process]:
+    """The processes of the home's services, by what their command lines name."""
+    marks = {
+        "Redis": settings.redis().rsplit("@", 1)[-1].split("/")[0],
+        "PostgreSQL": str(settings.home_path / "postgres"),
+    }
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or [""]
+        for name, mark in marks.items():
+            if ("redis-server" in line[0] or line[0].endswith("/postgres")) and mark in " ".join(line):
+                found[name] = process
+    return {name: found[name] for name in marks}
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of a process, of its children, and of those of them that ended."""
+    times = process.cpu_times()
+    total = times.user + times.system + times.children_user + times.children_system
+    for child in process.children():
+        with contextlib.suppress(psutil.Error):
+            total += _cpu_s(child)
+    return total
 
 
 def bare() -> "Starlette":
