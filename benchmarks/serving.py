@@ -4,8 +4,9 @@ Both servers are uvicorn processes on loopback with the same options and get the
 system has it, else from a small client in a process of its own. Rounds alternate between the two; medians count. Every
 request carries a token; 1,200 viewers take turns. Beside every round a thread changes what Redis knows of a viewer for
 each twentieth request, as the worker does, so that the page of that viewer has to be composed anew: in the API's own
-process, which shares its core with nothing else. The hard rules are checked on a page of every viewer before and after
-the timed rounds, and on the pages of the viewers that are watched during them for how soon a change is in the page.
+process, which shares its core with nothing else (beside the bare server's rounds as much is written, but to keys of
+nobody). The hard rules are checked on a page of every viewer before and after the timed rounds, and on the pages of the
+viewers that are watched during them for how soon a change is in the page.
 
     matinee bench serving [--json]   (or python -m benchmarks.serving)
 """
