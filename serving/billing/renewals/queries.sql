@@ -7,7 +7,7 @@ SELECT count(*) AS count FROM subscription WHERE due_at <= %(at)s
 SELECT clock_timestamp() AS there,
        greatest((SELECT at FROM subscription_event ORDER BY event_id DESC LIMIT 1),
                 (SELECT occurred_at FROM ledger_transaction ORDER BY transaction_id DESC LIMIT 1)) AS newest,
-       coalesce((SELECT min(due_at) FROM subscription) <= %(at)s::timestamptz - %(overdue)s, false) AS is_overdue
+       coalesce((SELECT min(due_at) FROM subscription) <= %(at)s::timestamptz - %(overdue)s::interval, false) AS is_overdue
 
 -- name: put_off
 -- The one that comes next.
