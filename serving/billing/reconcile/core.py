@@ -24,7 +24,7 @@ from serving.db import Row, row, rows
 
 GRACE = timedelta(minutes=15)  # what is younger may be on its way to either side
 RECENT = timedelta(days=35)  # what is compared where nobody says otherwise
-MARGIN = timedelta(days=7)  # between what the provider did and what we heard of it, at most
+MARGIN = timedelta(days=7)  # between what the provider did and what we heard of it, at most; of payments any time
 _ASKED = 500  # so many payments at most, one after the other
 
 _CORRECT = "then `matinee billing correct` under this id"
@@ -88,9 +88,10 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
         ProviderAwayError: the provider does not answer; what was booked before stays.
     """
     provider, now = desk.provider(name), desk.clock.now()
-    began = since or await _first(desk, name) or now
+    first = await _first(desk, name, since)
+    began = min(each for each in (since, first, now) if each)
     movements = [each async for each in provider.listed(began - MARGIN, now)]
-    window = (began if since else began - MARGIN, now - GRACE)
+    window = (since or began - MARGIN, now - GRACE)
     found, disputes = await _compared(desk, name, movements, *window)
     asked, written = 0, ()
     if booking and found:
@@ -105,9 +106,9 @@ async def reconcile(desk: Desk, name: str, since: datetime | None, *, booking: b
     return Reconciled(name, *window, len(movements), written, asked, tuple(found), balances)
 
 
-async def _first(desk: Desk, name: str) -> datetime | None:
+async def _first(desk: Desk, name: str, since: datetime | None) -> datetime | None:
     async with desk.transaction() as connection:
-        found = await row(connection, QUERIES["first_booked"], {"provider": name})
+        found = await row(connection, QUERIES["first_moved"], {"provider": name, "since": since})
     return found["at"] if found else None
 
 

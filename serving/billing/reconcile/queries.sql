@@ -204,9 +204,12 @@ SELECT payment_id AS id, state FROM payment WHERE payment_id = ANY(%(ids)s)
 UNION ALL
 SELECT refund_id, state FROM refund WHERE refund_id = ANY(%(ids)s)
 
--- name: first_booked
-SELECT min(t.occurred_at) AS at FROM ledger_transaction t JOIN posting p USING (transaction_id)
-WHERE p.ledger = 'clearing' AND p.party = %(provider)s
+-- name: first_moved
+-- When what was booked since then (null: ever) began at the provider: a payment may be heard of long after it was made.
+SELECT least((SELECT min(t.occurred_at) FROM ledger_transaction t JOIN posting p USING (transaction_id)
+              WHERE p.ledger = 'clearing' AND p.party = %(provider)s AND %(since)s::timestamptz IS NULL),
+             (SELECT min(created_at) FROM payment WHERE provider = %(provider)s
+              AND (%(since)s::timestamptz IS NULL OR settled_at >= %(since)s::timestamptz))) AS at
 
 -- name: clearing
 SELECT currency, sum(amount_minor)::bigint AS amount_minor FROM posting

@@ -164,6 +164,19 @@ async def test_a_week_of_business_agrees_to_the_cent(
     assert (again.booked, again.asked, again.agrees) == ((), 0, True)
 
 
+async def test_a_payment_heard_of_weeks_late_is_no_difference(
+    office: Desk, customer: Callable[..., str], clock: ManualClock
+) -> None:
+    late = await buy(office, customer(), 500, settled=False)
+    clock.advance(timedelta(days=40))
+    await payments.settle(office, late.payment_id, clock.now())
+    clock.advance(timedelta(hours=1))
+    for since in (clock.now() - timedelta(days=1), None):
+        made = await compared(office, since)
+        assert (made.differences, made.asked) == ((), 0)
+    assert made.balances["EUR"] == (await balance(office, "clearing"),) * 2
+
+
 async def test_what_somebody_did_past_us_is_named(
     office: Desk, customer: Callable[..., str], clock: ManualClock, settings: Settings
 ) -> None:

@@ -108,7 +108,7 @@ _VERIFY = "once a day, the whole ledger against everything that it is of"
 WHOLE: dict[str, str] = {
     **{f"billing/reconcile/{name}": _VERIFY for name in (
         "guards", "unbalanced", "empty", "lines", "charges", "credited", "paid", "unpaid", "movements", "refunds",
-        "notes", "surplus", "owed", "disputed", "balances", "total", "clearing", "first_booked")},
+        "notes", "surplus", "owed", "disputed", "balances", "total", "clearing", "first_moved")},
     "billing/customers_to_adopt": "once, for simulated viewers",
     "billing/adoptable": "once, for simulated viewers",
     "billing/forget_notices": "when an account is erased: notices name payments within what providers said",
