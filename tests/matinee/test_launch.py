@@ -167,8 +167,16 @@ def test_a_child_that_outlives_its_supervisor_is_shown_and_stopped_by_down(stack
 
 def test_a_reused_pid_is_never_touched(tmp_path: Path) -> None:
     """The state names a process of ours by its pid, but with another creation time: it is somebody else's."""
-    bystander = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    # Signals that another test's library left blocked or ignored would be inherited.
+    heedful = (
+        "import signal; signal.signal(15, signal.SIG_DFL); signal.pthread_sigmask(signal.SIG_SETMASK, []); print()"
+    )
+    bystander = subprocess.Popen(
+        [sys.executable, "-u", "-c", f"{heedful}; {SLEEP}"], start_new_session=True, stdout=subprocess.PIPE
+    )
     try:
+        assert bystander.stdout
+        assert bystander.stdout.readline()
         real = Process.of(bystander.pid)
         assert real
         ours = ServiceState("old", State.READY, pid=real.pid, create_time=real.create_time, stop_timeout=60)
