@@ -23,11 +23,11 @@ from matinee.settings import Settings
 from serving.app import create_app
 from serving.billing.providers.base import FAILURES
 from serving.outbox import drain
+from tests.e2e.screens import register
 from tests.serving.billing.pdf_text import pdf_text
 
 pytestmark = pytest.mark.browser
 
-PASSWORD = "correct horse"
 CARDS = {"declined": "4000 0000 0000 0002", "secure": "4000 0025 0000 3155", "good": "4242 4242 4242 4242"}
 FEED = [
     {"id": "harbour", "kind": "film", "titles": {"en": "Harbour", "ru": "Гавань"}, "maturity": 6, "year": 2024,
@@ -86,15 +86,6 @@ def test_every_refusal_of_money_has_words() -> None:
     said |= {f"error.promo_{code}" for code in re.findall(r'PromoError\(\s*"(\w+)"', told)} - {"error.promo_taken"}
     assert len(said) > 14
     assert not {code for code in said if f'"{code}":' not in words}
-
-
-def register(page: Any, address: str, email: str) -> None:
-    page.goto(f"{address}/#/register")
-    page.locator("input[name=email]").fill(email)
-    page.locator("input[name=password]").fill(PASSWORD)
-    page.locator("input[name=country]").fill("DE")
-    page.locator("form.form button").click()
-    page.wait_for_url("**/#/onboarding")
 
 
 def pay(page: Any, card: str) -> None:

@@ -21,12 +21,13 @@ from PIL import Image
 from ingest.catalog import ingest_feed
 from matinee.settings import Settings
 from serving.outbox import drain
+from tests.e2e.screens import PASSWORD, register
+from tests.serving.packages import publish
 
 pytestmark = pytest.mark.browser
 
 HERE = Path(__file__).parent
 WEB = HERE.parents[1] / "serving" / "web"
-PASSWORD = "correct horse"
 FREE = [{"kind": "free"}]
 PAID = [{"kind": "subscription", "plans": ["premium"]}, {"kind": "rent", "price": "3.99", "currency": "EUR"}]
 FEED = [
@@ -69,7 +70,7 @@ def world(
     with psycopg.connect(own_home.database()) as connection:
         assert not ingest_feed(connection, feed).rejected
         for title_id in FILMED:
-            bring(connection, own_home, folder / "package", title_id)
+            publish(connection, own_home, folder / "package", title_id)
         connection.execute(
             "INSERT INTO title_marker (title_id, kind, start_ms, end_ms, source, confidence) "
             "VALUES ('beacon-1', 'intro', 0, 9000, 'sound', 1)"
@@ -96,19 +97,6 @@ def in_two_languages(package: Path, folder: Path) -> None:
         )
     lines = master.splitlines()
     (folder / "master.m3u8").write_text("\n".join([*lines[:3], *more, *lines[3:], ""]))
-
-
-def bring(connection: psycopg.Connection, settings: Settings, package: Path, title_id: str) -> None:
-    shutil.copytree(package, settings.media / title_id / f"package-of-{title_id}")
-    connection.execute(
-        "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
-        "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (f"master-of-{title_id}", title_id),
-    )  # fmt: skip
-    connection.execute(
-        "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
-        "VALUES (%s, %s, %s, 'published', 20000, %s)",
-        (f"package-of-{title_id}", title_id, f"master-of-{title_id}", json.dumps([{"name": "360p"}, {"name": "180p"}])),
-    )
 
 
 # Where to, and what is refused there on purpose.
@@ -457,12 +445,3 @@ def test_the_links_of_letters_lead_to_screens_that_work(world: World, page: Any,
     page.locator("input[name=password]").fill("a third horse")
     page.get_by_role("button", name=said["save"]).click()
     page.get_by_text(refused["bad_link"]).wait_for()
-
-
-def register(page: Any, address: str, email: str) -> None:
-    page.goto(f"{address}/#/register")
-    page.locator("input[name=email]").fill(email)
-    page.locator("input[name=password]").fill(PASSWORD)
-    page.locator("input[name=country]").fill("DE")
-    page.locator("form.form button").click()
-    page.wait_for_url("**/#/onboarding")

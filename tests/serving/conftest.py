@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from ingest.catalog import ingest_feed
 from matinee.clock import Clock
 from matinee.settings import Settings
 from serving.app import create_app
+from tests.serving import packages
 
 PASSWORD = "correct horse"
 FREE = [{"kind": "free"}]
@@ -54,25 +54,10 @@ def publish(settings: Settings, package: Path) -> Callable[..., str]:
     """Give a title the package, as transcoding does; returns the package's id."""
 
     def add(title_id: str) -> str:
-        package_id = f"package-of-{title_id}"
-        shutil.copytree(package, settings.media / title_id / package_id, copy_function=_link)
         with psycopg.connect(settings.database()) as connection:
-            connection.execute(
-                "INSERT INTO master (master_id, title_id, file_name, stored_path, bytes, state) "
-                "VALUES (%s, %s, 'film.mp4', 'x', 1, 'accepted')", (f"master-of-{title_id}", title_id),
-            )  # fmt: skip
-            connection.execute(
-                "INSERT INTO package (package_id, title_id, master_id, state, duration_ms, rungs) "
-                "VALUES (%s, %s, %s, 'published', 20000, %s)",
-                (package_id, title_id, f"master-of-{title_id}", json.dumps([{"name": "360p"}, {"name": "180p"}])),
-            )
-        return package_id
+            return packages.publish(connection, settings, package, title_id)
 
     return add
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).hardlink_to(source)
 
 
 @pytest.fixture
